@@ -1,0 +1,25 @@
+"""The Actors by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from agents.parts import Actor
+from envs.registry import Registry
+
+ACTORS: Registry[Callable[..., Actor]] = Registry("actor")
+
+
+def make_actor(name: str) -> Actor:
+    """The Actor of this name: ``scripted``, ``learned`` or ``human``.
+
+    Raises BadInput for any other name.
+    """
+    # The modules that register them, imported here so that the scripted Actor needs no torch.
+    if name == "scripted":
+        import agents.actor.scripted  # noqa: F401
+    else:
+        import agents.actor.human
+        import agents.actor.learned
+        import agents.actor.scripted  # noqa: F401
+    return ACTORS[name]()

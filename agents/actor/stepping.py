@@ -1,0 +1,69 @@
+"""The inner loop that every Actor shares: step until each command has ended."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+from minigrid.core.actions import Actions
+
+from agents.dialogue import Rollout
+from agents.parts import OnStep, Part
+from envs.commands import Command, CommandWatch
+from envs.events import Event
+from envs.worlds import Worlds
+
+
+class StepActor(Part):
+    """An Actor that says, at each step, one action for each active world."""
+
+    def start(self, worlds: Worlds, commands: Sequence[Command | None]) -> None:
+        """Called before the first step of a round of commands."""
+
+    @abstractmethod
+    def act(self, worlds: Worlds, active: np.ndarray) -> np.ndarray:
+        """MiniGrid actions ``[N] int`` for the worlds; only the ``active [N] bool`` count."""
+
+    def execute(
+        self,
+        worlds: Worlds,
+        commands: Sequence[Command | None],
+        max_steps: int,
+        on_step: OnStep | None = None,
+    ) -> list[Rollout | None]:
+        """Carry out each world's command; None leaves that world alone.
+
+        A command ends when the Actor says ``done``, when its episode ends, or after ``max_steps``
+        steps. ``on_step`` is called after each step of the batch.
+        """
+        self.start(worlds, commands)
+        active = np.array([c is not None for c in commands])
+        watches = [None if c is None else CommandWatch(c) for c in commands]
+        events: list[list[Event]] = [[] for _ in commands]
+        rollouts: list[Rollout | None] = [None] * len(commands)
+        step = 0
+        while active.any():
+            step += 1
+            actions = self.act(worlds, active)
+            worlds.step(actions, active)
+            if on_step is not None:
+                on_step(worlds)
+            for i in np.flatnonzero(active):
+                watch = watches[i]
+                assert watch is not None
+                events[i] += worlds.events[i]
+                watch.update(worlds.world(i), worlds.events[i])
+                ended = (
+                    "episode"
+                    if worlds.over[i]
+                    else "done"
+                    if actions[i] == Actions.done
+                    else "budget"
+                    if step >= max_steps
+                    else ""
+                )
+                if ended:
+                    active[i] = False
+                    rollouts[i] = Rollout(watch.command, step, tuple(events[i]), watch.done, ended)
+        return rollouts

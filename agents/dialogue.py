@@ -1,0 +1,83 @@
+"""The dialogue: all that the Planner ever sees.
+
+``Dialogue.world`` and ``Dialogue.seed`` are book-keeping: the place of the episode in its batch,
+for the cheats, and the episode's own seed, for parts that draw at random. Neither is ever put
+into a prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from envs.commands import Command, all_commands
+from envs.events import Event
+from envs.items import Item, find_items
+
+NOT_UNDERSTOOD = "I did not understand that command."
+
+
+def one_line(text: str) -> str:
+    """A text as one line, so that a report or a task can never pretend to be another turn."""
+    return " ".join(text.split())
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One command and its report. ``command`` is None where what was said is no command."""
+
+    said: str
+    command: Command | None
+    report: str
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """The task sentence and the turns so far, with the verbs that the Actor understands."""
+
+    task: str
+    verbs: tuple[str, ...]
+    turns: tuple[Turn, ...] = ()
+    world: int = 0
+    seed: int = 0
+
+    def add(self, turn: Turn) -> Dialogue:
+        return replace(self, turns=(*self.turns, turn))
+
+    def items(self) -> tuple[Item, ...]:
+        """The items named in the task and in the reports, in order of first mention."""
+        return find_items("\n".join([self.task, *(t.report for t in self.turns)]))
+
+    def candidates(self) -> tuple[Command, ...]:
+        """Every command that can be made from the items named so far, and from nothing else."""
+        return all_commands(self.items(), self.verbs)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a Planner decided for one dialogue.
+
+    ``said`` is its text; ``command`` is None where that is no command. ``scores`` maps the
+    candidates' sentences to their length-normalised log-probability, where the Planner scored.
+    ``error`` is set, and nothing else holds, where the Planner itself broke for this dialogue.
+    """
+
+    said: str
+    command: Command | None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    error: Exception | None = None
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """The Actor's low-level steps for one command.
+
+    ``ended`` says why it ended: ``done`` (the Actor said so), ``episode`` or ``budget``. ``done``
+    is the truth of whether the command was carried out.
+    """
+
+    command: Command
+    steps: int
+    events: tuple[Event, ...]
+    done: bool
+    ended: str

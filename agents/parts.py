@@ -1,0 +1,49 @@
+"""The three parts of a team, as the loop sees them: each a small protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from agents.dialogue import Decision, Dialogue, Rollout
+from envs.commands import Command
+from envs.worlds import Worlds
+
+OnStep = Callable[[Worlds], None]
+
+
+class Part:
+    """What Planner, Actor and Reporter share. Only the cheats override it."""
+
+    def begin(self, worlds: Worlds) -> None:
+        """Called when a group of episodes starts, after every world has been reset."""
+
+
+class Planner(Protocol):
+    """Chooses the next command for each dialogue, one batched call for all of them."""
+
+    def begin(self, worlds: Worlds) -> None: ...
+
+    def choose(self, dialogues: Sequence[Dialogue]) -> list[Decision]: ...
+
+
+class Actor(Protocol):
+    """Carries out one command in each world, all worlds stepped together."""
+
+    def begin(self, worlds: Worlds) -> None: ...
+
+    def execute(
+        self,
+        worlds: Worlds,
+        commands: Sequence[Command | None],
+        max_steps: int,
+        on_step: OnStep | None = None,
+    ) -> list[Rollout | None]: ...
+
+
+class Reporter(Protocol):
+    """Turns each rollout into the text that the Planner reads."""
+
+    def begin(self, worlds: Worlds) -> None: ...
+
+    def report(self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]) -> list[str]: ...

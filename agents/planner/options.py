@@ -1,0 +1,74 @@
+"""The options that the Planners share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from envs.errors import BadInput
+
+
+@dataclass(frozen=True)
+class PlannerOptions:
+    """How a Planner that uses a language model reads and decides."""
+
+    prompt: Path | None = None
+    """A Jinja file to use as the prompt in place of the one that comes with Parley."""
+
+    decide: Literal["score", "generate"] = "score"
+    """score: rank every possible command by its log-probability; generate: write free text."""
+
+    examples: int = 10
+    """How many worked examples to put into the prompt, 0 for none."""
+
+    device: str = "auto"
+    """Where the model runs: cpu, cuda, cuda:1, mps, or auto for the best there is."""
+
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """The model's number format; auto takes bfloat16 where it is faster, else float32."""
+
+    group: int = 0
+    """How many dialogues go into one forward pass; 0 for 1 on a CPU (where more is no faster, and
+    so no score depends on its neighbours) and 16 elsewhere."""
+
+    cache: Path | None = None
+    """Folder for fetched and converted weights and for servers' replies; by default $PARLEY_CACHE
+    or ~/.cache/parley."""
+
+    seed: int = 0
+    """Seed of what is drawn at random where the temperature is above 0."""
+
+    max_new_tokens: int = 40
+    """The longest reply, in tokens, when deciding by generating."""
+
+    temperature: float = 0.0
+    """How freely to generate; 0 always takes the most probable token."""
+
+    base_url: str | None = None
+    """Address of an OpenAI-compatible server, for planners named openai:MODEL."""
+
+    timeout: float = 60.0
+    """Seconds to wait for one reply of a server."""
+
+    retries: int = 4
+    """How often to ask a server again that is busy, broken or out of reach."""
+
+    concurrency: int = 8
+    """How many requests to have under way at a server at a time."""
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("examples", 0),
+            ("group", 0),
+            ("max_new_tokens", 1),
+            ("retries", 0),
+            ("concurrency", 1),
+            ("temperature", 0),
+        ):
+            if not getattr(self, name) >= least:
+                raise BadInput(f"{name} {getattr(self, name)} is not at least {least}")
+        if not self.timeout > 0:
+            raise BadInput(f"timeout {self.timeout} is not above 0 seconds")
+        if self.decide not in ("score", "generate"):
+            raise BadInput(f"unknown way to decide '{self.decide}'; known: generate, score")

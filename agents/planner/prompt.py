@@ -1,0 +1,78 @@
+"""Prompts: Jinja files that turn a dialogue into the text that a language model goes on with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jinja2 import StrictUndefined, TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from agents.dialogue import Dialogue, Turn, one_line
+from envs.commands import VERBS
+from envs.errors import BadInput
+from envs.items import find_items
+
+FOLDER = Path(__file__).parent / "prompts"
+DEFAULT = FOLDER / "dialogue.jinja"
+CHAT = FOLDER / "chat.jinja"
+
+
+class Prompt:
+    """One prompt file, rendered in a sandbox, since a user's file may come from anywhere.
+
+    Raises BadInput where there is no such file, where it is no Jinja file, where it leaves the
+    task or the turns out, and where an item of its own could occur in a world.
+    """
+
+    def __init__(self, file: Path, n_examples: int) -> None:
+        self.file = file
+        self.n_examples = n_examples
+        try:
+            self.source = file.read_text(encoding="utf-8")
+            jinja = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
+            self._template = jinja.from_string(self.source)
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadInput(f"prompt file '{file}' cannot be read: {_why(error)}") from error
+        except TemplateError as error:
+            raise BadInput(f"prompt file '{file}' is no Jinja file: {error}") from error
+        self._check()
+
+    def render(self, dialogue: Dialogue, dropped: int = 0) -> str:
+        """The text of a dialogue, without its first ``dropped`` examples.
+
+        White space at the end is taken away: a model goes on with " Examine", and a space or a
+        new line of its own before it would be one too many.
+        """
+        try:
+            text = self._template.render(
+                task=one_line(dialogue.task),
+                verbs=dialogue.verbs,
+                turns=[
+                    Turn(one_line(t.said), t.command, one_line(t.report)) for t in dialogue.turns
+                ],
+                candidates=[c.sentence() for c in dialogue.candidates()],
+                n_examples=self.n_examples,
+                dropped=dropped,
+            )
+        # A sandboxed template can raise whatever Python's operators raise.
+        except (TemplateError, ArithmeticError, TypeError, ValueError, LookupError) as error:
+            raise BadInput(f"prompt file '{self.file}' cannot be filled in: {error}") from error
+        return text.rstrip()
+
+    def _check(self) -> None:
+        empty = Dialogue("", VERBS)
+        turn = Turn("<said>", None, "<report>")
+        for dialogue in (empty, empty.add(turn)):
+            for item in find_items(self.render(dialogue)):
+                raise BadInput(
+                    f"the examples in prompt file '{self.file}' name the '{item}', which could "
+                    "occur in an episode; use words that no world has, like 'dotted orange star'"
+                )
+        text = self.render(Dialogue("<task>", VERBS, (turn,)))
+        for word in ("<task>", "<said>", "<report>"):
+            if word not in text:
+                raise BadInput(f"prompt file '{self.file}' leaves the {word[1:-1]} out")
+
+
+def _why(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

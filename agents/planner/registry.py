@@ -1,0 +1,44 @@
+"""The Planners by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from agents.parts import Planner
+from agents.planner.options import PlannerOptions
+from envs.errors import BadInput, unknown
+from envs.registry import Registry
+
+PLANNERS: Registry[Callable[[PlannerOptions], Planner]] = Registry("planner")
+SERVER = "openai:"
+
+
+def make_planner(name: str, options: PlannerOptions | None = None) -> Planner:
+    """The Planner of this name: ``oracle``, ``random``, ``human``, a packaged language model
+    (``smollm2-135m``, ``qwen2.5-coder-1.5b``), ``openai:MODEL``, a folder or ``.gguf`` file, or
+    a model's id on the hub, which has a ``/`` in it.
+
+    Raises BadInput for any other name, and where the model cannot be had.
+    """
+    # The modules that register them, imported here because they import this one.
+    import agents.planner.human
+    import agents.planner.oracle
+    import agents.planner.random
+    from agents.planner.weights import packaged
+
+    options = PlannerOptions() if options is None else options
+    if name in PLANNERS:
+        return PLANNERS[name](options)
+    if name.startswith(SERVER):
+        if not name.removeprefix(SERVER).strip():
+            raise BadInput("planner 'openai:' names no model; write openai:MODEL")
+        from agents.planner.server import ServerPlanner
+
+        return ServerPlanner(name.removeprefix(SERVER), options)
+    if name in packaged() or "/" in name or Path(name).exists() or name.endswith(".gguf"):
+        # torch and transformers take seconds to import: only where they are needed.
+        from agents.planner.language import LanguagePlanner
+
+        return LanguagePlanner.load(name, options)
+    raise unknown("planner", name, [*PLANNERS, *packaged(), f"{SERVER}MODEL"])

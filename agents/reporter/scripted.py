@@ -1,0 +1,40 @@
+"""The scripted Reporter: the truth about a rollout, in fixed words (a cheat)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agents.dialogue import Dialogue, Rollout
+from agents.parts import Part
+from agents.reporter.registry import REPORTERS
+
+PAST = {
+    "go to": "went to",
+    "examine": "examined",
+    "pick up": "picked up",
+    "open": "opened",
+    "put": "put",
+}
+
+
+@REPORTERS.register("scripted")
+class ScriptedReporter(Part):
+    """Says what was done and what examining revealed, or that it did not manage."""
+
+    def report(self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]) -> list[str]:
+        return [truth(r) for r in rollouts]
+
+
+def truth(rollout: Rollout) -> str:
+    """The truthful report of one rollout, in one sentence."""
+    command = rollout.command
+    if not rollout.done:
+        locked = [e.item for e in rollout.events if e.kind == "found locked"]
+        why = f", the {locked[-1]} is locked" if locked else ""
+        return f"I did not manage to {command}{why}."
+    target = "" if command.target is None else f" next to the {command.target}"
+    said = f"I {PAST[command.verb]} the {command.item}{target}"
+    facts = [
+        e.fact for e in rollout.events if e.kind == "examined" and command.item.describes(e.item)
+    ]
+    return f"{said}, it {facts[-1]}." if command.verb == "examine" and facts else f"{said}."

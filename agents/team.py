@@ -1,0 +1,176 @@
+"""The team: the loop that joins Planner, Actor and Reporter, for a batch of episodes.
+
+The outer loop is the dialogue, one turn at a time for all episodes together; the inner loop is
+the Actor's rollout (Planner-Actor-Reporter, arXiv 2302.00763, figure 1).
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from agents.dialogue import NOT_UNDERSTOOD, Decision, Dialogue, Rollout, Turn, one_line
+from agents.parts import Actor, Planner, Reporter
+from envs.errors import BadInput
+from envs.worlds import Worlds
+
+
+@dataclass(frozen=True)
+class Episode:
+    """What came of one episode. ``steps`` counts the Actor's low-level steps.
+
+    ``success`` is None where the world has no notion of it (a free instruction) and where the
+    episode broke; then ``error`` holds the traceback. ``ended`` says how it ended: ``success``,
+    ``failure``, ``max_turns``, ``max_steps`` (the world's own limit), ``judged by nobody`` or
+    ``error``.
+    """
+
+    seed: int
+    task: str
+    turns: tuple[Turn, ...]
+    success: bool | None
+    steps: int
+    ended: str
+    unparsed: int
+    error: str | None = None
+
+
+class Watcher:
+    """Looks on while episodes are played (live view, video). Every method may be left as it is.
+
+    ``i`` is the place of the episode in its group.
+    """
+
+    def on_begin(self, worlds: Worlds, dialogues: Sequence[Dialogue]) -> None:
+        """A group of episodes has begun."""
+
+    def on_decision(self, i: int, dialogue: Dialogue, decision: Decision) -> None:
+        """The Planner has decided."""
+
+    def on_step(self, worlds: Worlds) -> None:
+        """The Actors have taken one step in every world that is active."""
+
+    def on_report(self, i: int, dialogue: Dialogue) -> None:
+        """A turn is complete; it is the last of ``dialogue``."""
+
+    def on_end(self, i: int, episode: Episode) -> None:
+        """An episode has ended. Called once for each, in the order in which they end."""
+
+
+@dataclass
+class Team:
+    """A Planner, an Actor and a Reporter, with the limits of their work.
+
+    ``max_turns`` commands an episode, ``command_steps`` low-level steps a command.
+    """
+
+    planner: Planner
+    actor: Actor
+    reporter: Reporter
+    max_turns: int = 20
+    command_steps: int = 64
+    _episodes: dict[int, Episode] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("max_turns", "command_steps"):
+            if getattr(self, name) < 1:
+                raise BadInput(f"{name} must be at least 1, not {getattr(self, name)}")
+
+    def play(
+        self, worlds: Worlds, seeds: Sequence[int], watcher: Watcher | None = None
+    ) -> list[Episode]:
+        """Play one episode in each of the first ``len(seeds)`` worlds, all of them together.
+
+        World i is reset with ``seeds[i]``. An exception in a part ends the episodes that it
+        touched as errors, with the traceback; BadInput, which is the user's to mend, goes on up.
+        """
+        watcher = watcher or Watcher()
+        self._episodes = {}
+        dialogues: dict[int, Dialogue] = {}
+        for i, seed in enumerate(seeds):
+            try:
+                worlds.reset(i, seed)
+            except BadInput:
+                raise
+            except Exception:
+                broken = Dialogue("", (), world=i, seed=seed)
+                self._end(broken, worlds, watcher, traceback.format_exc())
+            else:
+                task = one_line(worlds.tasks[i])
+                dialogues[i] = Dialogue(task, worlds.verbs(i), world=i, seed=seed)
+        for part in (self.planner, self.actor, self.reporter):
+            part.begin(worlds)
+        watcher.on_begin(worlds, list(dialogues.values()))
+        while dialogues:
+            try:
+                self._turn(worlds, dialogues, watcher)
+            except BadInput:
+                raise
+            except Exception:
+                for i in list(dialogues):
+                    self._end(dialogues.pop(i), worlds, watcher, traceback.format_exc())
+        return [self._episodes[i] for i in range(len(seeds))]
+
+    def _turn(self, worlds: Worlds, dialogues: dict[int, Dialogue], watcher: Watcher) -> None:
+        """One turn of every episode that is still going; what has ended leaves ``dialogues``."""
+        asked = list(dialogues)
+        decisions = self.planner.choose([dialogues[i] for i in asked])
+        chosen: dict[int, Decision] = {}
+        for i, decision in zip(asked, decisions, strict=True):
+            if decision.error is not None:
+                trace = "".join(traceback.format_exception(decision.error))
+                self._end(dialogues.pop(i), worlds, watcher, trace)
+                continue
+            watcher.on_decision(i, dialogues[i], decision)
+            chosen[i] = decision
+
+        commands = [chosen[i].command if i in chosen else None for i in range(len(worlds))]
+        rollouts = self.actor.execute(worlds, commands, self.command_steps, watcher.on_step)
+        carried_out: dict[int, Rollout] = {
+            i: r for i, r in enumerate(rollouts) if r is not None
+        }
+        reports = dict(
+            zip(
+                carried_out,
+                self.reporter.report(
+                    list(carried_out.values()), [dialogues[i] for i in carried_out]
+                ),
+                strict=True,
+            )
+        )
+        for i, decision in chosen.items():
+            report = one_line(reports.get(i, NOT_UNDERSTOOD))
+            said = one_line(decision.said)
+            dialogues[i] = dialogues[i].add(Turn(said, decision.command, report))
+            watcher.on_report(i, dialogues[i])
+            if worlds.over[i] or len(dialogues[i].turns) >= self.max_turns:
+                self._end(dialogues.pop(i), worlds, watcher)
+
+    def _end(
+        self, dialogue: Dialogue, worlds: Worlds, watcher: Watcher, error: str | None = None
+    ) -> None:
+        i = dialogue.world
+        judged = worlds.judged(i) and error is None
+        success = bool(worlds.success[i])
+        if error is not None:
+            ended = "error"
+        elif not worlds.over[i]:
+            ended = "max_turns"
+        elif not judged:
+            ended = "judged by nobody"
+        elif worlds.truncated[i] and not success:
+            ended = "max_steps"
+        else:
+            ended = "success" if success else "failure"
+        self._episodes[i] = Episode(
+            seed=dialogue.seed,
+            task=dialogue.task,
+            turns=dialogue.turns,
+            success=success if judged else None,
+            steps=int(worlds.steps[i]),
+            ended=ended,
+            unparsed=sum(t.command is None for t in dialogue.turns),
+            error=error,
+        )
+        watcher.on_end(i, self._episodes[i])

@@ -1,0 +1,26 @@
+"""The worlds: items, commands and their truth, task families, and batches of worlds.
+
+Importing this package registers its environments with gymnasium.
+"""
+
+from __future__ import annotations
+
+import gymnasium as gym
+
+from envs.command import CommandTask
+from envs.commands import Command
+from envs.conditional import SecretConditional, VisualConditional
+from envs.events import Event
+from envs.items import Item
+from envs.search import SecretSearch
+from envs.worlds import Worlds
+
+__all__ = ["Command", "Event", "Item", "Worlds"]
+
+for _name, _env in {
+    "SecretConditional": SecretConditional,
+    "SecretSearch": SecretSearch,
+    "VisualConditional": VisualConditional,
+    "Command": CommandTask,
+}.items():
+    gym.register(f"Parley/{_name}-v0", entry_point=f"{_env.__module__}:{_env.__name__}")

@@ -1,0 +1,140 @@
+"""Commands: what the Planner tells the Actor, and the truth of when each is done.
+
+The grammar is closed: a verb and the names of one or two items. Whatever a language model, a
+server or a person writes becomes a command of this grammar or no command at all.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from minigrid.minigrid_env import MiniGridEnv
+
+from envs.errors import BadInput
+from envs.events import Event, item_of
+from envs.items import Item
+
+VERBS = ("go to", "examine", "pick up", "open", "put")
+
+
+@dataclass(frozen=True)
+class Command:
+    """A verb and its item; ``put`` also has the item to put it next to, its ``target``."""
+
+    verb: str
+    item: Item
+    target: Item | None = None
+
+    def __post_init__(self) -> None:
+        if self.verb not in VERBS:
+            raise BadInput(unknown_verb(self.verb))
+        if (self.target is not None) != (self.verb == "put"):
+            raise BadInput(f"'{self.verb}' takes {'two items' if self.verb == 'put' else 'one item'}")
+
+    def __str__(self) -> str:
+        if self.target is not None:
+            return f"put the {self.item} next to the {self.target}"
+        return f"{self.verb} the {self.item}"
+
+    def sentence(self) -> str:
+        """The command as it stands in a dialogue: ``Examine the solid blue circle.``"""
+        text = str(self)
+        return f"{text[0].upper()}{text[1:]}."
+
+    @classmethod
+    def parse(cls, text: str) -> Command:
+        """The command that is the whole of ``text``, whatever its case, articles and end mark.
+
+        Raises BadInput, in one sentence with the nearest right word, if it is none.
+        """
+        words = " ".join(text.lower().split()).rstrip(".!")
+        for verb in VERBS:
+            if words.startswith(verb + " "):
+                names = words[len(verb) + 1 :]
+                if verb != "put":
+                    return cls(verb, Item.parse(names))
+                parts = re.split(r"\s+next to\s+", names)
+                if len(parts) != 2:
+                    raise BadInput(f"'{text}' is no command; put what next to what?")
+                return cls(verb, Item.parse(parts[0]), Item.parse(parts[1]))
+        raise BadInput(unknown_verb(words))
+
+
+def unknown_verb(words: str) -> str:
+    """One sentence that says that a text begins with no known verb, with the nearest one."""
+    start = " ".join(words.split()[:2])
+    near = difflib.get_close_matches(start, VERBS, n=1) or difflib.get_close_matches(
+        start.split(" ")[0], VERBS, n=1
+    )
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    return f"unknown verb in '{words}'{hint} Verbs: {', '.join(VERBS)}."
+
+
+def all_commands(items: Iterable[Item], verbs: Iterable[str] = VERBS) -> tuple[Command, ...]:
+    """Every command that can be made from these items and verbs, in a fixed order.
+
+    What the words alone rule out is left out: only doors and boxes open, doors are not picked
+    up or put anywhere, nothing is put next to itself, and only our own items are examined.
+    """
+    items = tuple(items)
+    commands: list[Command] = []
+    for verb in verbs:
+        if verb == "put":
+            commands += [
+                Command(verb, a, b) for a in items for b in items if a != b and a.shape != "door"
+            ]
+        else:
+            commands += [Command(verb, i) for i in items if _can(verb, i)]
+    return tuple(commands)
+
+
+def _can(verb: str, item: Item) -> bool:
+    if verb == "open":
+        return item.shape in ("door", "box")
+    if verb == "pick up":
+        return item.shape != "door"
+    if verb == "examine":
+        return item.shape not in ("door", "box", "key", "ball", "object")
+    return True
+
+
+class CommandWatch:
+    """Follows whether a command is done, from its start on (ground truth).
+
+    go to and pick up are states: the agent faces, or carries, such an item now. examine, open
+    and put are deeds: done once it has been done to such an item, whatever comes after.
+    """
+
+    def __init__(self, command: Command) -> None:
+        self.command = command
+        self.done = False
+
+    def update(self, world: MiniGridEnv, events: Iterable[Event]) -> bool:
+        """Whether the command is done, now that a step has brought these events."""
+        command = self.command
+        if command.verb == "go to":
+            self.done = self._is_it(item_of(world.grid.get(*world.front_pos)))
+        elif command.verb == "pick up":
+            self.done = self._is_it(item_of(world.carrying))
+        else:
+            kind = {"examine": "examined", "open": "opened", "put": "dropped"}[command.verb]
+            self.done |= any(
+                e.kind == kind
+                and self._is_it(e.item)
+                and (command.target is None or _is_beside(world, command.target))
+                for e in events
+            )
+        return self.done
+
+    def _is_it(self, item: Item | None) -> bool:
+        return item is not None and self.command.item.describes(item)
+
+
+def _is_beside(world: MiniGridEnv, target: Item) -> bool:
+    """Whether what has just been dropped lies beside, not diagonally, an item like ``target``."""
+    x, y = world.front_pos
+    near = (item_of(world.grid.get(x + dx, y + dy)) for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1)))
+    return any(i is not None and target.describes(i) for i in near)

@@ -1,0 +1,196 @@
+"""Conditional tasks: whether one item is such and such decides which other to pick up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from envs.errors import BadInput
+from envs.commands import Command
+from envs.events import Event
+from envs.items import COLOURS, Item
+from envs.objects import ItemObject
+from envs.room import Cell, RoomEnv, coin
+
+PROPERTIES = ("good", "bad", "unknown")
+MARK_OF = {"good": "white", "bad": "orange", "unknown": ""}
+CONDITIONS = ("wall", "corner", "floor", "mark")
+
+
+class ConditionalEnv(RoomEnv):
+    """What both conditional families share: a decider, two branches, and how it ends."""
+
+    def __init__(self, n_items: int = 4, **kwargs: Any) -> None:
+        self.decider: Item
+        self.right: Item
+        self.holds = False
+        super().__init__(n_items=n_items, **kwargs)
+
+    def _judge(self, action: int, events: Sequence[Event]) -> bool | None:
+        for event in events:
+            if event.kind == "picked up":
+                return event.item == self.right
+        return None
+
+    def oracle(self, examined: frozenset[Item]) -> Command:
+        if self.decider not in examined:
+            return Command("examine", self.decider)
+        return Command("pick up", self.right)
+
+    def _needed(self) -> frozenset[Item]:
+        return frozenset(t.item for t in self.things[:3])
+
+    def _draw_sentence(self, condition: str) -> str:
+        """Choose the branches from the items after the first, which is the decider."""
+        self.decider = self.things[0].item
+        yes, no = self.things[1].item, self.things[2].item
+        self.right = yes if self.holds else no
+        return f"If the {self.decider} {condition}, pick up the {yes}, otherwise pick up the {no}."
+
+
+class SecretConditional(ConditionalEnv):
+    """
+    ## Description
+
+    A room with `n_items` items, each with a secret property: good, bad or unknown. One item, the
+    decider, is good or bad with equal chance, which decides which of two others to pick up.
+    Items beyond the three named ones are distractors. Examining an item (`toggle` in front of
+    it) reveals its property: in `info["events"]` always, and with `show_marks=True` also as a
+    mark on its tile, white for good and orange for bad.
+
+    ## Mission space
+
+    "If the {decider} is good, pick up the {item}, otherwise pick up the {item}."
+
+    ## Action space
+
+    MiniGrid's: left, right, forward, pickup, drop, toggle (examine), done.
+
+    ## Observation
+
+    MiniGrid's: the 7x7 view ahead `[7, 7, 3] uint8`, the direction, the mission. An item's shape
+    is its object type, its colour the colour, its texture, mark and floor the state.
+
+    ## Rewards
+
+    1 for picking up the right item, otherwise 0.
+
+    ## Termination
+
+    Picking up any item ends the episode, a wrong one as failure. Truncated after `max_steps`.
+
+    ## Registered ids
+
+    - `Parley/SecretConditional-v0`
+    """
+
+    def __init__(self, show_marks: bool = False, **kwargs: Any) -> None:
+        self.show_marks = show_marks
+        super().__init__(**kwargs)
+
+    def _draw_task(self) -> str:
+        for k, item in enumerate(self._draw_items(self.n_items)):
+            known = 2 if k == 0 else 3
+            prop = PROPERTIES[self.np_random.integers(known)]
+            self.holds = prop == "good" if k == 0 else self.holds
+            mark = MARK_OF[prop] if self.show_marks else ""
+            self.things.append(ItemObject(item, f"has secret property {prop}", mark))
+        return self._draw_sentence("is good")
+
+
+class VisualConditional(ConditionalEnv):
+    """
+    ## Description
+
+    A room with `n_items` items. Something that can be seen of one of them, the decider, decides
+    which of two others to pick up: whether it is beside a wall, in a corner, on a floor of some
+    colour, or shows a white mark once it is examined. It holds with a chance of one half.
+    `conditions` chooses among `wall`, `corner`, `floor` and `mark`. Examining an item brings an
+    event with the fact that the condition is about; nothing about it is secret.
+
+    ## Mission space
+
+    "If the {decider} is beside a wall | is in a corner | is on a {colour} floor | shows a white
+    mark when examined, pick up the {item}, otherwise pick up the {item}."
+
+    ## Action space
+
+    MiniGrid's: left, right, forward, pickup, drop, toggle (examine), done.
+
+    ## Observation
+
+    MiniGrid's: the 7x7 view ahead `[7, 7, 3] uint8`, the direction, the mission. An item's shape
+    is its object type, its colour the colour, its texture, mark and floor the state.
+
+    ## Rewards
+
+    1 for picking up the right item, otherwise 0.
+
+    ## Termination
+
+    Picking up any item ends the episode, a wrong one as failure. Truncated after `max_steps`.
+
+    ## Registered ids
+
+    - `Parley/VisualConditional-v0`
+    """
+
+    def __init__(self, conditions: Sequence[str] = CONDITIONS, **kwargs: Any) -> None:
+        unknown = [c for c in conditions if c not in CONDITIONS]
+        if unknown or not conditions:
+            raise BadInput(f"unknown conditions {unknown}; choose from {', '.join(CONDITIONS)}")
+        self.conditions = tuple(conditions)
+        self.condition = self.conditions[0]
+        super().__init__(**kwargs)
+
+    def _draw_task(self) -> str:
+        self.condition = self.conditions[self.np_random.integers(len(self.conditions))]
+        self.holds = coin(self.np_random)
+        items = self._draw_items(self.n_items)
+        if self.condition == "floor":
+            colour, phrase = self._draw_floors(items)
+        else:
+            colour, phrase = None, {
+                "wall": "is beside a wall",
+                "corner": "is in a corner",
+                "mark": "shows a white mark when examined",
+            }[self.condition]
+            self.things = [self._thing(item, first=k == 0) for k, item in enumerate(items)]
+        return self._draw_sentence(phrase)
+
+    def _thing(self, item: Item, first: bool) -> ItemObject:
+        if self.condition != "mark":
+            return ItemObject(item)
+        white = self.holds if first else coin(self.np_random)
+        mark = "white" if white else "orange"
+        article = "a" if white else "an"
+        return ItemObject(item, f"shows {article} {mark} mark", mark)
+
+    def _draw_floors(self, items: Sequence[Item]) -> tuple[str, str]:
+        asked = ""
+        for k, item in enumerate(items):
+            # A floor never has its item's colour, so that the item stays visible on it.
+            colours = [c for c in COLOURS if c != item.colour]
+            if k == 0:
+                asked = colours[self.np_random.integers(len(colours))]
+                colours = [asked] if self.holds else [c for c in colours if c != asked]
+            floor = colours[self.np_random.integers(len(colours))]
+            self.things.append(ItemObject(item, f"is on a {floor} floor", floor=floor))
+        return asked, f"is on a {asked} floor"
+
+    def _place_rule(self, thing: ItemObject) -> Callable[[Cell], bool] | None:
+        if self.condition not in ("wall", "corner") or thing.item != self.decider:
+            return None
+        return lambda cell: self._fits(cell) == self.holds
+
+    def _fits(self, cell: Cell) -> bool:
+        sides = sum(v in (1, self.width - 2) for v in cell)
+        return sides == 2 if self.condition == "corner" else sides > 0
+
+    def _gen_grid(self, width: int, height: int) -> None:
+        super()._gen_grid(width, height)
+        if self.condition in ("wall", "corner"):
+            where = "beside a wall" if self.condition == "wall" else "in a corner"
+            for thing in self.things:
+                fits = self._fits(tuple(map(int, thing.cur_pos)))
+                thing.fact = f"is {'' if fits else 'not '}{where}"

@@ -1,0 +1,76 @@
+"""Events: what truly happened in the world in one step (ground truth, ``info["events"]``)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from minigrid.core.world_object import Box, Door, WorldObj
+from minigrid.minigrid_env import MiniGridEnv
+
+from envs.items import COLOURS, MINIGRID_SHAPES, SHAPES, Item
+from envs.objects import ItemObject
+
+KINDS = ("examined", "picked up", "dropped", "opened", "closed", "unlocked", "found locked")
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened to one item.
+
+    ``fact`` is what examining revealed, as a phrase that follows "it": ``has secret property
+    good``, ``is not beside a wall``. It is empty for every other kind.
+    """
+
+    kind: str
+    item: Item
+    fact: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "item": str(self.item)}
+
+
+def item_of(thing: WorldObj | None) -> Item | None:
+    """The item that a cell's content looks like, or None for walls, floor and nothing."""
+    if thing is None or thing.type not in SHAPES + MINIGRID_SHAPES or thing.color not in COLOURS:
+        return None
+    return Item(thing.type, thing.color, getattr(thing, "texture", None))
+
+
+class EventWatch:
+    """Sees one step's events of any MiniGrid world by comparing before and after.
+
+    Make one before the step, then ask ``events`` after it.
+    """
+
+    def __init__(self, world: MiniGridEnv) -> None:
+        self._carried = world.carrying
+        front = self._front = world.grid.get(*world.front_pos)
+        self._door = (front.is_open, front.is_locked) if isinstance(front, Door) else None
+
+    def events(self, world: MiniGridEnv, action: int) -> tuple[Event, ...]:
+        """The events of the step that has just been taken with ``action``."""
+        found: list[Event] = []
+        if world.carrying is not self._carried:
+            if self._carried is not None:
+                found.append(_event("dropped", self._carried))
+            if world.carrying is not None:
+                found.append(_event("picked up", world.carrying))
+        front = self._front
+        if action == world.actions.toggle and isinstance(front, Door) and self._door:
+            was_open, was_locked = self._door
+            if was_locked:
+                found.append(_event("found locked" if front.is_locked else "unlocked", front))
+            if front.is_open != was_open:
+                found.append(_event("opened" if front.is_open else "closed", front))
+        elif action == world.actions.toggle and isinstance(front, Box):
+            found.append(_event("opened", front))
+        elif action == world.actions.toggle and isinstance(front, ItemObject):
+            found.append(Event("examined", front.item, front.fact))
+        return tuple(found)
+
+
+def _event(kind: str, thing: WorldObj) -> Event:
+    item = item_of(thing)
+    assert item is not None, thing.type
+    return Event(kind, item)

@@ -1,0 +1,110 @@
+"""Items: the things in a world, by texture, colour and shape, and their words.
+
+An item's name is its words in that order: ``striped red cross``, or MiniGrid's own
+``blue box``, which has no texture. A name may leave words out, and then describes every
+item that has the words it does give.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from itertools import product
+
+from envs.errors import BadInput
+
+TEXTURES = ("solid", "striped", "checkered")
+COLOURS = ("red", "green", "blue", "purple", "yellow", "grey")
+SHAPES = ("circle", "square", "triangle", "diamond", "cross", "ex", "tee", "ring")
+MINIGRID_SHAPES = ("key", "ball", "box", "door")
+ANY_SHAPE = "object"  # BabyAI's word for a thing of whatever shape
+
+_WORDS = TEXTURES + COLOURS + SHAPES + MINIGRID_SHAPES + (ANY_SHAPE,)
+_NAME = re.compile(
+    rf"\b(?:({'|'.join(TEXTURES)})\s+)?(?:({'|'.join(COLOURS)})\s+)?"
+    rf"({'|'.join(SHAPES + MINIGRID_SHAPES + (ANY_SHAPE,))})\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, order=True)
+class Item:
+    """A thing's looks, or, where texture or colour is None, a description of things."""
+
+    shape: str
+    colour: str | None = None
+    texture: str | None = None
+
+    def __post_init__(self) -> None:
+        for word, allowed in (
+            (self.shape, SHAPES + MINIGRID_SHAPES + (ANY_SHAPE,)),
+            (self.colour, (None, *COLOURS)),
+            (self.texture, (None, *TEXTURES)),
+        ):
+            if word not in allowed:
+                raise BadInput(unknown_word(str(word)))
+
+    def __str__(self) -> str:
+        return " ".join(w for w in (self.texture, self.colour, self.shape) if w)
+
+    def describes(self, other: Item) -> bool:
+        """Whether every word of this item's name holds of ``other``."""
+        return (
+            self.shape in (other.shape, ANY_SHAPE)
+            and self.colour in (None, other.colour)
+            and self.texture in (None, other.texture)
+        )
+
+    @classmethod
+    def parse(cls, text: str) -> Item:
+        """The item of which ``text`` is the whole name, with or without an article.
+
+        Raises BadInput, in one sentence with the nearest right word, if it is none.
+        """
+        name = re.sub(r"^(the|an?)\s+", "", " ".join(text.lower().split()))
+        match = _NAME.fullmatch(name)
+        if match is None:
+            for word in name.split():
+                if word not in _WORDS:
+                    raise BadInput(unknown_word(word))
+            raise BadInput(f"'{text}' is no item; an item is named like 'striped red cross'")
+        texture, colour, shape = match.groups()
+        return cls(shape, colour, texture)
+
+
+def unknown_word(word: str) -> str:
+    """One sentence that says that ``word`` is no item word, with the nearest that is."""
+    near = difflib.get_close_matches(word, _WORDS, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else f"; known words: {', '.join(_WORDS)}"
+    return f"unknown item word '{word}'{hint}"
+
+
+def find_items(text: str) -> tuple[Item, ...]:
+    """The items named in a text, each once, in the order in which they are first named.
+
+    Our own shapes count only with a texture or colour before them, since ``square`` and
+    ``ring`` are also ordinary words.
+    """
+    found: dict[Item, None] = {}
+    for texture, colour, shape in _NAME.findall(text):
+        if texture or colour or shape.lower() in MINIGRID_SHAPES + (ANY_SHAPE,):
+            found[Item(shape.lower(), colour.lower() or None, texture.lower() or None)] = None
+    return tuple(found)
+
+
+ALL_ITEMS = tuple(Item(s, c, t) for t, c, s in product(TEXTURES, COLOURS, SHAPES))
+
+
+def _is_held_out(item: Item) -> bool:
+    # A diagonal through the three word lists: every word, and nearly every pair of words, is
+    # still seen in training; only the combination is new.
+    assert item.texture is not None and item.colour is not None
+    return (
+        TEXTURES.index(item.texture) + COLOURS.index(item.colour) + SHAPES.index(item.shape)
+    ) % 5 == 1
+
+
+HELD_OUT_ITEMS = tuple(i for i in ALL_ITEMS if _is_held_out(i))
+TRAIN_ITEMS = tuple(i for i in ALL_ITEMS if not _is_held_out(i))
+ITEM_SETS = {"train": TRAIN_ITEMS, "held-out": HELD_OUT_ITEMS, "all": ALL_ITEMS}

@@ -1,0 +1,110 @@
+"""Our own items as MiniGrid objects: how they are encoded and drawn.
+
+MiniGrid's three channels hold everything that can be seen of an item: the shape is the object
+type, the colour the colour, and the state is ``texture + 3 * mark + 9 * floor``, where mark is
+0 none, 1 white (good), 2 orange (bad) and floor is 0 plain, else 1 + the floor's colour.
+Importing this module adds the shapes and states to MiniGrid's tables, so that its wrappers
+(one-hot, symbolic, full view) size their arrays for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from minigrid.core.constants import (
+    COLOR_TO_IDX,
+    COLORS,
+    IDX_TO_OBJECT,
+    OBJECT_TO_IDX,
+    STATE_TO_IDX,
+)
+from minigrid.core.world_object import Floor, WorldObj
+
+from envs.items import COLOURS, SHAPES, TEXTURES, Item
+
+MARKS = ("", "white", "orange")
+MARK_RGB = {"white": (255, 255, 255), "orange": (255, 128, 0)}
+N_STATES = len(TEXTURES) * len(MARKS) * (1 + len(COLOURS))
+
+for _shape in SHAPES:
+    OBJECT_TO_IDX.setdefault(_shape, len(OBJECT_TO_IDX))
+    IDX_TO_OBJECT[OBJECT_TO_IDX[_shape]] = _shape
+for _state in range(len(STATE_TO_IDX), N_STATES):
+    STATE_TO_IDX[f"item {_state}"] = _state
+
+
+class ItemObject(WorldObj):
+    """An item lying in a world; it can be picked up, and toggling it examines it.
+
+    ``fact`` is what examining reveals, as a phrase after "it" (``has secret property good``);
+    ``hidden_mark`` is the mark that examining makes visible on its tile, if any.
+    """
+
+    def __init__(
+        self, item: Item, fact: str = "", hidden_mark: str = "", floor: str | None = None
+    ) -> None:
+        assert item.colour is not None and item.texture is not None
+        super().__init__(item.shape, item.colour)
+        self.item = item
+        self.texture = item.texture
+        self.fact = fact
+        self.hidden_mark = hidden_mark
+        self.mark = ""
+        self.floor = floor
+
+    def can_pickup(self) -> bool:
+        return True
+
+    def toggle(self, env: object, pos: tuple[int, int]) -> bool:
+        self.mark = self.hidden_mark
+        return True
+
+    def encode(self) -> tuple[int, int, int]:
+        floor = 0 if self.floor is None else 1 + COLOR_TO_IDX[self.floor]
+        state = TEXTURES.index(self.texture) + 3 * MARKS.index(self.mark) + 9 * floor
+        return OBJECT_TO_IDX[self.type], COLOR_TO_IDX[self.color], state
+
+    def render(self, img: np.ndarray) -> None:
+        """Draw into a tile ``[size, size, 3] uint8`` (three times the final size)."""
+        size = img.shape[0]
+        y, x = (np.mgrid[:size, :size] + 0.5) / size
+        if self.floor is not None:
+            Floor(self.floor).render(img)
+        inside = _OUTLINES[self.type](x, y)
+        # Stripes are dark, checks are white: at 8 pixels the tone tells them apart as well as
+        # the pattern, and the whole outline stays visible.
+        second = {"striped": 0.35 * COLORS[self.color], "checkered": 0.85 * _WHITE}
+        img[inside] = COLORS[self.color]
+        if self.texture in second:
+            img[inside & ~_TEXTURES[self.texture](x, y)] = second[self.texture].astype(np.uint8)
+        if self.mark:
+            frame = (np.minimum(x, y) < 1 / 8) | (np.maximum(x, y) > 7 / 8)
+            img[frame] = MARK_RGB[self.mark]
+
+
+_WHITE = np.array((255, 255, 255))
+Mask = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+# All on a unit tile, y downwards. Edges lie on eighths where they can, so that they stay sharp
+# at 8 pixels a tile.
+_OUTLINES: dict[str, Mask] = {
+    "circle": lambda x, y: np.hypot(x - 0.5, y - 0.5) <= 0.4,
+    "square": lambda x, y: np.maximum(abs(x - 0.5), abs(y - 0.5)) <= 0.375,
+    "triangle": lambda x, y: (abs(x - 0.5) <= (y - 0.08) * 0.52) & (y >= 0.1) & (y <= 0.9),
+    "diamond": lambda x, y: abs(x - 0.5) + abs(y - 0.5) <= 0.44,
+    "cross": lambda x, y: (np.minimum(abs(x - 0.5), abs(y - 0.5)) <= 0.125)
+    & (np.maximum(abs(x - 0.5), abs(y - 0.5)) <= 0.4),
+    "ex": lambda x, y: (abs(abs(x - 0.5) - abs(y - 0.5)) <= 0.13)
+    & (np.maximum(abs(x - 0.5), abs(y - 0.5)) <= 0.4),
+    "tee": lambda x, y: ((y <= 0.375) | (abs(x - 0.5) <= 0.125))
+    & (y >= 0.125)
+    & (y <= 0.9)
+    & (abs(x - 0.5) <= 0.4),
+    "ring": lambda x, y: (np.hypot(x - 0.5, y - 0.5) <= 0.45)
+    & (np.maximum(abs(x - 0.5), abs(y - 0.5)) >= 0.2),
+}
+_TEXTURES: dict[str, Mask] = {
+    "striped": lambda x, y: np.floor(y * 8).astype(int) % 2 == 1,
+    "checkered": lambda x, y: (np.floor(x * 4) + np.floor(y * 4)).astype(int) % 2 == 0,
+}

@@ -1,0 +1,93 @@
+"""Search tasks: find the good one of several items."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from envs.errors import BadInput
+from envs.commands import Command
+from envs.conditional import MARK_OF
+from envs.events import Event
+from envs.items import Item
+from envs.objects import ItemObject
+from envs.room import RoomEnv, join
+
+
+class SecretSearch(RoomEnv):
+    """
+    ## Description
+
+    A room with `n_items` items, all of them named by the task; exactly one has the secret
+    property good, the others are bad or unknown. Find it by examining, and pick it up. With
+    `distractors=K`, K more items lie about that the task does not name. Examining reveals as in
+    `Parley/SecretConditional-v0`.
+
+    ## Mission space
+
+    "Exactly one of the {item}, the {item} and the {item} is good. Pick up the good one."
+
+    ## Action space
+
+    MiniGrid's: left, right, forward, pickup, drop, toggle (examine), done.
+
+    ## Observation
+
+    MiniGrid's: the 7x7 view ahead `[7, 7, 3] uint8`, the direction, the mission. An item's shape
+    is its object type, its colour the colour, its texture, mark and floor the state.
+
+    ## Rewards
+
+    1 for picking up the good item, otherwise 0.
+
+    ## Termination
+
+    Picking up any item ends the episode, a wrong one as failure. Truncated after `max_steps`.
+
+    ## Registered ids
+
+    - `Parley/SecretSearch-v0`
+    """
+
+    min_items = 2
+
+    def __init__(
+        self, n_items: int = 4, distractors: int = 0, show_marks: bool = False, **kwargs: Any
+    ) -> None:
+        if distractors < 0 or n_items + distractors > self.max_items:
+            raise BadInput(
+                f"{n_items} items and {distractors} distractors are not at most {self.max_items}"
+            )
+        self.distractors = distractors
+        self.show_marks = show_marks
+        self.good: Item
+        self.named: tuple[Item, ...] = ()
+        super().__init__(n_items=n_items, **kwargs)
+
+    def _draw_task(self) -> str:
+        items = self._draw_items(self.n_items + self.distractors)
+        self.named = tuple(items[: self.n_items])
+        self.good = self.named[self.np_random.integers(self.n_items)]
+        for item in items:
+            other = "bad" if self.np_random.random() < 0.75 else "unknown"
+            prop = "good" if item == self.good else other
+            mark = MARK_OF[prop] if self.show_marks else ""
+            self.things.append(ItemObject(item, f"has secret property {prop}", mark))
+        return f"Exactly one of {join(self.named)} is good. Pick up the good one."
+
+    def _judge(self, action: int, events: Sequence[Event]) -> bool | None:
+        for event in events:
+            if event.kind == "picked up":
+                return event.item == self.good
+        return None
+
+    def _needed(self) -> frozenset[Item]:
+        return frozenset({self.good})
+
+    def oracle(self, examined: frozenset[Item]) -> Command:
+        untried = [i for i in self.named if i in self.reachable - examined]
+        if self.good in examined or not untried:
+            return Command("pick up", self.good)
+        if len(untried) == 1:
+            return Command("pick up", untried[0])
+        return Command("examine", untried[0])
