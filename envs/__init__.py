@@ -11,16 +11,19 @@ from envs.command import CommandTask
 from envs.commands import Command
 from envs.conditional import SecretConditional, VisualConditional
 from envs.events import Event
+from envs.instruction import Instruction
 from envs.items import Item
 from envs.search import SecretSearch
+from envs.tasks import TASKS, make_worlds
 from envs.worlds import Worlds
 
-__all__ = ["Command", "Event", "Item", "Worlds"]
+__all__ = ["TASKS", "Command", "Event", "Item", "Worlds", "make_worlds"]
 
 for _name, _env in {
     "SecretConditional": SecretConditional,
     "SecretSearch": SecretSearch,
     "VisualConditional": VisualConditional,
     "Command": CommandTask,
+    "Instruction": Instruction,
 }.items():
     gym.register(f"Parley/{_name}-v0", entry_point=f"{_env.__module__}:{_env.__name__}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from envs.errors import BadInput
-from envs.commands import VERBS, Command, CommandWatch
+from envs.commands import Command, CommandWatch
+from envs.errors import some_of
 from envs.events import Event
 from envs.items import Item
 from envs.objects import ItemObject
@@ -41,8 +41,8 @@ class CommandTask(RoomEnv):
 
     ## Termination
 
-    Saying `done` ends the episode, and so does picking up a wrong item, as failure. Truncated
-    after `max_steps`.
+    Saying `done` ends the episode, and so does picking up what the command does not tell to pick
+    up, as failure. Truncated after `max_steps`.
 
     ## Registered ids
 
@@ -50,11 +50,7 @@ class CommandTask(RoomEnv):
     """
 
     def __init__(self, verbs: Sequence[str] = ("examine", "pick up"), **kwargs: Any) -> None:
-        allowed = RoomEnv.verbs
-        wrong = [v for v in verbs if v not in allowed]
-        if wrong or not verbs:
-            raise BadInput(f"unknown verbs {wrong}; choose from {', '.join(allowed)}")
-        self.asked = tuple(v for v in VERBS if v in verbs)
+        self.asked = some_of("verb", verbs, RoomEnv.verbs)
         self.command: Command
         self.watch: CommandWatch
         super().__init__(**kwargs)
@@ -69,7 +65,8 @@ class CommandTask(RoomEnv):
 
     def _judge(self, action: int, events: Sequence[Event]) -> bool | None:
         done = self.watch.update(self, events)
-        if any(e.kind == "picked up" for e in events) and not done:
+        picked = [e.item for e in events if e.kind == "picked up"]
+        if picked and (self.command.verb != "pick up" or picked[0] != self.command.item):
             return False
         return done if action == self.actions.done else None
 

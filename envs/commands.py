@@ -15,7 +15,7 @@ from minigrid.minigrid_env import MiniGridEnv
 
 from envs.errors import BadInput
 from envs.events import Event, item_of
-from envs.items import Item
+from envs.items import MINIGRID_SHAPES, Item
 
 VERBS = ("go to", "examine", "pick up", "open", "put")
 
@@ -32,7 +32,9 @@ class Command:
         if self.verb not in VERBS:
             raise BadInput(unknown_verb(self.verb))
         if (self.target is not None) != (self.verb == "put"):
-            raise BadInput(f"'{self.verb}' takes {'two items' if self.verb == 'put' else 'one item'}")
+            raise BadInput(
+                f"'{self.verb}' takes {'two items' if self.verb == 'put' else 'one item'}"
+            )
 
     def __str__(self) -> str:
         if self.target is not None:
@@ -69,8 +71,8 @@ def unknown_verb(words: str) -> str:
     near = difflib.get_close_matches(start, VERBS, n=1) or difflib.get_close_matches(
         start.split(" ")[0], VERBS, n=1
     )
-    hint = f"; did you mean '{near[0]}'?" if near else ""
-    return f"unknown verb in '{words}'{hint} Verbs: {', '.join(VERBS)}."
+    hint = f"did you mean '{near[0]}'?" if near else f"known verbs: {', '.join(VERBS)}"
+    return f"unknown verb in '{words}'; {hint}"
 
 
 def all_commands(items: Iterable[Item], verbs: Iterable[str] = VERBS) -> tuple[Command, ...]:
@@ -97,7 +99,7 @@ def _can(verb: str, item: Item) -> bool:
     if verb == "pick up":
         return item.shape != "door"
     if verb == "examine":
-        return item.shape not in ("door", "box", "key", "ball", "object")
+        return item.shape not in MINIGRID_SHAPES
     return True
 
 
@@ -136,5 +138,7 @@ class CommandWatch:
 def _is_beside(world: MiniGridEnv, target: Item) -> bool:
     """Whether what has just been dropped lies beside, not diagonally, an item like ``target``."""
     x, y = world.front_pos
-    near = (item_of(world.grid.get(x + dx, y + dy)) for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1)))
+    near = (
+        item_of(world.grid.get(x + dx, y + dy)) for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1))
+    )
     return any(i is not None and target.describes(i) for i in near)

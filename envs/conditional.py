@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from envs.errors import BadInput
 from envs.commands import Command
+from envs.errors import some_of, yes_or_no
 from envs.events import Event
 from envs.items import COLOURS, Item
 from envs.objects import ItemObject
@@ -15,12 +15,22 @@ from envs.room import Cell, RoomEnv, coin
 PROPERTIES = ("good", "bad", "unknown")
 MARK_OF = {"good": "white", "bad": "orange", "unknown": ""}
 CONDITIONS = ("wall", "corner", "floor", "mark")
+PHRASES = {
+    "wall": "is beside a wall",
+    "corner": "is in a corner",
+    "mark": "shows a white mark when examined",
+}
 
 
 class ConditionalEnv(RoomEnv):
-    """What both conditional families share: a decider, two branches, and how it ends."""
+    """What conditional tasks share: a decider, two branches, and how it ends.
+
+    ``condition`` is one of ``CONDITIONS`` where it is about something that can be seen, and
+    ``holds`` says whether it is true of the decider.
+    """
 
     def __init__(self, n_items: int = 4, **kwargs: Any) -> None:
+        self.condition = ""
         self.decider: Item
         self.right: Item
         self.holds = False
@@ -46,6 +56,45 @@ class ConditionalEnv(RoomEnv):
         yes, no = self.things[1].item, self.things[2].item
         self.right = yes if self.holds else no
         return f"If the {self.decider} {condition}, pick up the {yes}, otherwise pick up the {no}."
+
+    def _thing(self, item: Item, first: bool) -> ItemObject:
+        if self.condition != "mark":
+            return ItemObject(item)
+        white = self.holds if first else coin(self.np_random)
+        mark = "white" if white else "orange"
+        article = "a" if white else "an"
+        return ItemObject(item, f"shows {article} {mark} mark", mark)
+
+    def _draw_floors(self, items: Sequence[Item], asked: str | None = None) -> str:
+        """Lay each item on a floor; returns the colour asked for, drawn where it is not given."""
+        for k, item in enumerate(items):
+            # A floor never has its item's colour, so that the item stays visible on it.
+            colours = [c for c in COLOURS if c != item.colour]
+            if k == 0:
+                asked = asked or colours[self.np_random.integers(len(colours))]
+                colours = [asked] if self.holds else [c for c in colours if c != asked]
+            floor = colours[self.np_random.integers(len(colours))]
+            self.things.append(ItemObject(item, f"is on a {floor} floor", floor=floor))
+        assert asked is not None, "there are no items"
+        return asked
+
+    def _place_rule(self, thing: ItemObject) -> Callable[[Cell], bool] | None:
+        if self.condition not in ("wall", "corner") or thing.item != self.decider:
+            return None
+        return lambda cell: self._fits(cell) == self.holds
+
+    def _fits(self, cell: Cell) -> bool:
+        sides = sum(v in (1, self.width - 2) for v in cell)
+        return sides == 2 if self.condition == "corner" else sides > 0
+
+    def _gen_grid(self, width: int, height: int) -> None:
+        super()._gen_grid(width, height)
+        if self.condition in ("wall", "corner"):
+            where = "beside a wall" if self.condition == "wall" else "in a corner"
+            for thing in self.things:
+                assert thing.cur_pos is not None
+                fits = self._fits(thing.cur_pos)
+                thing.fact = f"is {'' if fits else 'not '}{where}"
 
 
 class SecretConditional(ConditionalEnv):
@@ -85,7 +134,7 @@ class SecretConditional(ConditionalEnv):
     """
 
     def __init__(self, show_marks: bool = False, **kwargs: Any) -> None:
-        self.show_marks = show_marks
+        self.show_marks = yes_or_no("show_marks", show_marks)
         super().__init__(**kwargs)
 
     def _draw_task(self) -> str:
@@ -136,11 +185,7 @@ class VisualConditional(ConditionalEnv):
     """
 
     def __init__(self, conditions: Sequence[str] = CONDITIONS, **kwargs: Any) -> None:
-        unknown = [c for c in conditions if c not in CONDITIONS]
-        if unknown or not conditions:
-            raise BadInput(f"unknown conditions {unknown}; choose from {', '.join(CONDITIONS)}")
-        self.conditions = tuple(conditions)
-        self.condition = self.conditions[0]
+        self.conditions = some_of("condition", conditions, CONDITIONS)
         super().__init__(**kwargs)
 
     def _draw_task(self) -> str:
@@ -148,49 +193,6 @@ class VisualConditional(ConditionalEnv):
         self.holds = coin(self.np_random)
         items = self._draw_items(self.n_items)
         if self.condition == "floor":
-            colour, phrase = self._draw_floors(items)
-        else:
-            colour, phrase = None, {
-                "wall": "is beside a wall",
-                "corner": "is in a corner",
-                "mark": "shows a white mark when examined",
-            }[self.condition]
-            self.things = [self._thing(item, first=k == 0) for k, item in enumerate(items)]
-        return self._draw_sentence(phrase)
-
-    def _thing(self, item: Item, first: bool) -> ItemObject:
-        if self.condition != "mark":
-            return ItemObject(item)
-        white = self.holds if first else coin(self.np_random)
-        mark = "white" if white else "orange"
-        article = "a" if white else "an"
-        return ItemObject(item, f"shows {article} {mark} mark", mark)
-
-    def _draw_floors(self, items: Sequence[Item]) -> tuple[str, str]:
-        asked = ""
-        for k, item in enumerate(items):
-            # A floor never has its item's colour, so that the item stays visible on it.
-            colours = [c for c in COLOURS if c != item.colour]
-            if k == 0:
-                asked = colours[self.np_random.integers(len(colours))]
-                colours = [asked] if self.holds else [c for c in colours if c != asked]
-            floor = colours[self.np_random.integers(len(colours))]
-            self.things.append(ItemObject(item, f"is on a {floor} floor", floor=floor))
-        return asked, f"is on a {asked} floor"
-
-    def _place_rule(self, thing: ItemObject) -> Callable[[Cell], bool] | None:
-        if self.condition not in ("wall", "corner") or thing.item != self.decider:
-            return None
-        return lambda cell: self._fits(cell) == self.holds
-
-    def _fits(self, cell: Cell) -> bool:
-        sides = sum(v in (1, self.width - 2) for v in cell)
-        return sides == 2 if self.condition == "corner" else sides > 0
-
-    def _gen_grid(self, width: int, height: int) -> None:
-        super()._gen_grid(width, height)
-        if self.condition in ("wall", "corner"):
-            where = "beside a wall" if self.condition == "wall" else "in a corner"
-            for thing in self.things:
-                fits = self._fits(tuple(map(int, thing.cur_pos)))
-                thing.fact = f"is {'' if fits else 'not '}{where}"
+            return self._draw_sentence(f"is on a {self._draw_floors(items)} floor")
+        self.things = [self._thing(item, first=k == 0) for k, item in enumerate(items)]
+        return self._draw_sentence(PHRASES[self.condition])

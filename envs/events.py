@@ -52,25 +52,23 @@ class EventWatch:
         """The events of the step that has just been taken with ``action``."""
         found: list[Event] = []
         if world.carrying is not self._carried:
-            if self._carried is not None:
-                found.append(_event("dropped", self._carried))
-            if world.carrying is not None:
-                found.append(_event("picked up", world.carrying))
+            found += _event("dropped", self._carried)
+            found += _event("picked up", world.carrying)
         front = self._front
         if action == world.actions.toggle and isinstance(front, Door) and self._door:
             was_open, was_locked = self._door
             if was_locked:
-                found.append(_event("found locked" if front.is_locked else "unlocked", front))
+                found += _event("found locked" if front.is_locked else "unlocked", front)
             if front.is_open != was_open:
-                found.append(_event("opened" if front.is_open else "closed", front))
+                found += _event("opened" if front.is_open else "closed", front)
         elif action == world.actions.toggle and isinstance(front, Box):
-            found.append(_event("opened", front))
+            found += _event("opened", front)
         elif action == world.actions.toggle and isinstance(front, ItemObject):
             found.append(Event("examined", front.item, front.fact))
         return tuple(found)
 
 
-def _event(kind: str, thing: WorldObj) -> Event:
+def _event(kind: str, thing: WorldObj | None) -> list[Event]:
+    """The event, where there is a thing, and one that has a name (others' worlds may have more)."""
     item = item_of(thing)
-    assert item is not None, thing.type
-    return Event(kind, item)
+    return [] if item is None else [Event(kind, item)]

@@ -20,11 +20,12 @@ SHAPES = ("circle", "square", "triangle", "diamond", "cross", "ex", "tee", "ring
 MINIGRID_SHAPES = ("key", "ball", "box", "door")
 ANY_SHAPE = "object"  # BabyAI's word for a thing of whatever shape
 
-_WORDS = TEXTURES + COLOURS + SHAPES + MINIGRID_SHAPES + (ANY_SHAPE,)
+WORDS = TEXTURES + COLOURS + SHAPES + MINIGRID_SHAPES + (ANY_SHAPE,)
+# Matched against lower-case text: ignoring case instead would take letters such as a long s for
+# ours. A name never goes on over the end of a line, where another's words begin.
 _NAME = re.compile(
-    rf"\b(?:({'|'.join(TEXTURES)})\s+)?(?:({'|'.join(COLOURS)})\s+)?"
-    rf"({'|'.join(SHAPES + MINIGRID_SHAPES + (ANY_SHAPE,))})\b",
-    re.IGNORECASE,
+    rf"\b(?:({'|'.join(TEXTURES)})[^\S\n]+)?(?:({'|'.join(COLOURS)})[^\S\n]+)?"
+    rf"({'|'.join(SHAPES + MINIGRID_SHAPES + (ANY_SHAPE,))})\b"
 )
 
 
@@ -66,7 +67,7 @@ class Item:
         match = _NAME.fullmatch(name)
         if match is None:
             for word in name.split():
-                if word not in _WORDS:
+                if word not in WORDS:
                     raise BadInput(unknown_word(word))
             raise BadInput(f"'{text}' is no item; an item is named like 'striped red cross'")
         texture, colour, shape = match.groups()
@@ -75,8 +76,8 @@ class Item:
 
 def unknown_word(word: str) -> str:
     """One sentence that says that ``word`` is no item word, with the nearest that is."""
-    near = difflib.get_close_matches(word, _WORDS, n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else f"; known words: {', '.join(_WORDS)}"
+    near = difflib.get_close_matches(word, WORDS, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else f"; known words: {', '.join(WORDS)}"
     return f"unknown item word '{word}'{hint}"
 
 
@@ -87,9 +88,9 @@ def find_items(text: str) -> tuple[Item, ...]:
     ``ring`` are also ordinary words.
     """
     found: dict[Item, None] = {}
-    for texture, colour, shape in _NAME.findall(text):
-        if texture or colour or shape.lower() in MINIGRID_SHAPES + (ANY_SHAPE,):
-            found[Item(shape.lower(), colour.lower() or None, texture.lower() or None)] = None
+    for texture, colour, shape in _NAME.findall(text.lower()):
+        if texture or colour or shape not in SHAPES:
+            found[Item(shape, colour or None, texture or None)] = None
     return tuple(found)
 
 

@@ -65,7 +65,7 @@ class ItemObject(WorldObj):
         state = TEXTURES.index(self.texture) + 3 * MARKS.index(self.mark) + 9 * floor
         return OBJECT_TO_IDX[self.type], COLOR_TO_IDX[self.color], state
 
-    def render(self, img: np.ndarray) -> None:
+    def render(self, img: np.ndarray) -> None:  # type: ignore[override]
         """Draw into a tile ``[size, size, 3] uint8`` (three times the final size)."""
         size = img.shape[0]
         y, x = (np.mgrid[:size, :size] + 0.5) / size
@@ -74,13 +74,15 @@ class ItemObject(WorldObj):
         inside = _OUTLINES[self.type](x, y)
         # Stripes are dark, checks are white: at 8 pixels the tone tells them apart as well as
         # the pattern, and the whole outline stays visible.
-        second = {"striped": 0.35 * COLORS[self.color], "checkered": 0.85 * _WHITE}
+        second = {"striped": 0.5 * COLORS[self.color], "checkered": 0.85 * _WHITE}
         img[inside] = COLORS[self.color]
         if self.texture in second:
             img[inside & ~_TEXTURES[self.texture](x, y)] = second[self.texture].astype(np.uint8)
         if self.mark:
-            frame = (np.minimum(x, y) < 1 / 8) | (np.maximum(x, y) > 7 / 8)
-            img[frame] = MARK_RGB[self.mark]
+            # In the tile's corners, which no outline reaches.
+            across, down = np.minimum(x, 1 - x), np.minimum(y, 1 - y)
+            corner = (np.maximum(across, down) < 1 / 4) & (np.minimum(across, down) < 1 / 8)
+            img[corner] = MARK_RGB[self.mark]
 
 
 _WHITE = np.array((255, 255, 255))
@@ -89,20 +91,24 @@ Mask = Callable[[np.ndarray, np.ndarray], np.ndarray]
 # All on a unit tile, y downwards. Edges lie on eighths where they can, so that they stay sharp
 # at 8 pixels a tile.
 _OUTLINES: dict[str, Mask] = {
-    "circle": lambda x, y: np.hypot(x - 0.5, y - 0.5) <= 0.4,
+    "circle": lambda x, y: np.hypot(x - 0.5, y - 0.5) <= 0.48,
     "square": lambda x, y: np.maximum(abs(x - 0.5), abs(y - 0.5)) <= 0.375,
     "triangle": lambda x, y: (abs(x - 0.5) <= (y - 0.08) * 0.52) & (y >= 0.1) & (y <= 0.9),
-    "diamond": lambda x, y: abs(x - 0.5) + abs(y - 0.5) <= 0.44,
-    "cross": lambda x, y: (np.minimum(abs(x - 0.5), abs(y - 0.5)) <= 0.125)
-    & (np.maximum(abs(x - 0.5), abs(y - 0.5)) <= 0.4),
-    "ex": lambda x, y: (abs(abs(x - 0.5) - abs(y - 0.5)) <= 0.13)
-    & (np.maximum(abs(x - 0.5), abs(y - 0.5)) <= 0.4),
-    "tee": lambda x, y: ((y <= 0.375) | (abs(x - 0.5) <= 0.125))
-    & (y >= 0.125)
-    & (y <= 0.9)
-    & (abs(x - 0.5) <= 0.4),
-    "ring": lambda x, y: (np.hypot(x - 0.5, y - 0.5) <= 0.45)
-    & (np.maximum(abs(x - 0.5), abs(y - 0.5)) >= 0.2),
+    "diamond": lambda x, y: abs(x - 0.5) + abs(y - 0.5) <= 0.51,
+    "cross": lambda x, y: (
+        (np.minimum(abs(x - 0.5), abs(y - 0.5)) <= 0.125)
+        & (np.maximum(abs(x - 0.5), abs(y - 0.5)) <= 0.48)
+    ),
+    "ex": lambda x, y: (
+        (abs(abs(x - 0.5) - abs(y - 0.5)) <= 0.1)
+        & (np.maximum(abs(x - 0.5), abs(y - 0.5)) <= 0.48)
+    ),
+    "tee": lambda x, y: (
+        ((y <= 0.375) | (abs(x - 0.5) <= 0.125)) & (y >= 0.125) & (y <= 0.9) & (abs(x - 0.5) <= 0.4)
+    ),
+    "ring": lambda x, y: (
+        (np.hypot(x - 0.5, y - 0.5) <= 0.45) & (np.maximum(abs(x - 0.5), abs(y - 0.5)) >= 0.2)
+    ),
 }
 _TEXTURES: dict[str, Mask] = {
     "striped": lambda x, y: np.floor(y * 8).astype(int) % 2 == 1,

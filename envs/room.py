@@ -13,13 +13,14 @@ from minigrid.core.mission import MissionSpace
 from minigrid.core.world_object import Floor
 from minigrid.minigrid_env import MiniGridEnv
 
-from envs.errors import BadInput
 from envs.commands import Command
+from envs.errors import unknown, whole_number
 from envs.events import Event, EventWatch
-from envs.items import ITEM_SETS, Item
+from envs.items import ITEM_SETS, SHAPES, Item
 from envs.objects import ItemObject
 
 ROOM_SIZES = (6, 16)
+LETTERS = dict(zip(SHAPES, "osvd+xTO", strict=True))
 Cell = tuple[int, int]
 
 
@@ -41,7 +42,7 @@ class RoomEnv(MiniGridEnv):
     command of a Planner that knows only what has been examined so far.
     """
 
-    verbs: ClassVar[tuple[str, ...]] = ("go to", "examine", "pick up")
+    verbs: tuple[str, ...] = ("go to", "examine", "pick up")
     min_items: ClassVar[int] = 3
     max_items: ClassVar[int] = 10
 
@@ -53,16 +54,13 @@ class RoomEnv(MiniGridEnv):
         max_steps: int | None = None,
         **kwargs: Any,
     ) -> None:
-        low, high = ROOM_SIZES
-        if not low <= room_size <= high:
-            raise BadInput(f"room_size {room_size} is not between {low} and {high}")
-        if not self.min_items <= n_items <= self.max_items:
-            raise BadInput(
-                f"n_items {n_items} is not between {self.min_items} and {self.max_items}"
-            )
+        room_size = whole_number("room_size", room_size, *ROOM_SIZES)
+        self.n_items = whole_number("n_items", n_items, self.min_items, self.max_items)
         if items not in ITEM_SETS:
-            raise BadInput(f"unknown item set '{items}'; known: {', '.join(ITEM_SETS)}")
-        self.n_items = n_items
+            raise unknown("item set", items, ITEM_SETS)
+        if max_steps is None:
+            # Enough to cross the room and back for every item, and to search it all once.
+            max_steps = 4 * room_size**2 + 4 * room_size * self.n_items
         self.item_set = ITEM_SETS[items]
         self.things: list[ItemObject] = []
         self.reachable: frozenset[Item] = frozenset()
@@ -70,8 +68,7 @@ class RoomEnv(MiniGridEnv):
         super().__init__(
             mission_space=TaskSpace(),
             grid_size=room_size,
-            # Enough to cross the room and back for every item, and to search it all once.
-            max_steps=max_steps or 4 * room_size**2 + 4 * room_size * n_items,
+            max_steps=whole_number("max_steps", max_steps, low=1),
             **kwargs,
         )
 
@@ -88,7 +85,9 @@ class RoomEnv(MiniGridEnv):
         obs, _, _, truncated, info = super().step(action)
         events = watch.events(self, int(action))
         if self.carrying is front and isinstance(front, ItemObject) and front.floor:
+            # The floor stays where it is.
             self.grid.set(*self.front_pos, Floor(front.floor))
+            front.floor = None
             obs = self.gen_obs()
         self._verdict = self._judge(int(action), events)
         success = self._verdict is True
@@ -102,6 +101,23 @@ class RoomEnv(MiniGridEnv):
             return False
         grid, visible = self.gen_obs_grid()
         return bool(visible[view]) and grid.get(*view) is self.grid.get(x, y)
+
+    def pprint_grid(self) -> str:
+        """The room as text, two letters a cell (MiniGrid's does not know our shapes)."""
+        rows = []
+        for y in range(self.height):
+            cells = []
+            for x in range(self.width):
+                thing = self.grid.get(x, y)
+                if (x, y) == tuple(self.agent_pos):
+                    cells.append(2 * ">V<^"[self.agent_dir])
+                elif thing is None:
+                    cells.append("  ")
+                else:
+                    letter = LETTERS.get(thing.type, thing.type[0].upper())
+                    cells.append(letter + thing.color[0].upper())
+            rows.append("".join(cells))
+        return "\n".join(rows)
 
     @abstractmethod
     def _draw_task(self) -> str:
@@ -191,7 +207,7 @@ class RoomEnv(MiniGridEnv):
         return taken
 
     def _any(self, cells: Sequence[Cell]) -> Cell:
-        return cells[self.np_random.integers(len(cells))]
+        return cells[int(self.np_random.integers(len(cells)))]
 
 
 def neighbours(cell: Cell) -> tuple[Cell, Cell, Cell, Cell]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from envs.errors import BadInput
 from envs.commands import Command
 from envs.conditional import MARK_OF
+from envs.errors import whole_number, yes_or_no
 from envs.events import Event
 from envs.items import Item
 from envs.objects import ItemObject
@@ -54,12 +54,9 @@ class SecretSearch(RoomEnv):
     def __init__(
         self, n_items: int = 4, distractors: int = 0, show_marks: bool = False, **kwargs: Any
     ) -> None:
-        if distractors < 0 or n_items + distractors > self.max_items:
-            raise BadInput(
-                f"{n_items} items and {distractors} distractors are not at most {self.max_items}"
-            )
-        self.distractors = distractors
-        self.show_marks = show_marks
+        n_items = whole_number("n_items", n_items, self.min_items, self.max_items)
+        self.distractors = whole_number("distractors", distractors, 0, self.max_items - n_items)
+        self.show_marks = yes_or_no("show_marks", show_marks)
         self.good: Item
         self.named: tuple[Item, ...] = ()
         super().__init__(n_items=n_items, **kwargs)

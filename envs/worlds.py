@@ -68,14 +68,14 @@ class Worlds:
 
         Raises ValueError for an action that MiniGrid does not have.
         """
-        for i in np.flatnonzero(active & ~self.over):
+        for i in map(int, np.flatnonzero(active & ~self.over)):
             world = self.world(i)
             watch = EventWatch(world)
             action = int(actions[i])
             obs, reward, terminated, truncated, info = self.envs[i].step(action)
             self._observe(i, obs)
             self.events[i] = info["events"] if "events" in info else watch.events(world, action)
-            self.success[i] = info.get("success", bool(terminated and reward > 0))
+            self.success[i] = info.get("success", bool(terminated and float(reward) > 0))
             self.truncated[i] = truncated and not terminated
             self.over[i] = terminated or truncated
             self.steps[i] += 1

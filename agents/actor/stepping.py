@@ -25,6 +25,9 @@ class StepActor(Part):
     def act(self, worlds: Worlds, active: np.ndarray) -> np.ndarray:
         """MiniGrid actions ``[N] int`` for the worlds; only the ``active [N] bool`` count."""
 
+    def saw(self, worlds: Worlds, actions: np.ndarray, active: np.ndarray) -> None:
+        """Called after each step: the active worlds took ``actions`` and show what came of it."""
+
     def execute(
         self,
         worlds: Worlds,
@@ -47,6 +50,7 @@ class StepActor(Part):
             step += 1
             actions = self.act(worlds, active)
             worlds.step(actions, active)
+            self.saw(worlds, actions, active)
             if on_step is not None:
                 on_step(worlds)
             for i in np.flatnonzero(active):

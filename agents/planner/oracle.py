@@ -1,1 +1,117 @@
-"""stub"""
+"""The oracle Planner: the cheat that looks into the world and always knows the right command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from minigrid.core.world_object import Door
+from minigrid.envs.babyai.core.verifier import (
+    ActionInstr,
+    AfterInstr,
+    GoToInstr,
+    ObjDesc,
+    OpenInstr,
+    PickupInstr,
+    PutNextInstr,
+    SeqInstr,
+)
+from minigrid.minigrid_env import MiniGridEnv
+
+from agents.dialogue import Decision, Dialogue
+from agents.parts import Part
+from agents.planner.options import PlannerOptions
+from agents.planner.registry import PLANNERS
+from envs.commands import Command
+from envs.errors import BadInput
+from envs.items import ANY_SHAPE, Item
+from envs.worlds import Worlds
+
+FAILED = "I did not manage"
+
+
+@PLANNERS.register("oracle")
+class OraclePlanner(Part):
+    """Asks our own families for the next command and reads BabyAI's instructions.
+
+    What has been examined it takes from the dialogue. In a world that is neither it decides
+    nothing: its decisions are errors.
+    """
+
+    def __init__(self, options: PlannerOptions | None = None) -> None:
+        self._worlds: Worlds | None = None
+
+    def begin(self, worlds: Worlds) -> None:
+        self._worlds = worlds
+
+    def choose(self, dialogues: Sequence[Dialogue]) -> list[Decision]:
+        return [self._one(d) for d in dialogues]
+
+    def _one(self, dialogue: Dialogue) -> Decision:
+        assert self._worlds is not None, "begin() has not been called"
+        world: Any = self._worlds.world(dialogue.world)
+        try:
+            if hasattr(world, "oracle"):
+                command = world.oracle(_examined(dialogue))
+            elif hasattr(world, "instrs"):
+                command = _babyai(world)
+            else:
+                raise BadInput(f"the oracle knows no answer to the task '{dialogue.task}'")
+        except BadInput as error:
+            return Decision("", None, error=error)
+        return Decision(command.sentence(), command)
+
+
+def _examined(dialogue: Dialogue) -> frozenset[Item]:
+    """The items that were examined, by the commands and reports so far."""
+    return frozenset(
+        turn.command.item
+        for turn in dialogue.turns
+        if turn.command is not None
+        and turn.command.verb == "examine"
+        and FAILED not in turn.report
+    )
+
+
+def _babyai(world: Any) -> Command:
+    """The next command of a BabyAI instruction; its verifier knows which parts are done."""
+    instr = world.instrs
+    while isinstance(instr, SeqInstr):
+        first, second = instr.instr_a, instr.instr_b
+        done = instr.a_done
+        if isinstance(instr, AfterInstr):
+            first, second, done = second, first, instr.b_done
+        instr = second if done == "success" else first
+    if not isinstance(instr, ActionInstr):
+        raise BadInput(f"the oracle cannot read a {type(instr).__name__}")
+    if isinstance(instr, PutNextInstr):
+        return Command("put", _item(instr.desc_move), _item(instr.desc_fixed))
+    item = _item(instr.desc)
+    if isinstance(instr, OpenInstr):
+        return _key_for(world, instr.desc) or Command("open", item)
+    if isinstance(instr, GoToInstr | PickupInstr):
+        return Command("go to" if isinstance(instr, GoToInstr) else "pick up", item)
+    raise BadInput(f"the oracle cannot read a {type(instr).__name__}")
+
+
+def _key_for(world: MiniGridEnv, desc: ObjDesc) -> Command | None:
+    """The command that fetches the key, where all such doors are locked and it is not at hand."""
+    doors = [d for d in desc.obj_set if isinstance(d, Door)]
+    if not doors or not all(d.is_locked for d in doors):
+        return None
+    colour = doors[0].color
+    carried = world.carrying
+    if carried is not None and carried.type == "key" and carried.color == colour:
+        return None
+    return Command("pick up", Item("key", colour))
+
+
+def _item(desc: ObjDesc) -> Item:
+    """The item that a BabyAI description means.
+
+    Commands have no words for places ("on your left"), so there the item itself is described.
+    """
+    shape, colour = desc.type, desc.color
+    if desc.loc:
+        shape, colour = desc.obj_set[0].type, desc.obj_set[0].color
+    return Item(shape or ANY_SHAPE, colour)

@@ -1,0 +1,66 @@
+"""The learned Actor: a trained policy over its own map and the words of the command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from minigrid.core.actions import Actions
+
+from agents.actor.network import ActorEyes, ActorNetwork
+from agents.actor.registry import ACTORS
+from agents.actor.stepping import StepActor
+from envs.commands import Command
+from envs.errors import BadInput
+from envs.worlds import Worlds
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+@ACTORS.register("learned")
+class LearnedActor(StepActor):
+    """Acts by the most probable action of the network, from its views and the command alone.
+
+    ``weights`` is a folder with ``model.safetensors`` and ``config.json``, or a network. Raises
+    BadInput where the folder holds no such network.
+    """
+
+    def __init__(self, weights: str | Path | ActorNetwork = WEIGHTS) -> None:
+        self.network = weights if isinstance(weights, ActorNetwork) else load_network(weights)
+        self.network.eval()
+        self._eyes = ActorEyes(0)
+
+    def begin(self, worlds: Worlds) -> None:
+        self._eyes = ActorEyes(len(worlds))
+        self._eyes.reset(np.arange(len(worlds)), worlds.images)
+
+    def start(self, worlds: Worlds, commands: Sequence[Command | None]) -> None:
+        for i, command in enumerate(commands):
+            if command is not None:
+                self._eyes.command(i, command)
+
+    @torch.inference_mode()
+    def act(self, worlds: Worlds, active: np.ndarray) -> np.ndarray:
+        going = np.flatnonzero(active)
+        logits, _ = self.network(torch.from_numpy(self._eyes.observe(going)))
+        actions = np.full(len(worlds), int(Actions.done))
+        actions[going] = logits.argmax(-1).numpy()
+        return actions
+
+    def saw(self, worlds: Worlds, actions: np.ndarray, active: np.ndarray) -> None:
+        going = np.flatnonzero(active)
+        self._eyes.step(going, actions[going], worlds.images[going])
+
+
+def load_network(folder: str | Path) -> ActorNetwork:
+    """The network in a folder. Raises BadInput, in one sentence, where there is none."""
+    folder = Path(folder)
+    for name in ("config.json", "model.safetensors"):
+        if not (folder / name).is_file():
+            raise BadInput(f"'{folder}' holds no Actor weights: {name} is missing")
+    try:
+        return ActorNetwork.from_pretrained(folder, strict=True)
+    except (RuntimeError, ValueError, TypeError, OSError) as error:
+        raise BadInput(f"the Actor weights in '{folder}' cannot be loaded: {error}") from error

@@ -1,0 +1,124 @@
+"""``python -m run COMMAND``, or ``parley COMMAND``: Parley's command line."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+PROG = "python -m run"
+
+
+@dataclass(frozen=True)
+class Command:
+    """Where a command lives: ``module`` has ``function(settings)`` and the class of settings."""
+
+    module: str
+    settings: str
+    function: str
+    help: str
+
+
+COMMANDS = {
+    "episode": Command(
+        "run.episode", "Episode", "episode", "play episodes: a Planner commands an Actor"
+    ),
+    "train-actor": Command(
+        "run.train_actor", "TrainActor", "train_actor", "train the learned Actor with PPO"
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit code: 0, 2 for bad input, 130 when interrupted."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help"):
+        print(overview())
+        return 0 if argv else 2
+    # Imported here so that the overview comes at once.
+    from envs.errors import BadInput, unknown
+
+    try:
+        if argv[0] not in COMMANDS:
+            raise unknown("command", argv[0], COMMANDS)
+        _run(argv[0], argv[1:])
+    except BadInput as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as stop:
+        print(f"\nstopped; {stop}" if str(stop) else "\nstopped", file=sys.stderr)
+        return 130
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 2
+    return 0
+
+
+def overview() -> str:
+    """The page of all commands."""
+    rows = "\n".join(f"  {name:<14}{command.help}" for name, command in COMMANDS.items())
+    return (
+        f"usage: {PROG} COMMAND [OPTIONS]\n\n"
+        "Parley: language models that command reinforcement-learning agents in grid worlds.\n\n"
+        f"commands:\n{rows}\n\n"
+        f"'{PROG} COMMAND --help' explains a command and all its options."
+    )
+
+
+def _run(name: str, rest: Sequence[str]) -> None:
+    command = COMMANDS[name]
+    module = importlib.import_module(command.module)
+    cls = getattr(module, command.settings)
+    settings = parse(name, cls, rest)
+    if getattr(settings, "resume", None) is not None and hasattr(module, "stored"):
+        # Parsed again on top of the run's own settings: what was given and differs then shows.
+        settings = parse(name, cls, rest, module.stored(settings.resume))
+    getattr(module, command.function)(settings)
+
+
+def parse(name: str, cls: type, rest: Sequence[str], default: Any = None) -> Any:
+    """A command's settings. Raises BadInput, in one sentence, for arguments that are none."""
+    import tyro
+
+    from envs.errors import BadInput
+
+    prog = f"{PROG} {name}"
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                cls,
+                prog=prog,
+                args=list(rest),
+                config=(tyro.conf.FlagConversionOff,) if False else None,
+                **({} if default is None else {"default": default}),
+            )
+    except SystemExit as end:
+        if end.code in (0, None):
+            raise
+        raise BadInput(f"{_sentence(said.getvalue())} (see {prog} --help)") from None
+
+
+def _sentence(box: str) -> str:
+    """What tyro's framed message says, as one sentence."""
+    rows = [re.sub(r"^[│|]\s?|\s*[│|]$", "", row).rstrip() for row in box.splitlines()]
+    rows = [row for row in rows if row and not row.startswith(("╭", "╰"))]
+    parts: list[list[str]] = [[]]
+    for row in rows:
+        if set(row.strip()) == {"─"}:
+            parts.append([])
+        else:
+            parts[-1].append(row.strip())
+    text = " ".join(parts[0]).rstrip(".")
+    for part in parts[1:]:
+        if part and part[0].startswith("Perhaps you meant"):
+            text += f"; did you mean {part[1].split()[0]}?"
+    return text[:1].lower() + text[1:]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

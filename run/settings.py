@@ -1,0 +1,68 @@
+"""Settings: a command's frozen dataclass of arguments, to ``config.json`` and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from envs.errors import BadInput
+
+T = TypeVar("T")
+
+
+def to_json(settings: Any) -> dict[str, Any]:
+    """Settings as plain JSON values."""
+    return {
+        f.name: _plain(getattr(settings, f.name)) for f in dataclasses.fields(settings) if f.init
+    }
+
+
+def from_json(cls: type[T], stored: Mapping[str, Any]) -> T:
+    """The settings that ``to_json`` has stored. Raises BadInput where they are not all there."""
+    assert dataclasses.is_dataclass(cls)
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for field in dataclasses.fields(cls):
+        if field.name not in stored:
+            raise BadInput(f"config.json has no setting '{field.name}'; start anew")
+        value, hint = stored[field.name], hints[field.name]
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+            values[field.name] = from_json(hint, value)
+        else:
+            values[field.name] = Path(value) if _is_path(hint) and value is not None else value
+    return typing.cast(T, cls(**values))
+
+
+def differences(given: Any, stored: Any, leave_out: Collection[str] = ()) -> list[str]:
+    """Which settings differ, each as ``--seed 1 (there 0)``."""
+    there = dict(_flat(stored))
+    return [
+        f"--{name.replace('_', '-')} {value} (there {there[name]})"
+        for name, value in _flat(given)
+        if name not in leave_out and value != there[name]
+    ]
+
+
+def _flat(settings: Any) -> Iterator[tuple[str, Any]]:
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from ((n, v) for n, v in _flat(value) if n != "seed")
+        else:
+            yield field.name, value
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_json(value)
+    return str(value) if isinstance(value, Path) else value
+
+
+def _is_path(hint: Any) -> bool:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return Path in typing.get_args(hint)
+    return hint is Path

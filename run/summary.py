@@ -1,0 +1,54 @@
+"""The summary of a run's episodes: what they come to, with how sure that is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+
+def summarise(command: str, seed: int, lines: Sequence[dict[str, Any]], parallel: int) -> dict[str, Any]:
+    """The numbers of ``summary.json`` from the lines of ``episodes.jsonl``.
+
+    An episode that broke is an error, never a failure; one that nobody judges counts in neither.
+    ``seconds`` is the time of play, without loading: the longest episode of each group played
+    together, summed.
+    """
+    errors = [line for line in lines if line["error"] is not None]
+    played = [line for line in lines if line["error"] is None]
+    judged = [line for line in played if line["success"] is not None]
+    successes = sum(line["success"] for line in judged)
+    longest: dict[int, float] = {}
+    for line in lines:
+        group = line["episode"] // parallel
+        longest[group] = max(line["seconds"], longest.get(group, 0.0))
+    return {
+        "command": command,
+        "seed": seed,
+        "n": len(lines),
+        "n_errors": len(errors),
+        "n_unjudged": len(played) - len(judged),
+        "n_success": successes,
+        "success_rate": successes / len(judged) if judged else None,
+        "success_ci95": wilson(successes, len(judged)),
+        "seconds": round(sum(longest.values()), 3),
+        "mean_turns": _mean([len(line["turns"]) for line in played]),
+        "mean_steps": _mean([line["steps"] for line in played]),
+        "n_unparsed": sum(line["unparsed"] for line in lines),
+        "ended": dict(sorted(Counter(line["ended"] for line in lines).items())),
+    }
+
+
+def wilson(successes: int, n: int) -> list[float] | None:
+    """The 95 % interval ``[low, high]`` of a rate (Wilson 1927); None of nothing."""
+    if n == 0:
+        return None
+    # Imported here because it takes longer to import than a small run takes to play.
+    from scipy.stats import binomtest
+
+    interval = binomtest(successes, n).proportion_ci(0.95, method="wilson")
+    return [float(interval.low), float(interval.high)]
+
+
+def _mean(numbers: Sequence[float]) -> float | None:
+    return sum(numbers) / len(numbers) if numbers else None
