@@ -79,7 +79,7 @@ class ItemObject(WorldObj):
         if self.texture in second:
             img[inside & ~_TEXTURES[self.texture](x, y)] = second[self.texture].astype(np.uint8)
         if self.mark:
-            # In the tile's corners, which no outline reaches.
+            # In the tile's corners, which hardly any outline reaches.
             across, down = np.minimum(x, 1 - x), np.minimum(y, 1 - y)
             corner = (np.maximum(across, down) < 1 / 4) & (np.minimum(across, down) < 1 / 8)
             img[corner] = MARK_RGB[self.mark]
@@ -100,8 +100,7 @@ _OUTLINES: dict[str, Mask] = {
         & (np.maximum(abs(x - 0.5), abs(y - 0.5)) <= 0.48)
     ),
     "ex": lambda x, y: (
-        (abs(abs(x - 0.5) - abs(y - 0.5)) <= 0.1)
-        & (np.maximum(abs(x - 0.5), abs(y - 0.5)) <= 0.48)
+        (abs(abs(x - 0.5) - abs(y - 0.5)) <= 0.13) & (np.maximum(abs(x - 0.5), abs(y - 0.5)) <= 0.4)
     ),
     "tee": lambda x, y: (
         ((y <= 0.375) | (abs(x - 0.5) <= 0.125)) & (y >= 0.125) & (y <= 0.9) & (abs(x - 0.5) <= 0.4)

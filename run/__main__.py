@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import io
 import re
 import sys
@@ -94,7 +95,9 @@ def parse(name: str, cls: type, rest: Sequence[str], default: Any = None) -> Any
                 cls,
                 prog=prog,
                 args=list(rest),
-                config=(tyro.conf.FlagConversionOff,) if False else None,
+                # Given, because tyro leaves a docstring's Examples out.
+                description=inspect.getdoc(cls),
+                config=(tyro.conf.FlagCreatePairsOff,),
                 **({} if default is None else {"default": default}),
             )
     except SystemExit as end:
@@ -113,7 +116,13 @@ def _sentence(box: str) -> str:
             parts.append([])
         else:
             parts[-1].append(row.strip())
-    text = " ".join(parts[0]).rstrip(".")
+    text = " ".join(parts[0]).rstrip(".").replace("'None', ", "")
+    # What our own settings classes say needs nothing before it.
+    text = re.sub(r"^Error parsing \w+: ", "", text)
+    number = re.match(r"Error parsing (--\S+): .*\b(int|float|INT|FLOAT)\b.*?'([^']*)'", text)
+    if number:
+        option, kind, value = number.groups()
+        text = f"{option} {value} is no {'whole ' if kind.lower() == 'int' else ''}number"
     for part in parts[1:]:
         if part and part[0].startswith("Perhaps you meant"):
             text += f"; did you mean {part[1].split()[0]}?"

@@ -7,13 +7,15 @@ import json
 import re
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import tyro
+from rich.console import Console
 
 from agents.actor import make_actor
 from agents.dialogue import Decision, Dialogue
@@ -26,17 +28,25 @@ from envs.errors import BadInput
 from envs.tasks import make_worlds
 from envs.worlds import Worlds
 from run.folder import RunFolder, read_config, without_keys
+from run.live import PAUSE, HumanView, LiveView, PlainLines, Score, say
 from run.settings import differences, from_json, to_json
+from run.stage import Watchers
 from run.summary import summarise
+from run.video import Videos
 
 HUMAN = "human"
 
 
 @dataclass(frozen=True)
 class LanguageOptions(PlannerOptions):
-    """How a Planner that is a language model reads and decides. The others ignore this."""
+    """How a Planner that is a language model reads and decides. The other Planners ignore it."""
 
     seed: tyro.conf.Suppress[int] = 0
+
+
+def _shown(metavar: str, default: str) -> Any:
+    """How an option whose default is None stands in the help."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
 
 
 @dataclass(frozen=True)
@@ -49,82 +59,83 @@ class Episode:
       python -m run episode --task search --n-items 6 --items held-out --episodes 100
       python -m run episode --task BabyAI-GoToLocal-v0 --actor scripted --video 2
       python -m run episode --instruction "Examine the solid red ring, then pick it up."
+      python -m run episode --planner openai:MODEL --base-url http://localhost:8000/v1
       python -m run episode --planner human --actor human
-      python -m run episode --resume runs/episode/20260102-030405-conditional
+      python -m run episode --resume runs/episode/20260102-030405-conditional-oracle
 
-    In a terminal the first episode of each group is shown live; piped, there is a line an
-    episode. The run's folder is the last line of standard output. In it: episodes.jsonl (a line
-    an episode), summary.json, config.json, versions.json and videos/. A run that was stopped
-    goes on with --resume and loses nothing.
+    In a terminal the first episode of each group is shown live; piped, there is a line an episode.
+
+    The last line of standard output is the run's folder. In it: episodes.jsonl (a line an episode),
+    summary.json, config.json, versions.json and videos/.
+
+    A run that was stopped, even killed, goes on with --resume; nothing finished is lost.
     """
 
     task: str = "conditional"
-    """conditional, search, visual-conditional, or any registered id of a MiniGrid world, such as
-    Parley/SecretSearch-v0 or BabyAI-GoToLocal-v0."""
+    """conditional, search, visual-conditional, or the registered id of any MiniGrid world."""
 
-    instruction: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None
-    """Your own task sentence in place of a task. It names its items as in "pick up the striped
-    red cross". Nobody judges whether such an episode succeeds."""
+    instruction: Annotated[str | None, _shown("TEXT", "none")] = None
+    """Your own task sentence in place of a task; its items are named as in "the striped red cross".
+    Success is judged where it reads like one of our tasks, else such episodes are counted apart."""
 
     items: Annotated[
-        Literal["train", "held-out", "all"] | None, tyro.conf.arg(metavar="{train,held-out,all}")
+        Literal["train", "held-out", "all"] | None, _shown("{train,held-out,all}", "train")
     ] = None
-    """Which items lie about: those that the Actor was trained with, the fifth of all that it
-    never saw, or both. (default: train)"""
+    """Which items lie about: those the Actor was trained with, the fifth it never saw, or all."""
 
-    n_items: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """How many items: 3 to 10, in a search also 2. (default: 4)"""
+    n_items: Annotated[int | None, _shown("N", "4")] = None
+    """How many items: 3 to 10, in a search also 2."""
 
-    room_size: Annotated[int | None, tyro.conf.arg(metavar="S")] = None
-    """Width and height of the room in tiles, walls included: 6 to 16. (default: 8)"""
+    room_size: Annotated[int | None, _shown("S", "8")] = None
+    """Width and height of the room in tiles, walls included: 6 to 16."""
 
     planner: str = "qwen2.5-coder-1.5b"
-    """Who commands: oracle (the right answer), random, human, qwen2.5-coder-1.5b, smollm2-135m,
-    openai:MODEL on a server, a model's folder or .gguf file, or a model's id on the hub."""
+    """Who commands: oracle (knows the right answer), random, human, or a language model:
+    qwen2.5-coder-1.5b, smollm2-135m, openai:MODEL, a folder, a .gguf file, an id on the hub."""
 
     actor: str = "learned"
     """Who acts: learned (from the 7x7 view), scripted (shortest path, sees all) or human."""
 
     reporter: str = "scripted"
-    """Who reports: scripted (the truth), irrelevant (and useless truths beside it) or human."""
+    """Who reports: scripted (the truth), irrelevant (adds useless truths to it) or human."""
 
-    irrelevant_p: Annotated[float | None, tyro.conf.arg(metavar="P")] = None
-    """How probable it is, 0 to 1, that the irrelevant Reporter adds something. (default: 0.5)"""
+    irrelevant_p: Annotated[float | None, _shown("P", "0.5")] = None
+    """How probable it is, 0 to 1, that the irrelevant Reporter adds something."""
 
-    episodes: int = 10
+    episodes: Annotated[int, tyro.conf.arg(metavar="N")] = 10
     """How many episodes. Episode i is seeded with SEED + i."""
 
-    parallel: Annotated[int | None, tyro.conf.arg(metavar="P")] = None
-    """How many episodes are played together, as one batch. (default: 8, or 1 with a human)"""
+    parallel: Annotated[int | None, _shown("P", "8, or 1 with a human")] = None
+    """How many episodes are played together, as one batch."""
 
     seed: int = 0
     """The seed of the first episode."""
 
-    max_turns: int = 20
+    max_turns: Annotated[int, tyro.conf.arg(metavar="N")] = 20
     """The most commands in one episode."""
 
-    command_steps: int = 64
+    command_steps: Annotated[int, tyro.conf.arg(metavar="N")] = 64
     """The most steps that the Actor takes for one command."""
 
-    video: int = 0
-    """Of how many episodes, from the first on, to make a video (mp4 and GIF)."""
+    video: Annotated[int, tyro.conf.arg(metavar="K")] = 0
+    """Of how many episodes, from the first on, to make videos (mp4, GIF and a still)."""
 
     verbose: bool = False
     """Print the dialogues too where there is no live view."""
 
-    live: bool = True
-    """Show the world live where standard output is a terminal."""
+    plain: bool = False
+    """Print plain lines even in a terminal, in place of the live view."""
 
-    pause: Annotated[float | None, tyro.conf.arg(metavar="SECONDS")] = None
-    """How long the live view stays on each step, so that one can follow. (default: 0.06)"""
+    pause: Annotated[float | None, _shown("SECONDS", "0.06")] = None
+    """How long the live view stays on each step, so that one can follow."""
 
-    name: str | None = None
-    """A name for the run's folder. (default: task and planner)"""
+    name: Annotated[str | None, _shown("NAME", "task and planner")] = None
+    """The end of the run folder's name."""
 
     runs_dir: Path = Path("runs")
     """The folder in which run folders are made."""
 
-    resume: Annotated[Path | None, tyro.conf.arg(metavar="RUN_FOLDER")] = None
+    resume: Annotated[Path | None, _shown("RUN_FOLDER", "none")] = None
     """Go on with a run that was stopped, with its own settings."""
 
     language: tyro.conf.OmitArgPrefixes[LanguageOptions] = field(default_factory=LanguageOptions)
@@ -167,7 +178,7 @@ class Episode:
 
 
 # Settings that say where and how to look on, not what is played: free to differ on resume.
-LOOKS = ("verbose", "live", "pause", "name", "runs_dir", "resume")
+LOOKS = ("verbose", "plain", "pause", "name", "runs_dir", "resume")
 
 
 def stored(folder: Path) -> Episode:
@@ -176,7 +187,10 @@ def stored(folder: Path) -> Episode:
     Raises BadInput where ``folder`` is no run folder of this command and version.
     """
     config = {**read_config(folder, "episode"), "resume": str(folder)}
-    return from_json(Episode, config)
+    try:
+        return from_json(Episode, config)
+    except (TypeError, AttributeError) as error:
+        raise BadInput(f"config.json of '{folder}' is damaged: {error}") from error
 
 
 def episode(args: Episode) -> Path:
@@ -191,9 +205,10 @@ def episode(args: Episode) -> Path:
             raise BadInput(
                 f"--resume takes its settings from the folder; these differ: {', '.join(differing)}"
             )
+    # All that can be wrong is found out before a model of gigabytes is loaded.
     worlds = _worlds(args)
     reporter = make_reporter(
-        args.reporter, **({"p": args.irrelevant_p} if args.irrelevant_p is not None else {})
+        args.reporter, **({} if args.irrelevant_p is None else {"p": args.irrelevant_p})
     )
     actor = make_actor(args.actor)
     with _open(args) as folder:
@@ -205,27 +220,32 @@ def episode(args: Episode) -> Path:
                 folder.discard()
             raise
         team = Team(planner, actor, reporter, args.max_turns, args.command_steps)
-        lines = _play(args, team, worlds, folder)
+        try:
+            lines = _play(args, team, worlds, folder)
+        except BadInput as error:
+            raise folder.stopped_by(error) from error
         summary = summarise("episode", args.seed, lines, args.group)
         folder.write_json("summary.json", summary)
     errors = [line["error"] for line in lines if line["error"] is not None]
     _tell(summary)
+    say(str(folder.path))
     if len(errors) == len(lines):
-        print(folder.path, flush=True)
-        why = errors[0].strip().splitlines()[-1]
         raise BadInput(
-            f"all {len(errors)} episodes broke, the first with: {why} (every traceback is in "
-            f"{folder.lines_file})"
+            f"all {len(errors)} episodes broke, the first with "
+            f"'{errors[0].strip().splitlines()[-1]}'; every traceback is in {folder.lines_file}, "
+            f"and once that is mended go on with: {folder.how_to_resume()}"
         )
     if errors:
-        print(
-            f"warning: {len(errors)} of {len(lines)} episodes broke and count as neither success "
-            f"nor failure; their tracebacks are in {folder.lines_file}, and they are played again "
-            f"by: {folder.how_to_resume()}",
-            file=sys.stderr,
+        _warn(
+            f"{len(errors)} of {len(lines)} episodes broke and count as neither success nor "
+            f"failure; their tracebacks are in {folder.lines_file}, and they are played again "
+            f"by: {folder.how_to_resume()}"
         )
-    print(folder.path, flush=True)
     return folder.path
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
 def _resolved(args: Episode) -> Episode:
@@ -244,7 +264,10 @@ def _worlds(args: Episode) -> Worlds:
 
 def _open(args: Episode) -> RunFolder:
     if args.resume is not None:
-        return RunFolder.resume(args.resume, "episode")
+        folder = RunFolder.resume(args.resume, "episode")
+        if changed := folder.changed_versions():
+            _warn(f"this run began with other versions: {', '.join(changed)}")
+        return folder
     planner = re.sub(r"[^\w.+-]+", "-", args.planner.rstrip("/").rpartition("/")[2])
     name = args.name if args.name is not None else f"{args.title}-{planner}".lstrip("-.+")
     _refuse_keys(args)
@@ -266,19 +289,54 @@ def _play(args: Episode, team: Team, worlds: Worlds, folder: RunFolder) -> list[
     found = folder.lines()
     lines = [line for line in found if line["error"] is None]
     if len(lines) < len(found):
-        print(f"{len(found) - len(lines)} episodes that broke are played again", flush=True)
+        say(f"{len(found) - len(lines)} episodes that broke are played again")
         folder.replace_lines(lines)
-    done = {line["episode"] for line in lines}
+    done = frozenset(line["episode"] for line in lines)
     if args.resume is not None:
-        print(f"{len(done)} of {args.episodes} episodes are finished", flush=True)
-    for start in range(0, args.episodes, args.group):
-        indices = range(start, min(start + args.group, args.episodes))
-        if done.issuperset(indices):
-            continue
-        # Always the whole group: a language model's last digits depend on its batch.
-        record = Record(folder, indices, done, lines)
-        team.play(worlds, [args.seed + i for i in indices], record)
+        say(f"{len(done)} of {args.episodes} episodes are finished")
+    with _audience(args, lines) as audience:
+        for start in range(0, args.episodes, args.group):
+            indices = range(start, min(start + args.group, args.episodes))
+            if done.issuperset(indices):
+                continue
+            # Always the whole group: a language model's last digits depend on its batch.
+            films = _films(args, indices, folder)
+            record = Record(folder, indices, done, lines)
+            # The video before the line: an episode that has its line has its video too.
+            watchers = Watchers([films, record, *audience(indices, done)])
+            try:
+                team.play(worlds, [args.seed + i for i in indices], watchers)
+            finally:
+                films.close()
     return sorted(lines, key=lambda line: line["episode"])
+
+
+Audience = Callable[[Sequence[int], frozenset[int]], list[Watcher]]
+
+
+@contextmanager
+def _audience(args: Episode, lines: Sequence[dict[str, Any]]) -> Iterator[Audience]:
+    """Who looks on: the live view in a terminal, else plain lines."""
+    console = Console()
+    humans: list[Watcher] = [HumanView(console)] if args.actor == HUMAN else []
+    # A person at standard input needs the screen, and half blocks need colour.
+    if args.plain or args.has_human or not console.is_terminal or console.color_system is None:
+        yield lambda indices, skip: [*humans, PlainLines(indices, skip, args.verbose)]
+        return
+    title = f"{args.title} · {args.planner}"
+    pause = PAUSE if args.pause is None else args.pause
+    with LiveView(console, title, Score(args.episodes, lines), pause) as view:
+        yield lambda indices, skip: [view.group(indices, skip)]
+
+
+def _films(args: Episode, indices: Sequence[int], folder: RunFolder) -> Videos:
+    """The videos of a group that are still to be made."""
+    films = {}
+    for place, i in enumerate(indices):
+        path = folder.path / "videos" / f"episode-{i:04d}"
+        if i < args.video and not path.with_name(f"{path.name}.mp4").exists():
+            films[place] = folder.part("videos", path.name)
+    return Videos(films, f"{args.title} · {args.planner}")
 
 
 class Record(Watcher):
@@ -340,11 +398,11 @@ def line_of(
 def _tell(summary: dict[str, Any]) -> None:
     n, rate = summary["n"], summary["success_rate"]
     if rate is None:
-        print(f"{n} episodes, none of them judged")
+        say(f"{n} episodes, none of them judged")
         return
     low, high = summary["success_ci95"]
     judged = n - summary["n_errors"] - summary["n_unjudged"]
-    print(
+    say(
         f"success in {summary['n_success']} of {judged} episodes: {rate:.3f} "
         f"(95 % interval {low:.3f} to {high:.3f}), {summary['mean_turns']:.1f} turns and "
         f"{summary['mean_steps']:.1f} steps on average"

@@ -37,6 +37,10 @@ PACKAGES = (
 HOUSE = Path(__file__).resolve().parent.parent
 
 
+class Stopped(KeyboardInterrupt):
+    """Interrupted by the user; its text says how to go on."""
+
+
 class RunFolder:
     """One run's folder, ``runs/COMMAND/<time>-<name>/``, locked while it is open.
 
@@ -89,8 +93,10 @@ class RunFolder:
     def __enter__(self) -> RunFolder:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._lock.release()
+        if kind is KeyboardInterrupt:
+            raise Stopped(f"go on with: {self.how_to_resume()}") from None
 
     @property
     def lines_file(self) -> Path:
@@ -112,7 +118,7 @@ class RunFolder:
         return found
 
     def append(self, line: Mapping[str, Any]) -> None:
-        """Add one line to ``episodes.jsonl``: on the disk, whole, when this returns; or not at all."""
+        """Add one line to ``episodes.jsonl``: whole and on the disk, or not at all."""
         data = (_to_json(line) + "\n").encode()
         with self._telling(), open(self.lines_file, "ab", buffering=0) as file:
             before = os.fstat(file.fileno()).st_size
@@ -148,6 +154,26 @@ class RunFolder:
 
     def how_to_resume(self) -> str:
         return f"python -m run {self.command} --resume {self.path}"
+
+    def stopped_by(self, error: BadInput) -> BadInput:
+        """The same error, with how to go on."""
+        if self.how_to_resume() in str(error):
+            return error
+        return BadInput(
+            f"{str(error).rstrip('.')}; every finished episode is kept, go on with: "
+            f"{self.how_to_resume()}"
+        )
+
+    def changed_versions(self) -> list[str]:
+        """What is no longer as it was when the run began, each as ``torch 2.12 -> 2.13``."""
+        try:
+            before = json.loads((self.path / "versions.json").read_text("utf-8"))
+            then = {**before["packages"], "git commit": before["git_commit"]}
+        except (OSError, ValueError, KeyError, TypeError):
+            return ["versions.json cannot be read"]
+        here = versions()
+        now = {**here["packages"], "git commit": here["git_commit"]}
+        return [f"{k} {then.get(k)} -> {v}" for k, v in now.items() if then.get(k) != v]
 
     def _replace(self, path: Path, text: str) -> None:
         half = path.with_name(f".{path.name}.half")
@@ -212,7 +238,7 @@ def read_config(path: Path, command: str) -> dict[str, Any]:
 
 def versions() -> dict[str, Any]:
     """What the run was made with: package versions, git commit, machine."""
-    packages = {}
+    packages: dict[str, str | None] = {}
     for name in PACKAGES:
         try:
             packages[name] = importlib.metadata.version(name)

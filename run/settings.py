@@ -25,7 +25,7 @@ def from_json(cls: type[T], stored: Mapping[str, Any]) -> T:
     """The settings that ``to_json`` has stored. Raises BadInput where they are not all there."""
     assert dataclasses.is_dataclass(cls)
     hints = typing.get_type_hints(cls)
-    values = {}
+    values: dict[str, Any] = {}
     for field in dataclasses.fields(cls):
         if field.name not in stored:
             raise BadInput(f"config.json has no setting '{field.name}'; start anew")

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def summarise(command: str, seed: int, lines: Sequence[dict[str, Any]], parallel: int) -> dict[str, Any]:
+def summarise(
+    command: str, seed: int, lines: Sequence[dict[str, Any]], parallel: int
+) -> dict[str, Any]:
     """The numbers of ``summary.json`` from the lines of ``episodes.jsonl``.
 
     An episode that broke is an error, never a failure; one that nobody judges counts in neither.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from minigrid.core.actions import Actions
+from safetensors import SafetensorError
+from safetensors.torch import load_model
 
 from agents.actor.network import ActorEyes, ActorNetwork
 from agents.actor.registry import ACTORS
@@ -61,6 +64,8 @@ def load_network(folder: str | Path) -> ActorNetwork:
         if not (folder / name).is_file():
             raise BadInput(f"'{folder}' holds no Actor weights: {name} is missing")
     try:
-        return ActorNetwork.from_pretrained(folder, strict=True)
-    except (RuntimeError, ValueError, TypeError, OSError) as error:
+        network = ActorNetwork(**json.loads((folder / "config.json").read_text("utf-8")))
+        load_model(network, folder / "model.safetensors", strict=True)
+    except (RuntimeError, ValueError, TypeError, OSError, SafetensorError) as error:
         raise BadInput(f"the Actor weights in '{folder}' cannot be loaded: {error}") from error
+    return network

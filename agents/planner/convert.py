@@ -56,6 +56,8 @@ def convert(file: Path, target: Path) -> Path:
     with writing(target.parent), FileLock(f"{target}.lock"):
         if target.exists():
             return target
+        for orphan in target.parent.glob(f"{target.name}.half-*"):  # of a start that was killed
+            shutil.rmtree(orphan)
         scratch = Path(tempfile.mkdtemp(prefix=f"{target.name}.half-", dir=target.parent))
         try:
             with console.status(f"converting {file.name} to bfloat16, once (a minute or two)"):

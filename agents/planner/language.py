@@ -6,12 +6,14 @@ import logging
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from rich.console import Console
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from agents.dialogue import Decision, Dialogue, Turn
 from agents.parts import Part
+from agents.planner.grammar import parse_decision
 from agents.planner.loading import load_model
 from agents.planner.memory import common
 from agents.planner.options import PlannerOptions
@@ -148,10 +150,11 @@ class LanguagePlanner(Part):
         return int(limit) if limit else 1 << 30
 
     def _generate(self, dialogue: Dialogue, question: Question) -> Decision:
-        rng = torch.Generator().manual_seed(
-            hash((self.options.seed, dialogue.seed, len(dialogue.turns))) % (1 << 63)
-        )
-        context, new = question.context, []
+        # From the episode's own seed, so that neighbours in the batch change nothing.
+        drawn = np.random.SeedSequence((self.options.seed, dialogue.seed, len(dialogue.turns)))
+        rng = torch.Generator().manual_seed(int(drawn.generate_state(1)[0]))
+        context = question.context
+        new: list[int] = []
         text = ""
         while len(new) < self.options.max_new_tokens and "\n" not in text.lstrip():
             logits = self._next(question, (*context, *new))
@@ -162,8 +165,7 @@ class LanguagePlanner(Part):
                 break
             new.append(token)
             text = self.tokenizer.decode(new, skip_special_tokens=True)
-        said = text.strip().split("\n")[0].strip()
-        return parse_decision(said, dialogue)
+        return parse_decision(text, dialogue)
 
     def _next(self, question: Question, context: Tokens) -> torch.Tensor:
         if self._trie:
@@ -192,15 +194,6 @@ class LanguagePlanner(Part):
         plain = plain_scores(self.model, text, tails)
         near = 1e-3 if self.model.dtype == torch.float32 else 0.2
         return all(math.isclose(a, b, abs_tol=near) for a, b in zip(found, plain, strict=True))
-
-
-def parse_decision(said: str, dialogue: Dialogue) -> Decision:
-    """The decision that a text stands for: a command of the grammar that the Actor knows, or none."""
-    try:
-        command = Command.parse(said)
-    except BadInput:
-        return Decision(said, None)
-    return Decision(said, command if command.verb in dialogue.verbs else None)
 
 
 def _best(candidates: Sequence[Command], scores: Sequence[float]) -> Decision:

@@ -1,0 +1,186 @@
+"""The server Planner: any language model behind an OpenAI-compatible server.
+
+vLLM, llama.cpp, Ollama and hosted services all speak this protocol. The model is asked to choose
+among the commands, answers in free text, and the grammar parses it: whatever comes back is a
+command of the grammar or none.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import zlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from agents.dialogue import Decision, Dialogue
+from agents.parts import Part
+from agents.planner.grammar import parse_decision
+from agents.planner.options import PlannerOptions
+from agents.planner.prompt import CHAT, Prompt
+from agents.planner.random import no_candidates
+from agents.planner.weights import cache_folder, writing
+from envs.errors import BadInput
+
+KEY = "OPENAI_API_KEY"
+LOCAL_KEY = "none"  # the client insists on a key, servers of one's own on none
+FIRST_WAIT_S = 0.5
+LONGEST_WAIT_S = 20.0
+CACHE_BYTES = 1 << 30
+
+log = logging.getLogger(__name__)
+
+
+class ServerPlanner(Part):
+    """Asks a server's model for each dialogue's next command, several requests at a time.
+
+    What is asked again is answered from a cache on disk. A request that fails for good makes its
+    own decision an error and leaves the others as they are. Raises BadInput where the extra
+    packages are missing, and where there is neither a key nor an address of a server.
+    """
+
+    def __init__(self, model: str, options: PlannerOptions | None = None) -> None:
+        options = PlannerOptions() if options is None else options
+        try:
+            import diskcache
+            import openai
+            import tenacity
+        except ImportError as error:
+            raise BadInput(
+                f"planner 'openai:{model}' needs the package {error.name}; install it with: "
+                "pip install 'parley[api]'"
+            ) from error
+        key = os.environ.get(KEY)
+        if not key and not options.base_url:
+            raise BadInput(
+                f"planner 'openai:{model}' needs a key in the environment variable {KEY}, or the "
+                "address of a server in --base-url"
+            )
+        self.model = model
+        self.options = options
+        self.prompt = Prompt(options.prompt or CHAT, options.examples)
+        try:
+            self._client = openai.OpenAI(
+                api_key=key or LOCAL_KEY,
+                base_url=options.base_url,
+                timeout=options.timeout,
+                max_retries=0,  # tenacity does that, and says so
+            )
+        # The client's URL parser has errors of its own for addresses that are none.
+        except Exception as error:
+            raise BadInput(f"'{options.base_url}' is no address of a server: {error}") from error
+        folder = (options.cache or cache_folder()) / "replies"
+        with writing(folder):
+            self._cache = diskcache.Cache(str(folder), disk=_json_disk(), size_limit=CACHE_BYTES)
+        self._retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(_worth_retrying),
+            stop=tenacity.stop_after_attempt(options.retries + 1),
+            wait=tenacity.wait_random_exponential(FIRST_WAIT_S, LONGEST_WAIT_S),
+            before_sleep=tenacity.before_sleep_log(log, logging.INFO),
+            reraise=True,
+        )
+
+    def choose(self, dialogues: Sequence[Dialogue]) -> list[Decision]:
+        """One decision a dialogue, in their order."""
+        with ThreadPoolExecutor(self.options.concurrency) as pool:
+            return list(pool.map(self._one, dialogues))
+
+    def _one(self, dialogue: Dialogue) -> Decision:
+        if not dialogue.candidates():
+            return no_candidates(dialogue)
+        try:
+            said = self._ask(self.prompt.render(dialogue), dialogue.seed)
+        except BadInput as error:
+            return Decision("", None, error=error)
+        return parse_decision(said, dialogue)
+
+    def _ask(self, text: str, episode_seed: int) -> str:
+        """The model's answer. Raises BadInput, in one sentence, where there is none."""
+        from openai import OpenAIError
+
+        request: dict[str, Any] = {
+            "model": self.model,
+            "messages": [{"role": "user", "content": text}],
+            "temperature": self.options.temperature,
+            "max_tokens": self.options.max_new_tokens,
+        }
+        if self.options.temperature > 0:
+            request["seed"] = (self.options.seed * 1_000_003 + episode_seed) % (1 << 31)
+        where = str(self._client.base_url)
+        key = json.dumps({"server": where, **request}, sort_keys=True)
+        try:
+            known = self._cache.get(key)
+        except (ValueError, OSError, zlib.error):
+            known = None  # what is broken in the cache is asked again
+        if isinstance(known, str):
+            return known
+        try:
+            reply = self._retrying.copy()(self._client.chat.completions.create, **request)
+        except OpenAIError as error:
+            raise BadInput(_problem(where, error, self.options)) from error
+        # JSON that cannot be read comes up from the client as it is.
+        except ValueError as error:
+            raise BadInput(f"the server at {where} answered with malformed JSON") from error
+        said = _said(reply)
+        if said is None:
+            raise BadInput(f"the server at {where} answered without a message")
+        self._cache.set(key, said)
+        return said
+
+
+def _json_disk() -> type:
+    """diskcache's JSON store, and nothing else: it would still unpickle what is marked as pickle,
+    and a cache folder may come from anywhere."""
+    import diskcache
+
+    class JSONOnly(diskcache.JSONDisk):
+        def get(self, key: Any, raw: Any) -> Any:
+            if not raw:
+                raise ValueError("a pickled key is not read")
+            return super().get(key, raw)
+
+        def fetch(self, mode: int, filename: Any, value: Any, read: Any) -> Any:
+            if mode == diskcache.core.MODE_PICKLE:
+                raise ValueError("a pickled value is not read")
+            return super().fetch(mode, filename, value, read)
+
+    return JSONOnly
+
+
+def _said(reply: Any) -> str | None:
+    """The text in a reply, whose parts may be of any shape: a server can send whatever it likes."""
+    try:
+        said = reply.choices[0].message.content
+    except (AttributeError, IndexError, TypeError, KeyError):
+        return None
+    return said if isinstance(said, str) else None
+
+
+def _worth_retrying(error: BaseException) -> bool:
+    """Whether asking again may help: busy (429), broken (5xx), out of reach or too slow."""
+    from openai import APIConnectionError, APIStatusError
+
+    if isinstance(error, APIStatusError):
+        return error.status_code == 429 or error.status_code >= 500
+    return isinstance(error, APIConnectionError)
+
+
+def _problem(where: str, error: Exception, options: PlannerOptions) -> str:
+    """One sentence about a request that failed for good. It never holds the key."""
+    from openai import APIConnectionError, APIStatusError, APITimeoutError
+
+    tries = f"after {options.retries + 1} tries" if options.retries else "at the first try"
+    if isinstance(error, APITimeoutError):
+        return f"the server at {where} did not answer within {options.timeout:g} s ({tries})"
+    if isinstance(error, APIConnectionError):
+        return f"the server at {where} cannot be reached ({tries})"
+    if isinstance(error, APIStatusError):
+        if error.status_code in (401, 403):
+            return f"the server at {where} refuses the key in {KEY} ({error.status_code})"
+        if error.status_code == 404:
+            return f"the server at {where} knows no such model or address (404)"
+        again = f" ({tries})" if _worth_retrying(error) else ""
+        return f"the server at {where} answered with status {error.status_code}{again}"
+    return f"the server at {where} gave no usable answer ({type(error).__name__})"

@@ -1,0 +1,263 @@
+"""Scores by trie and memory are the scores of the plain way."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from transformers import LlamaForCausalLM, MambaConfig, MambaForCausalLM
+
+from agents.dialogue import Decision, Dialogue, Turn
+from agents.planner.language import LanguagePlanner
+from agents.planner.memory import Memory, load, save
+from agents.planner.options import PlannerOptions
+from agents.planner.scoring import Question, Scorer, build_trie, plain_scores
+from envs.commands import Command, all_commands
+from envs.items import ALL_ITEMS
+from tests.agents.tiny import VERBS, dialogue, tiny_model, tiny_tokenizer
+
+NEAR = 1e-3
+KINDS = ("llama", "qwen2", "gpt2")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("PARLEY_CACHE", str(tmp_path / "cache"))
+
+
+def planner(kind: str = "llama", **options) -> LanguagePlanner:
+    settings_ = {"examples": 2, **options}
+    return LanguagePlanner(tiny_model(kind), tiny_tokenizer(), PlannerOptions(**settings_))
+
+
+def plain(p: LanguagePlanner, d: Dialogue, batched: bool = False) -> dict[str, float]:
+    """The scores by the plain way, tokenized by hand: byte-level BPE splits before a space."""
+    tokens = p.tokenizer
+    context = tuple(tokens(p.prompt.render(d))["input_ids"])
+    said = [c.sentence() for c in d.candidates()]
+    tails = [tuple(tokens(f" {s}")["input_ids"]) for s in said]
+    return dict(zip(said, plain_scores(p.model, context, tails, batched), strict=True))
+
+
+def assert_near(decision: Decision, expected: dict[str, float]) -> None:
+    assert decision.scores == pytest.approx(expected, abs=NEAR)
+    assert max(expected.values()) - min(expected.values()) > 20 * NEAR  # else nothing is tested
+    assert decision.said == max(decision.scores, key=decision.scores.__getitem__)
+
+
+items = st.lists(st.sampled_from(ALL_ITEMS), min_size=1, max_size=4, unique=True)
+words = st.text("abcdefgh ,.é?", max_size=30)
+
+
+@st.composite
+def dialogues(draw: st.DrawFn) -> Dialogue:
+    named = draw(items)
+    d = Dialogue(
+        f"{draw(words)} {' and '.join(f'the {i}' for i in named)}",
+        VERBS,
+        world=draw(st.integers(0, 99)),
+        seed=draw(st.integers(0, 99)),
+    )
+    for _ in range(draw(st.integers(0, 3))):
+        command = draw(st.sampled_from(all_commands(named, VERBS)))
+        d = d.add(Turn(command.sentence(), command, draw(words)))
+    return d
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@given(batch=st.lists(dialogues(), min_size=1, max_size=4), group=st.integers(1, 3))
+def test_any_dialogues_score_as_in_the_plain_way(kind, batch, group):
+    p = planner(kind, group=group)
+    for d, decision in zip(batch, p.choose(batch), strict=True):
+        assert decision.scores == pytest.approx(plain(p, d), abs=NEAR)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("group", [1, 3])
+def test_a_growing_dialogue_scores_as_in_the_plain_way(kind, group):
+    p = planner(kind, group=group)
+    batch = [dialogue(seed=s, world=s, task=f"{'so ' * s}{dialogue().task}") for s in range(3)]
+    for turn in range(3):
+        decisions = p.choose(batch)
+        for d, decision in zip(batch, decisions, strict=True):
+            assert_near(decision, plain(p, d))
+        batch = [
+            d.add(Turn(c.said, c.command, f"I did it {turn} times, the solid grey ex is near."))
+            for d, c in zip(batch, decisions, strict=True)
+        ]
+
+
+def test_each_turn_reads_only_its_new_text(monkeypatch):
+    p = planner()
+    read: list[int] = []
+    run = p.scorer._run
+    monkeypatch.setattr(p.scorer, "_run", lambda t, *a: (read.append(len(t)), run(t, *a))[1])
+    d = dialogue()
+    said = p.choose([d])[0]
+    prefix, first = sum(read[:-1]), read[-1]
+    p.choose([d.add(Turn(said.said, said.command, "Yes."))])
+    second = read[-1]
+    whole = len(p.tokenizer(p.prompt.render(d))["input_ids"])
+    nodes = len(build_trie(0, _tails(p, d)).tokens)
+    assert prefix > 0.7 * whole
+    assert prefix + first == whole + nodes - 1
+    # The said command's tokens were read as a candidate; what is new is its end and the report.
+    new = len(p.tokenizer(".\nReporter: Yes.\nPlanner:")["input_ids"])
+    assert second == new + nodes - 1
+
+
+def _tails(p: LanguagePlanner, d: Dialogue) -> list[tuple[int, ...]]:
+    return [tuple(p.tokenizer(f" {c.sentence()}")["input_ids"]) for c in d.candidates()]
+
+
+def test_scores_do_not_depend_on_the_neighbours():
+    batch = [dialogue(seed=s, world=s, task=f"{'so ' * s}{dialogue().task}") for s in range(3)]
+    alone = [planner().choose([d])[0].scores for d in batch]
+    together = [c.scores for c in planner().choose(batch)]
+    assert alone == together  # to the bit
+
+
+def test_an_edited_past_is_read_anew():
+    p = planner()
+    d = dialogue()
+    first = p.choose([d.add(Turn("Examine.", None, "It has secret property good."))])[0]
+    second = p.choose([d.add(Turn("Examine.", None, "It has secret property bad."))])[0]
+    assert_near(second, plain(p, d.add(Turn("Examine.", None, "It has secret property bad."))))
+    assert first.scores != second.scores
+
+
+def test_plain_ways_agree():
+    p = planner()
+    assert plain(p, dialogue(), batched=True) == pytest.approx(plain(p, dialogue()), abs=1e-5)
+
+
+def test_score_is_the_mean_log_probability_by_hand():
+    model = tiny_model("llama")
+    context, tail = (5, 9, 30), (7, 8, 9)
+    with torch.inference_mode():
+        logp = model(torch.tensor([[*context, *tail]])).logits[0].log_softmax(-1)
+    expected = (logp[2, 7] + logp[3, 8] + logp[4, 9]).item() / 3
+    assert Scorer(model, 1).scores([Question(0, context, (tail, (7,)))])[0][0] == pytest.approx(
+        expected, abs=1e-5
+    )
+
+
+def test_trie_shares_beginnings_and_reads_no_ends():
+    trie = build_trie(1, [(2, 3, 4), (2, 3, 5), (2, 6), (2, 3)])
+    assert trie.tokens == (1, 2, 3)
+    assert trie.parents == (-1, 0, 1)
+    assert trie.depths == (0, 1, 2)
+    assert trie.paths == ((0, 1, 2), (0, 1, 2), (0, 1), (0, 1))
+    with pytest.raises(ValueError, match="no tokens"):
+        build_trie(1, [(2,), ()])
+
+
+def test_models_without_such_a_mask_are_scored_plainly(caplog):
+    torch.manual_seed(0)
+    size = len(tiny_tokenizer())
+    model = MambaForCausalLM(
+        MambaConfig(vocab_size=size, hidden_size=16, num_hidden_layers=1, state_size=4)
+    ).eval()
+    p = LanguagePlanner(model, tiny_tokenizer(), PlannerOptions(examples=0))
+    assert "scored by itself" in caplog.text
+    decision = p.choose([dialogue()])[0]
+    assert decision.scores == pytest.approx(plain(p, dialogue()), abs=NEAR)
+
+
+def test_output_that_is_not_finite_is_an_error_of_its_own_dialogue():
+    model = LlamaForCausalLM(tiny_model("llama").config).eval()
+    with torch.no_grad():
+        model.lm_head.weight.fill_(float("nan"))
+    for decide in ("score", "generate"):
+        p = LanguagePlanner(model, tiny_tokenizer(), PlannerOptions(examples=0, decide=decide))
+        decision = p.choose([dialogue()])[0]
+        assert decision.command is None
+        assert "not finite" in str(decision.error)
+
+
+def test_no_item_named_is_an_error_and_the_others_go_on():
+    nothing, something = planner().choose([dialogue("Do your best."), dialogue()])
+    assert "names no item" in str(nothing.error)
+    assert something.error is None
+    assert isinstance(something.command, Command)
+
+
+def test_examples_give_way_to_the_task_where_the_model_has_little_room(caplog):
+    config = type(tiny_model("llama").config)(**tiny_model("llama").config.to_dict())
+    whole = planner(examples=4)
+    need = [len(whole.tokenizer(whole.prompt.render(dialogue(), k))["input_ids"]) for k in (0, 2)]
+    config.max_position_embeddings = sum(need) // 2
+    model = LlamaForCausalLM(config).eval()
+    model.load_state_dict(tiny_model("llama").state_dict())
+    p = LanguagePlanner(model, whole.tokenizer, PlannerOptions(examples=4))
+    decision = p.choose([dialogue(seed=1)])[0]
+    again = p.choose([dialogue(seed=2)])[0]
+    assert caplog.text.count("left out") == 1
+    assert again.scores == pytest.approx(decision.scores, abs=NEAR)
+    context = whole.tokenizer(whole.prompt.render(dialogue(), p._dropped))["input_ids"]
+    assert p._dropped >= 1
+    assert dialogue().task in whole.tokenizer.decode(context)
+    assert decision.scores == pytest.approx(
+        dict(
+            zip(
+                decision.scores,
+                plain_scores(model, tuple(context), _tails(p, dialogue())),
+                strict=True,
+            )
+        ),
+        abs=NEAR,
+    )
+    long = p.choose([dialogue(f"{'so ' * 2000}{dialogue().task}"), dialogue(seed=3)])
+    assert "too long" in str(long[0].error)
+    assert long[1].error is None
+
+
+def test_memory_on_disk_gives_the_same_scores_and_a_broken_file_is_read_anew(tmp_path):
+    scores = []
+    for _ in range(2):
+        p = planner(cache=tmp_path)
+        scores.append(p.choose([dialogue()])[0].scores)
+    (file,) = (tmp_path / "prompts").glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:100])
+    scores.append(planner(cache=tmp_path).choose([dialogue()])[0].scores)
+    assert scores[0] == scores[1] == scores[2]  # to the bit
+    assert math.isfinite(sum(scores[0].values()))
+
+
+def test_memory_of_other_tokens_is_not_taken(tmp_path):
+    read = Memory((1, 2), ((torch.ones(1, 2, 4), torch.zeros(1, 2, 4)),))
+    save(read, tmp_path / "m.safetensors")
+    again = load(tmp_path / "m.safetensors", (1, 2), torch.device("cpu"))
+    assert again is not None and again.tokens == (1, 2)
+    assert torch.equal(again.layers[0][0], read.layers[0][0])
+    assert load(tmp_path / "m.safetensors", (1, 2, 3), torch.device("cpu")) is None
+
+
+def test_generate_says_what_the_model_writes_and_parses_it():
+    p = planner(decide="generate", max_new_tokens=6)
+    d = dialogue()
+    decision = p.choose([d])[0]
+    ids = p.tokenizer(p.prompt.render(d), return_tensors="pt")["input_ids"]
+    written = p.model.generate(
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens=6, do_sample=False,
+        pad_token_id=0,
+    )
+    text = p.tokenizer.decode(written[0, ids.shape[1] :], skip_special_tokens=True)
+    expected = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+    assert decision.said == (expected[0] if expected else "")
+    assert decision.command is None  # a random model writes nonsense
+    assert decision.error is None
+
+
+def test_drawing_depends_on_the_seeds_only():
+    def said(episode: int, **options) -> str:
+        p = planner(decide="generate", max_new_tokens=8, temperature=2.0, **options)
+        return p.choose([dialogue(seed=9), dialogue(seed=episode)])[1].said
+
+    assert said(1) == said(1)
+    assert said(1) != said(2)
+    assert said(1, seed=5) != said(1)

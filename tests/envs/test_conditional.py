@@ -1,0 +1,147 @@
+"""Conditional tasks: the facts are true, and both answers are equally common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from minigrid.core.actions import Actions as A
+from minigrid.core.world_object import Wall
+
+from envs.conditional import CONDITIONS, ConditionalEnv, SecretConditional, VisualConditional
+from envs.items import find_items
+from envs.objects import MARKS, ItemObject
+from tests.envs.test_room import stand_before
+
+
+def fact_of(env: ConditionalEnv, thing: ItemObject) -> str:
+    stand_before(env, thing)
+    *_, info = env.step(A.toggle)
+    (event,) = info["events"]
+    assert event.kind == "examined" and event.item == thing.item
+    return event.fact
+
+
+def walls_beside(env: ConditionalEnv, thing: ItemObject) -> int:
+    """Counted on the grid itself."""
+    x, y = thing.cur_pos
+    near = [(x + 1, y), (x - 1, y), (x, y + 1), (x, y - 1)]
+    return sum(isinstance(env.grid.get(*cell), Wall) for cell in near)
+
+
+def seen_code(env: ConditionalEnv, thing: ItemObject) -> int:
+    """The state that the grid's encoding shows of a thing."""
+    return int(env.grid.encode()[thing.cur_pos][2])
+
+
+def wall(env: ConditionalEnv, thing: ItemObject) -> str:
+    return f"is {'' if walls_beside(env, thing) else 'not '}beside a wall"
+
+
+def corner(env: ConditionalEnv, thing: ItemObject) -> str:
+    return f"is {'' if walls_beside(env, thing) == 2 else 'not '}in a corner"
+
+
+def floor(env: ConditionalEnv, thing: ItemObject) -> str:
+    names = ("plain", "red", "green", "blue", "purple", "yellow", "grey")
+    return f"is on a {names[seen_code(env, thing) // 9]} floor"
+
+
+def mark(env: ConditionalEnv, thing: ItemObject) -> str:
+    shown = MARKS[seen_code(env, thing) // 3 % 3]
+    return {"white": "shows a white mark", "orange": "shows an orange mark"}[shown]
+
+
+CHECKS: dict[str, Callable[[ConditionalEnv, ItemObject], str]] = {
+    "wall": wall,
+    "corner": corner,
+    "floor": floor,
+    "mark": mark,
+}
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+@pytest.mark.parametrize("room_size", [6, 9])
+def test_what_examining_tells_is_what_can_be_seen(condition: str, room_size: int) -> None:
+    env = VisualConditional(conditions=(condition,), n_items=4, room_size=room_size)
+    for seed in range(40):
+        env.reset(seed=seed)
+        for thing in env.things:
+            assert fact_of(env, thing) == CHECKS[condition](env, thing)
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_the_sentence_and_the_right_item_agree_with_what_can_be_seen(condition: str) -> None:
+    env = VisualConditional(conditions=(condition,), n_items=5)
+    for seed in range(60):
+        obs, _ = env.reset(seed=seed)
+        decider, yes, no = find_items(obs["mission"])
+        thing = next(t for t in env.things if t.item == decider)
+        stand_before(env, thing)
+        env.step(A.toggle)
+        seen = CHECKS[condition](env, thing)
+        holds = obs["mission"].startswith(f"If the {decider} {seen}")
+        assert env.right == (yes if holds else no), (obs["mission"], seen)
+
+
+@pytest.mark.parametrize("condition", [*CONDITIONS, "secret"])
+def test_both_answers_are_about_equally_common(condition: str) -> None:
+    env: ConditionalEnv = (
+        SecretConditional(n_items=3)
+        if condition == "secret"
+        else VisualConditional(conditions=(condition,), n_items=3)
+    )
+    held = 0
+    for seed in range(300):
+        env.reset(seed=seed)
+        held += env.holds
+    assert 115 < held < 185  # four standard deviations
+
+
+def test_where_things_lie_does_not_give_the_secret_away() -> None:
+    # The place in the grid of the decider, of the good branch, of a distractor: all alike.
+    env = SecretConditional(n_items=3, room_size=6)
+    near_wall = {True: [0, 0], False: [0, 0]}
+    for seed in range(400):
+        env.reset(seed=seed)
+        counts = near_wall[env.holds]
+        counts[0] += walls_beside(env, env.things[0]) > 0
+        counts[1] += 1
+    shares = [a / n for a, n in near_wall.values()]
+    assert abs(shares[0] - shares[1]) < 0.17
+
+
+def test_secrets_are_told_by_examining_and_shown_only_when_asked() -> None:
+    for show in (False, True):
+        env = SecretConditional(n_items=6, show_marks=show)
+        told = set()
+        for seed in range(30):
+            env.reset(seed=seed)
+            assert all(seen_code(env, t) < 3 for t in env.things), "marked before it is examined"
+            for thing in env.things:
+                prop = fact_of(env, thing).removeprefix("has secret property ")
+                told.add(prop)
+                shown = MARKS[seen_code(env, thing) // 3]
+                expected = {"good": "white", "bad": "orange", "unknown": ""}[prop]
+                assert shown == (expected if show else "")
+        assert told == {"good", "bad", "unknown"}
+
+
+def test_the_decider_is_never_unknown_and_decides() -> None:
+    env = SecretConditional(n_items=4)
+    for seed in range(60):
+        obs, _ = env.reset(seed=seed)
+        decider, yes, no = find_items(obs["mission"])
+        thing = next(t for t in env.things if t.item == decider)
+        fact = fact_of(env, thing)
+        assert fact in ("has secret property good", "has secret property bad")
+        assert env.right == (yes if fact.endswith("good") else no)
+
+
+def test_all_conditions_come_up() -> None:
+    env = VisualConditional()
+    seen = set()
+    for seed in range(40):
+        env.reset(seed=seed)
+        seen.add(env.condition)
+    assert seen == set(CONDITIONS)
