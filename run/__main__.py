@@ -108,14 +108,18 @@ def parse(name: str, cls: type, rest: Sequence[str], default: Any = None) -> Any
 
 def _sentence(box: str) -> str:
     """What tyro's framed message says, as one sentence."""
-    rows = [re.sub(r"^[│|]\s?|\s*[│|]$", "", row).rstrip() for row in box.splitlines()]
-    rows = [row for row in rows if row and not row.startswith(("╭", "╰"))]
     parts: list[list[str]] = [[]]
-    for row in rows:
-        if set(row.strip()) == {"─"}:
+    for row in box.splitlines():
+        text = row.strip(" │")
+        if text.startswith(("╭", "╰")):
+            continue
+        if text and not text.strip("─-"):
             parts.append([])
-        else:
-            parts[-1].append(row.strip())
+        elif text:
+            parts[-1].append(text)
+    if "╭" not in box:
+        # Where there is no UTF-8, the title is a part of its own.
+        parts = parts[1:]
     text = " ".join(parts[0]).rstrip(".").replace("'None', ", "")
     # What our own settings classes say needs nothing before it.
     text = re.sub(r"^Error parsing \w+: ", "", text)

@@ -268,10 +268,11 @@ def _open(args: Episode) -> RunFolder:
         if changed := folder.changed_versions():
             _warn(f"this run began with other versions: {', '.join(changed)}")
         return folder
-    planner = re.sub(r"[^\w.+-]+", "-", args.planner.rstrip("/").rpartition("/")[2])
-    name = args.name if args.name is not None else f"{args.title}-{planner}".lstrip("-.+")
+    planner = args.planner.rstrip("/").rpartition("/")[2]
+    default = re.sub(r"[^\w.+-]+", "-", f"{args.title}-{planner}")
+    name = args.name if args.name is not None else default
     _refuse_keys(args)
-    return RunFolder.new(args.runs_dir, "episode", name, to_json(args))
+    return RunFolder.new(args.runs_dir, "episode", name, to_json(args), resumable=True)
 
 
 def _refuse_keys(args: Episode) -> None:
@@ -287,6 +288,10 @@ def _refuse_keys(args: Episode) -> None:
 def _play(args: Episode, team: Team, worlds: Worlds, folder: RunFolder) -> list[dict[str, Any]]:
     """Play what is missing, group by group, and return all lines."""
     found = folder.lines()
+    needed = {f.name for f in dataclasses.fields(Played)} | {"episode", "seconds"}
+    for k, line in enumerate(found, 1):
+        if not needed <= set(line):
+            raise BadInput(f"line {k} of {folder.lines_file} is damaged; remove it and resume")
     lines = [line for line in found if line["error"] is None]
     if len(lines) < len(found):
         say(f"{len(found) - len(lines)} episodes that broke are played again")

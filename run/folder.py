@@ -48,9 +48,10 @@ class RunFolder:
     as BadInput in one sentence that says how to go on.
     """
 
-    def __init__(self, path: Path, command: str) -> None:
+    def __init__(self, path: Path, command: str, resumable: bool = False) -> None:
         self.path = path
         self.command = command
+        self.resumable = resumable
         self._lock = FileLock(path / ".lock")
         try:
             self._lock.acquire(timeout=0)
@@ -60,8 +61,18 @@ class RunFolder:
             raise self._trouble(path, error) from error
 
     @classmethod
-    def new(cls, runs_dir: Path, command: str, name: str, config: Mapping[str, Any]) -> RunFolder:
-        """Make a folder with its ``config.json`` and ``versions.json``."""
+    def new(
+        cls,
+        runs_dir: Path,
+        command: str,
+        name: str,
+        config: Mapping[str, Any],
+        resumable: bool = False,
+    ) -> RunFolder:
+        """Make a folder with its ``config.json`` and ``versions.json``.
+
+        ``resumable`` says whether the command has ``--resume``, which errors then speak of.
+        """
         if not re.fullmatch(r"\w[\w.+-]*", name):
             raise BadInput(f"name '{name}' is no folder name; use letters, digits and . + - _")
         stem = runs_dir / command / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
@@ -77,7 +88,7 @@ class RunFolder:
                 path = stem.with_name(f"{stem.name}-{k}")
             except OSError as error:
                 raise cls._trouble_making(stem, error) from error
-        folder = cls(path, command)
+        folder = cls(path, command, resumable)
         folder.write_json("config.json", {"command": command, "format": FORMAT, **config})
         folder.write_json("versions.json", versions())
         return folder
@@ -86,7 +97,7 @@ class RunFolder:
     def resume(cls, path: Path, command: str) -> RunFolder:
         """Open a folder that a killed run has left."""
         read_config(path, command)
-        folder = cls(path, command)
+        folder = cls(path, command, resumable=True)
         folder._drop_partial_line()
         return folder
 
@@ -96,7 +107,8 @@ class RunFolder:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._lock.release()
         if kind is KeyboardInterrupt:
-            raise Stopped(f"go on with: {self.how_to_resume()}") from None
+            how = f"go on with: {self.how_to_resume()}" if self.resumable else ""
+            raise Stopped(how or f"what was finished is in {self.path}") from None
 
     @property
     def lines_file(self) -> Path:
@@ -110,8 +122,8 @@ class RunFolder:
         with self._telling():
             for k, line in enumerate(self.lines_file.read_text("utf-8").splitlines(), 1):
                 try:
-                    found.append(json.loads(line))
-                except json.JSONDecodeError:
+                    found.append(dict(json.loads(line)))
+                except (TypeError, ValueError):
                     raise BadInput(
                         f"line {k} of {self.lines_file} is damaged; remove that line and resume"
                     ) from None
@@ -206,10 +218,13 @@ class RunFolder:
             raise self._trouble(self.path, error) from error
 
     def _trouble(self, path: Path, error: OSError) -> BadInput:
-        return BadInput(
-            f"cannot write to the run folder {path}: {error.strerror or error}; every finished "
-            f"episode in it is kept, and once that is mended go on with: {self.how_to_resume()}"
-        )
+        said = f"cannot write to the run folder {path}: {error.strerror or error}"
+        if self.resumable:
+            said += (
+                "; every finished episode in it is kept, and once that is mended go on with: "
+                f"{self.how_to_resume()}"
+            )
+        return BadInput(said)
 
     @staticmethod
     def _trouble_making(path: Path, error: OSError) -> BadInput:

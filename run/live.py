@@ -178,10 +178,13 @@ class LiveGroup(Stage):
         self.indices = indices
         self.skip = skip
         self.shown = 0
+        # Whether the one that is shown has been seen to act: else nothing waits for it.
+        self._seen = True
 
     def on_decision(self, i: int, dialogue: Dialogue, decision: Decision) -> None:
         super().on_decision(i, dialogue, decision)
         if i == self.shown:
+            self._seen = True
             self._show(DECISION)
 
     def on_step(self, worlds: Worlds) -> None:
@@ -190,7 +193,7 @@ class LiveGroup(Stage):
 
     def on_report(self, i: int, dialogue: Dialogue) -> None:
         super().on_report(i, dialogue)
-        if i == self.shown:
+        if i == self.shown and self._seen:
             self._show(REPORT)
 
     def on_end(self, i: int, episode: Episode) -> None:
@@ -199,9 +202,10 @@ class LiveGroup(Stage):
         if self.indices[i] not in self.skip:
             self.view.count(episode)
         if i == self.shown:
-            self._show(END)
+            self._show(END if self._seen else 0)
             left = [k for k in self.dialogues if k not in self.ended]
-            self.shown = left[0] if left else i
+            if left:
+                self.shown, self._seen = left[0], False
 
     def _show(self, steps: int) -> None:
         # An episode whose world could not even begin has nothing to show.

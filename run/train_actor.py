@@ -6,16 +6,13 @@ import csv
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from envs.errors import BadInput
 from run.folder import RunFolder
 
-GROUNDS = {
-    "training items, 8x8, 3 to 6 items": {"items": "train"},
-    "held-out items, 8x8, 3 to 6 items": {"items": "held-out"},
-}
-
+if TYPE_CHECKING:
+    from agents.actor.network import ActorNetwork
 
 @dataclass(frozen=True)
 class TrainActor:
@@ -33,9 +30,9 @@ class TrainActor:
       python -m run train-actor --init runs/train-actor/.../checkpoints/final --imitation-steps 0
     """
 
-    imitation_steps: int = 400_000
+    imitation_steps: int = 320_000
     """Environment steps of imitation; 0 leaves it out."""
-    ppo_steps: int = 400_000
+    ppo_steps: int = 81_920
     """Environment steps of PPO; 0 leaves it out."""
     worlds: int = 32
     """Worlds stepped together."""
@@ -43,12 +40,16 @@ class TrainActor:
     """Seed of weights, worlds and sampling."""
     score_commands: int = 1000
     """Commands to score on, for training items and for held-out items."""
+    score_room_sizes: tuple[int, ...] = (8,)
+    """Rooms to score in."""
+    score_n_items: tuple[int, ...] = (3, 4, 5, 6)
+    """Numbers of items to score with."""
     init: Path | None = None
     """Folder of weights to start from instead of new ones."""
     out: Path | None = None
     """Folder to which the final weights are also written."""
-    threads: int = 0
-    """Threads of torch; 0 leaves it the choice."""
+    threads: int = 1
+    """Threads of torch. Another number gives other last digits, and so other weights."""
     tensorboard: bool = False
     """Also write PPO's curves for TensorBoard (needs the extra [track])."""
     runs_dir: Path = Path("runs")
@@ -62,7 +63,7 @@ class TrainActor:
             ("ppo_steps", 0),
             ("worlds", 1),
             ("score_commands", 1),
-            ("threads", 0),
+            ("threads", 1),
         ):
             if getattr(self, name) < low:
                 raise BadInput(
@@ -81,8 +82,7 @@ def train_actor(args: TrainActor) -> Path:
     from agents.actor.practice import Ground
     from agents.actor.training import Progress, reinforce, warm_start
 
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     network = ActorNetwork() if args.init is None else load_network(args.init)
     started = time.monotonic()
@@ -142,25 +142,24 @@ def train_actor(args: TrainActor) -> Path:
         )
     for name, found in scores.items():
         console.print(
-            f"{name}: {found['success_rate']:.3f} {found['success_ci95']} carried out within "
+            f"{name} items: {found['success_rate']:.3f} of {found['n']} commands carried out within "
             f"{ground.max_steps} steps, {found['mean_steps'] or 0:.1f} steps on average"
         )
+    print(folder.path)
     return folder.path
 
 
-def score(network: Any, args: TrainActor) -> dict[str, dict[str, Any]]:
+def score(network: ActorNetwork, args: TrainActor) -> dict[str, dict[str, Any]]:
     """The share of examine and pick up commands carried out, on training and held-out items."""
     from agents.actor.learned import LearnedActor
     from agents.actor.practice import Ground, measure
     from run.summary import wilson
 
     scores = {}
-    for name, items in GROUNDS.items():
-        ground = Ground(
-            **items, n_items=(3, 4, 5, 6), room_sizes=(8,), verbs=("examine", "pick up")
-        )
+    for items in ("train", "held-out"):
+        ground = Ground(items, args.score_n_items, args.score_room_sizes, ("examine", "pick up"))
         found = measure(LearnedActor(network), ground, args.score_commands, args.seed)
-        scores[name] = {
+        scores[items] = {
             "n": found.n,
             "success_rate": found.carried_out / found.n,
             "success_ci95": wilson(found.carried_out, found.n),

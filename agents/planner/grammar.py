@@ -7,6 +7,7 @@ from envs.commands import Command
 from envs.errors import BadInput
 
 SPEAKER = "planner:"
+DRESSING = " -*`\"'"
 LONGEST = 200  # characters that are kept of what was said
 
 
@@ -18,9 +19,9 @@ def parse_decision(text: str, dialogue: Dialogue) -> Decision:
     """
     lines = [line for line in text.splitlines() if line.strip()]
     said = one_line(lines[0])[:LONGEST] if lines else ""
-    plain = said.strip(" -*`\"'")
+    plain = said.strip(DRESSING)
     if plain.lower().startswith(SPEAKER):
-        plain = plain[len(SPEAKER) :].strip()
+        plain = plain[len(SPEAKER) :].strip(DRESSING)
     try:
         command = Command.parse(plain)
     except BadInput:

@@ -164,7 +164,7 @@ class LanguagePlanner(Part):
             if token == self.tokenizer.eos_token_id:
                 break
             new.append(token)
-            text = self.tokenizer.decode(new, skip_special_tokens=True)
+            text = str(self.tokenizer.decode(new, skip_special_tokens=True))
         return parse_decision(text, dialogue)
 
     def _next(self, question: Question, context: Tokens) -> torch.Tensor:
@@ -182,7 +182,7 @@ class LanguagePlanner(Part):
 
     def _trie_holds(self) -> bool:
         """Whether the trie gives this model's plain scores, tried on a few tokens."""
-        vocabulary = self.model.get_input_embeddings().weight.shape[0]
+        vocabulary = int(self.model.config.vocab_size)
         text = tuple(int(t) for t in torch.arange(1, 12) * 7919 % vocabulary)
         tails = (text[1:4], (*text[1:3], text[6]), text[5:9])
         try:

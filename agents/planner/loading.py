@@ -51,7 +51,8 @@ def load_model(
         raise BadInput(f"'{name}' is no language model that can be loaded: {reason}") from error
     finally:
         transformers_logging.enable_progress_bar()
-    return model.to(device).eval(), tokenizer
+    torch.nn.Module.to(model, device)
+    return model.eval(), tokenizer
 
 
 def _on_hub(name: str) -> str:

@@ -7,7 +7,6 @@ from typing import Any
 
 from minigrid.core.world_object import Door
 from minigrid.envs.babyai.core.verifier import (
-    ActionInstr,
     AfterInstr,
     GoToInstr,
     ObjDesc,
@@ -67,23 +66,19 @@ def _examined(dialogue: Dialogue) -> frozenset[Item]:
     return frozenset(
         turn.command.item
         for turn in dialogue.turns
-        if turn.command is not None
-        and turn.command.verb == "examine"
-        and FAILED not in turn.report
+        if turn.command is not None and turn.command.verb == "examine" and FAILED not in turn.report
     )
 
 
 def _babyai(world: Any) -> Command:
     """The next command of a BabyAI instruction; its verifier knows which parts are done."""
-    instr = world.instrs
+    instr: Any = world.instrs
     while isinstance(instr, SeqInstr):
-        first, second = instr.instr_a, instr.instr_b
-        done = instr.a_done
+        parts: Any = instr
+        first, second, done = parts.instr_a, parts.instr_b, parts.a_done
         if isinstance(instr, AfterInstr):
-            first, second, done = second, first, instr.b_done
+            first, second, done = second, first, parts.b_done
         instr = second if done == "success" else first
-    if not isinstance(instr, ActionInstr):
-        raise BadInput(f"the oracle cannot read a {type(instr).__name__}")
     if isinstance(instr, PutNextInstr):
         return Command("put", _item(instr.desc_move), _item(instr.desc_fixed))
     item = _item(instr.desc)

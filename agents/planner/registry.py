@@ -24,7 +24,7 @@ def make_planner(name: str, options: PlannerOptions | None = None) -> Planner:
     # The modules that register them, imported here because they import this one.
     import agents.planner.human
     import agents.planner.oracle
-    import agents.planner.random
+    import agents.planner.random  # noqa: F401
     from agents.planner.weights import packaged
 
     options = PlannerOptions() if options is None else options

@@ -14,6 +14,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -220,7 +221,7 @@ class Scorer:
             rows += [n_old + row for row in range(begin, root + 1)]
             rows += [n_old + root + node for node in path[1:]]
             at = torch.tensor(rows, device=self.model.device)
-            layers = tuple((c.keys[0][:, at], c.values[0][:, at]) for c in cache.layers)
+            layers = tuple((keys[:, at], values[:, at]) for keys, values in _layers(cache))
             text = (*questions[k].context[shared[k] :], *tail[:-1])
             self._remember(questions[k].key, Memory(text, layers))
 
@@ -262,8 +263,7 @@ class Scorer:
         sees = np.tri(len(tokens), n + len(tokens), n, dtype=bool)
         cache = self._cache(0, [read])
         self._run(tokens, range(n, n + len(tokens)), sees, cache, [len(tokens) - 1])
-        layers = tuple((c.keys[0], c.values[0]) for c in cache.layers)
-        return Memory(read.tokens + tuple(tokens), layers)
+        return Memory(read.tokens + tuple(tokens), _layers(cache))
 
     def _run(
         self,
@@ -288,3 +288,9 @@ class Scorer:
                 **({"logits_to_keep": rows} if self._keeps_logits else {}),
             ).logits[0]
         return (logits if self._keeps_logits else logits[rows]).float()
+
+
+def _layers(cache: DynamicCache) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
+    """Keys and values of each layer of a cache with one row."""
+    layers: list[Any] = cache.layers
+    return tuple((layer.keys[0], layer.values[0]) for layer in layers)

@@ -243,7 +243,10 @@ def test_generate_says_what_the_model_writes_and_parses_it():
     decision = p.choose([d])[0]
     ids = p.tokenizer(p.prompt.render(d), return_tensors="pt")["input_ids"]
     written = p.model.generate(
-        ids, attention_mask=torch.ones_like(ids), max_new_tokens=6, do_sample=False,
+        ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=6,
+        do_sample=False,
         pad_token_id=0,
     )
     text = p.tokenizer.decode(written[0, ids.shape[1] :], skip_special_tokens=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
@@ -60,10 +61,9 @@ class FakeServer:
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(reply)))
                 self.end_headers()
-                try:
+                # The client may not have wanted to wait.
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                     self.wfile.write(reply)
-                except (BrokenPipeError, ConnectionResetError):
-                    pass  # the client did not want to wait
 
             def log_message(self, *args: object) -> None:
                 pass
@@ -150,9 +150,7 @@ def test_a_busy_or_broken_server_is_asked_again(server, tmp_path, status):
         (message(None), "without a message", 1),
     ],
 )
-def test_a_server_that_fails_makes_an_error_and_nothing_else(
-    server, tmp_path, answer, why, asked
-):
+def test_a_server_that_fails_makes_an_error_and_nothing_else(server, tmp_path, answer, why, asked):
     good = dialogue("Pick up the solid red circle.")
     server.answer = lambda r: (
         message("Pick up the solid red circle.") if f"Task: {good.task}" in str(r) else answer
@@ -166,7 +164,9 @@ def test_a_server_that_fails_makes_an_error_and_nothing_else(
     assert len(server.requests) == asked + 1
 
 
-@pytest.mark.parametrize("text", ["", "I would rather not.", "Examine the red elephant.", "🙂" * 99])
+@pytest.mark.parametrize(
+    "text", ["", "I would rather not.", "Examine the red elephant.", "🙂" * 99]
+)
 def test_nonsense_is_no_command(server, tmp_path, text):
     server.answer = lambda request: message(text)
     decision = planner(server, tmp_path).choose([dialogue()])[0]

@@ -1,0 +1,86 @@
+"""Which folder may import which, and that what is imported is what is installed."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("envs", "agents", "rewards", "run")
+MAY_IMPORT = {
+    "envs": set(),
+    "agents": {"envs"},
+    "rewards": {"envs"},
+    "run": {"envs", "agents", "rewards"},
+}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def imported(room: str) -> Iterator[tuple[Path, str]]:
+    """Every module name that the files of a room import, with the file."""
+    for path in sorted((ROOT / room).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                yield from ((path, alias.name) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{path}: relative import"
+                yield path, node.module or ""
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_each_room_imports_only_what_it_may(room: str) -> None:
+    for path, module in imported(room):
+        top = module.split(".")[0]
+        if top in ROOMS:
+            assert top in MAY_IMPORT[room] | {room}, f"{path} imports {module}"
+
+
+def test_import_linter_agrees() -> None:
+    lint = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([lint, "--no-cache"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 kept, 0 broken" in done.stdout
+
+
+def name_of(requirement: str) -> str:
+    return re.split(r"[<>=!~\[; ]", requirement)[0].lower().replace("_", "-")
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_everything_imported_is_declared(room: str) -> None:
+    extras = PROJECT["optional-dependencies"]
+    declared = {
+        name_of(r) for rs in (PROJECT["dependencies"], extras["api"], extras["track"]) for r in rs
+    }
+    provides = importlib.metadata.packages_distributions()
+    for path, module in imported(room):
+        top = module.split(".")[0]
+        if top in ROOMS or top in sys.stdlib_module_names:
+            continue
+        names = {d.lower().replace("_", "-") for d in provides.get(top, [top])}
+        assert names & declared, f"{path} imports {top}, which pyproject.toml does not declare"
+
+
+def test_everything_declared_is_pinned() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = [line for line in lines if not line.startswith("#")]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", p) for p in pins)
+    pinned = {name_of(p) for p in pins}
+    extras = PROJECT["optional-dependencies"]
+    for requirement in (*PROJECT["dependencies"], *extras["dev"], *extras["api"]):
+        assert name_of(requirement) in pinned, requirement
+    assert "torch==2.13.0" in pins
+
+
+def test_no_file_names_this_machine_or_a_registry() -> None:
+    for name in ("README.md", "ARCHITECTURE.md", "Makefile", "constraints.txt", ".ci/run"):
+        text = (ROOT / name).read_text()
+        assert not re.search(r"/work/|/tmp/|/root/|index-url +\S|pypi|find-links +\S", text), name

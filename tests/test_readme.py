@@ -1,0 +1,132 @@
+"""Every command in the README is run.
+
+A ``python -m run`` command is run as it is written, with ``--episodes 2 --planner oracle`` and the
+like appended (the last value of an option counts), so that it takes seconds and needs no language
+model. Of ``make`` commands the recipe is taken from make itself; the one of ``make demo`` is run
+shortened in the same way. ``make test`` cannot run itself: it is checked that it calls pytest.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+COMMANDS = [
+    line.strip()
+    for block in re.findall(r"^```sh\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    for line in block.replace("\\\n", " ").splitlines()
+    if line.strip() and not line.startswith("#")
+]
+SHORT = {
+    "episode": "--episodes 2 --planner oracle --actor scripted --video 0",
+    "train-actor": (
+        "--imitation-steps 256 --ppo-steps 0 --worlds 8 --score-commands 4 --threads 1"
+    ),
+}
+
+
+def run(command: str, cwd: Path) -> str:
+    """Run a shell command with this Python as ``python``; returns its last line."""
+    paths = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": paths, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip().splitlines()[-1]
+
+
+def recipe(target: str) -> str:
+    """What make would run, were nothing there yet."""
+    return subprocess.run(
+        ["make", "--always-make", "--dry-run", target],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+def shortened(command: str) -> str:
+    """A ``python -m run`` command that takes seconds."""
+    (job,) = re.findall(r"-m run (\S+)", command)
+    return f"{command} {SHORT[job]}"
+
+
+def test_the_readme_has_commands() -> None:
+    assert len(COMMANDS) >= 7
+    assert {"make demo", "make test"} <= set(COMMANDS)
+    assert all(c.startswith(("make ", "python -m run ")) for c in COMMANDS)
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("python -m run ")])
+def test_commands_run(command: str, tmp_path: Path) -> None:
+    folder = tmp_path / run(shortened(command), tmp_path)
+    assert folder.is_dir() and (folder / "summary.json").is_file()
+
+
+def test_make_demo_runs(tmp_path: Path) -> None:
+    lines = recipe("demo").splitlines()
+    (line,) = [line for line in lines if "-m run episode" in line]
+    assert "--planner qwen2.5-coder-1.5b" in line and "--actor learned" in line
+    assert "--video 1" in line and any("pip install" in line for line in lines)
+    command = line.replace(".venv/bin/python", "python")
+    folder = tmp_path / run(f"{command} --episodes 1 --planner oracle --actor scripted", tmp_path)
+    assert list((folder / "videos").glob("*.mp4"))
+
+
+def test_make_test_runs_all_checks() -> None:
+    text = recipe("test")
+    for tool in ("ruff check", "ruff format --check", "mypy", "lint-imports", "-m pytest"):
+        assert tool in text
+    assert "'.[dev,api]'" in text and "--constraint constraints.txt" in text
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+def test_the_python_example_runs(tmp_path: Path) -> None:
+    (code,) = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    (tmp_path / "example.py").write_text(code)
+    assert run("python example.py", tmp_path).startswith(("success [", "failure [", "max_turns ["))
+
+
+def test_the_tables_of_commands_and_parts_are_complete() -> None:
+    from agents.actor import ACTORS, make_actor
+    from agents.planner.registry import PLANNERS, make_planner
+    from agents.planner.weights import packaged
+    from agents.reporter import REPORTERS, make_reporter
+    from envs import TASKS
+    from run.__main__ import COMMANDS as JOBS
+
+    for make, name in (
+        (make_planner, "oracle"),
+        (make_reporter, "scripted"),
+        (make_actor, "human"),
+    ):
+        make(name)
+    for job in JOBS:
+        assert f"`python -m run {job}`" in README
+    for name in (*PLANNERS, *packaged(), *ACTORS, *REPORTERS):
+        assert f"`{name}`" in README, name
+    for task in TASKS:
+        assert task in ("command", "instruction") or f"`{task}`" in README, task
+
+
+def test_links_to_files_lead_somewhere() -> None:
+    for page in ("README.md", "ARCHITECTURE.md", "docs/items.md"):
+        text = (ROOT / page).read_text()
+        for target in re.findall(r"\]\(([^)#]+)\)", text):
+            if not target.startswith("http"):
+                assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"
