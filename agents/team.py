@@ -127,9 +127,7 @@ class Team:
 
         commands = [chosen[i].command if i in chosen else None for i in range(len(worlds))]
         rollouts = self.actor.execute(worlds, commands, self.command_steps, watcher.on_step)
-        carried_out: dict[int, Rollout] = {
-            i: r for i, r in enumerate(rollouts) if r is not None
-        }
+        carried_out: dict[int, Rollout] = {i: r for i, r in enumerate(rollouts) if r is not None}
         reports = dict(
             zip(
                 carried_out,

@@ -14,7 +14,7 @@ from envs.errors import BadInput, whole_number
 from envs.events import Event
 from envs.items import ALL_ITEMS, COLOURS, MINIGRID_SHAPES, WORDS, Item, find_items
 from envs.objects import ItemObject
-from envs.room import RoomEnv, coin
+from envs.room import ROOM_SIZES, RoomEnv, coin
 
 _CONDITIONAL = re.compile(
     rf"if (?P<decider>.+?) (?P<condition>is (?:{'|'.join(PROPERTIES)})|{'|'.join(PHRASES.values())}"
@@ -150,6 +150,13 @@ class Instruction(ConditionalEnv):
         self.watch: CommandWatch | None = None
         n_items = whole_number("n_items", n_items, self.min_items, self.max_items)
         super().__init__(n_items=max(n_items, n_named), **kwargs)
+        # All that a free sentence names may be needed, and in the smallest room no layout leaves
+        # a way to more than these.
+        if not self.judged and n_named > 9 and self.width == ROOM_SIZES[0]:
+            raise BadInput(
+                f"the instruction names {n_named} items; a room of size {self.width} holds at most "
+                f"9 that can all be reached, so room_size must be at least {self.width + 1}"
+            )
 
     def _draw_task(self) -> str:
         reading = self.reading

@@ -14,6 +14,7 @@ from run.folder import RunFolder
 if TYPE_CHECKING:
     from agents.actor.network import ActorNetwork
 
+
 @dataclass(frozen=True)
 class TrainActor:
     """Train the learned Actor to carry out commands: imitation first, then PPO.
@@ -142,8 +143,8 @@ def train_actor(args: TrainActor) -> Path:
         )
     for name, found in scores.items():
         console.print(
-            f"{name} items: {found['success_rate']:.3f} of {found['n']} commands carried out within "
-            f"{ground.max_steps} steps, {found['mean_steps'] or 0:.1f} steps on average"
+            f"{name} items: {found['success_rate']:.3f} of {found['n']} commands carried out "
+            f"within {ground.max_steps} steps, {found['mean_steps'] or 0:.1f} steps on average"
         )
     print(folder.path)
     return folder.path

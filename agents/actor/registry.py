@@ -17,7 +17,7 @@ def make_actor(name: str) -> Actor:
     """
     # The modules that register them, imported here so that the scripted Actor needs no torch.
     if name == "scripted":
-        import agents.actor.scripted  # noqa: F401
+        import agents.actor.scripted
     else:
         import agents.actor.human
         import agents.actor.learned

@@ -73,7 +73,8 @@ def shortest(
         if cost > best[pose]:
             continue
         if is_goal(pose):
-            end, actions = pose, []
+            end: Pose = pose
+            actions: list[int] = []
             while pose != start:
                 pose, taken = came[pose]
                 actions[:0] = taken

@@ -53,7 +53,7 @@ class StepActor(Part):
             self.saw(worlds, actions, active)
             if on_step is not None:
                 on_step(worlds)
-            for i in np.flatnonzero(active):
+            for i in map(int, np.flatnonzero(active)):
                 watch = watches[i]
                 assert watch is not None
                 events[i] += worlds.events[i]

@@ -10,7 +10,17 @@ import numpy as np
 from minigrid.core.actions import Actions
 
 from agents.actor.memory import MapMemory
-from agents.actor.route import DOOR, STEPS, UNSEEN, Cell, Pose, decode_item, route, shortest, walkable
+from agents.actor.route import (
+    DOOR,
+    STEPS,
+    UNSEEN,
+    Cell,
+    Pose,
+    decode_item,
+    route,
+    shortest,
+    walkable,
+)
 from envs.commands import Command
 
 VIEW = 7

@@ -39,7 +39,9 @@ def turned(dx: int, dy: int, quarter_turns: int) -> tuple[int, int]:
 
 @pytest.mark.parametrize("task", ["Parley/SecretSearch-v0", "BabyAI-GoToObjMaze-v0"])
 @settings(max_examples=10, deadline=None)
-@given(seed=st.integers(0, 10_000), actions=st.lists(st.sampled_from([0, 1, 2, 2, 2, 5]), max_size=80))
+@given(
+    seed=st.integers(0, 10_000), actions=st.lists(st.sampled_from([0, 1, 2, 2, 2, 5]), max_size=80)
+)
 def test_the_map_is_the_world_as_seen(task: str, seed: int, actions: list[int]) -> None:
     """Every cell of the map, turned back to the world's own axes, holds what the world has there,
     and the map's pose is the agent's: without the memory ever having seen either."""

@@ -182,6 +182,18 @@ def test_more_items_than_asked_for_make_a_fuller_room() -> None:
     env = Instruction(f"Look at {names}.", n_items=1, room_size=6)
     env.reset(seed=0)
     assert len(env.things) == 5
+    names += " and " + " and ".join(f"the {c} ring" for c in ("red", "blue", "grey", "green"))
+    env = Instruction(f"Look at {names}.", room_size=6)
+    for seed in range(20):
+        env.reset(seed=seed)
+        assert len(env.named) == 9 and env.reachable >= set(env.named)
+    names += " and the red ex"
+    with pytest.raises(BadInput, match=r"names 10 items; .* room_size must be at least 7"):
+        Instruction(f"Look at {names}.", room_size=6)
+    env = Instruction(f"Look at {names}.", room_size=7)
+    for seed in range(20):
+        env.reset(seed=seed)
+        assert env.reachable >= set(env.named)
     with pytest.raises(BadInput, match="n_items must be between 1 and 10"):
         Instruction(n_items=0)
 
