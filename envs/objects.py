@@ -93,7 +93,8 @@ Mask = Callable[[np.ndarray, np.ndarray], np.ndarray]
 _OUTLINES: dict[str, Mask] = {
     "circle": lambda x, y: np.hypot(x - 0.5, y - 0.5) <= 0.48,
     "square": lambda x, y: np.maximum(abs(x - 0.5), abs(y - 0.5)) <= 0.375,
-    "triangle": lambda x, y: (abs(x - 0.5) <= (y - 0.08) * 0.52) & (y >= 0.1) & (y <= 0.9),
+    # Right-angled, for MiniGrid draws the agent as a red isosceles triangle.
+    "triangle": lambda x, y: (x >= 0.125) & (y <= 0.875) & (x <= y + 0.04),
     "diamond": lambda x, y: abs(x - 0.5) + abs(y - 0.5) <= 0.51,
     "cross": lambda x, y: (
         (np.minimum(abs(x - 0.5), abs(y - 0.5)) <= 0.125)

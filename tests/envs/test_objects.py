@@ -66,6 +66,13 @@ def test_items_stand_out_from_their_floor() -> None:
             assert np.abs(tile(item, floor=floor) - bare).mean() >= 10, (item, floor)
 
 
+def test_no_item_looks_like_the_agent() -> None:
+    items = np.array([tile(i) for i in ALL_ITEMS])
+    for direction in range(4):
+        agent = Grid.render_tile(None, agent_dir=direction, tile_size=8).astype(np.int16)
+        assert (np.abs(items - agent).max(-1) > CLEAR).sum((1, 2)).min() >= 16
+
+
 def test_encoding_is_unique_and_fits_minigrids_tables() -> None:
     codes = set()
     for item, mark, floor in product(ALL_ITEMS, MARKS, FLOORS):
