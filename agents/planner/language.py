@@ -52,6 +52,7 @@ class LanguagePlanner(Part):
         group = options.group or (1 if model.device.type == "cpu" else 16)
         self.scorer = Scorer(model, group, folder)
         self._dropped = 0
+        self._examples: dict[int, Tokens] = {}
         self._trie = str(model.config.model_type) in TRIE_MODELS or self._trie_holds()
         if not self._trie:
             log.warning(
@@ -123,11 +124,13 @@ class LanguagePlanner(Part):
         return Question(key, context, tails)
 
     def _read_examples(self) -> None:
-        # What any two dialogues have in common, whatever the prompt file looks like.
-        ends = [self._tokens([self.prompt.render(d, self._dropped)])[0] for d in _TWO_DIALOGUES]
+        if self._dropped not in self._examples:
+            # What any two dialogues have in common, whatever the prompt file looks like.
+            a, b = self._tokens([self.prompt.render(d, self._dropped) for d in _TWO_DIALOGUES])
+            self._examples[self._dropped] = a[: common(a, b)]
         status = Console(stderr=True).status("reading the examples, once")
         try:
-            self.scorer.read_prefix(ends[0][: common(*ends)], status.start)
+            self.scorer.read_prefix(self._examples[self._dropped], status.start)
         finally:
             status.stop()
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -21,14 +20,13 @@ from agents.planner.grammar import parse_decision
 from agents.planner.options import PlannerOptions
 from agents.planner.prompt import CHAT, Prompt
 from agents.planner.random import no_candidates
-from agents.planner.weights import cache_folder, writing
+from agents.planner.weights import cache_folder
 from envs.errors import BadInput
 
 KEY = "OPENAI_API_KEY"
 LOCAL_KEY = "none"  # the client insists on a key, servers of one's own on none
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 20.0
-CACHE_BYTES = 1 << 30
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +42,10 @@ class ServerPlanner(Part):
     def __init__(self, model: str, options: PlannerOptions | None = None) -> None:
         options = PlannerOptions() if options is None else options
         try:
-            import diskcache
             import openai
             import tenacity
+
+            from agents.planner.replies import Replies
         except ImportError as error:
             raise BadInput(
                 f"planner 'openai:{model}' needs the package {error.name}; install it with: "
@@ -71,9 +70,7 @@ class ServerPlanner(Part):
         # The client's URL parser has errors of its own for addresses that are none.
         except Exception as error:
             raise BadInput(f"'{options.base_url}' is no address of a server: {error}") from error
-        folder = (options.cache or cache_folder()) / "replies"
-        with writing(folder):
-            self._cache = diskcache.Cache(str(folder), disk=_json_disk(), size_limit=CACHE_BYTES)
+        self._replies = Replies((options.cache or cache_folder()) / "replies")
         self._retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_worth_retrying),
             stop=tenacity.stop_after_attempt(options.retries + 1),
@@ -110,11 +107,8 @@ class ServerPlanner(Part):
             request["seed"] = (self.options.seed * 1_000_003 + episode_seed) % (1 << 31)
         where = str(self._client.base_url)
         key = json.dumps({"server": where, **request}, sort_keys=True)
-        try:
-            known = self._cache.get(key)
-        except (ValueError, OSError, zlib.error):
-            known = None  # what is broken in the cache is asked again
-        if isinstance(known, str):
+        known = self._replies.get(key)
+        if known is not None:
             return known
         try:
             reply = self._retrying.copy()(self._client.chat.completions.create, **request)
@@ -126,27 +120,8 @@ class ServerPlanner(Part):
         said = _said(reply)
         if said is None:
             raise BadInput(f"the server at {where} answered without a message")
-        self._cache.set(key, said)
+        self._replies.keep(key, said)
         return said
-
-
-def _json_disk() -> type:
-    """diskcache's JSON store, and nothing else: it would still unpickle what is marked as pickle,
-    and a cache folder may come from anywhere."""
-    import diskcache
-
-    class JSONOnly(diskcache.JSONDisk):
-        def get(self, key: Any, raw: Any) -> Any:
-            if not raw:
-                raise ValueError("a pickled key is not read")
-            return super().get(key, raw)
-
-        def fetch(self, mode: int, filename: Any, value: Any, read: Any) -> Any:
-            if mode == diskcache.core.MODE_PICKLE:
-                raise ValueError("a pickled value is not read")
-            return super().fetch(mode, filename, value, read)
-
-    return JSONOnly
 
 
 def _said(reply: Any) -> str | None:

@@ -231,6 +231,17 @@ def test_a_pickle_planted_in_the_cache_is_not_loaded(server, tmp_path, monkeypat
     assert not (tmp_path / "planted").exists()
 
 
+def test_a_cache_that_fails_later_costs_no_reply(server, tmp_path, monkeypatch):
+    p = planner(server, tmp_path)
+
+    def full(*args: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(p._replies._cache, "set", full)
+    monkeypatch.setattr(p._replies._cache, "get", full)
+    assert p.choose([dialogue()])[0].command is not None
+
+
 def test_failures_are_not_cached(server, tmp_path):
     server.answer = lambda request: (500, b"")
     planner(server, tmp_path).choose([dialogue()])
