@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import time
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,8 @@ class TrainActor:
                 raise BadInput(
                     f"--{name.replace('_', '-')} must be at least {low}, not {getattr(self, name)}"
                 )
+        if self.tensorboard and find_spec("tensorboard") is None:
+            raise BadInput("--tensorboard needs TensorBoard: pip install 'parley[track]'")
 
 
 def train_actor(args: TrainActor) -> Path:

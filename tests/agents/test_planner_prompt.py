@@ -33,7 +33,7 @@ def test_a_dialogue_stands_at_the_end_in_the_paper_s_form():
     )
 
 
-@pytest.mark.parametrize("n", [0, 1, 5, 11])
+@pytest.mark.parametrize("n", [0, 1, 5, 12])
 def test_as_many_examples_as_asked_for(n):
     text = Prompt(DEFAULT, n).render(dialogue())
     assert text.count("Task: ") == n + 1

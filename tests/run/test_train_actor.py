@@ -56,3 +56,11 @@ def test_bad_input_is_one_sentence(
     said = capsys.readouterr().err
     assert sentence in said
     assert "Traceback" not in said
+
+
+def test_without_tensorboard_its_option_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("run.train_actor.find_spec", lambda name: None)
+    assert main(["train-actor", "--tensorboard"]) == 2
+    assert "parley[track]" in capsys.readouterr().err
