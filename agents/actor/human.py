@@ -27,7 +27,7 @@ HELP = "a left, d right, w forward, p pick up, o drop, e examine or open, x done
 
 @ACTORS.register("human")
 class HumanActor(StepActor):
-    """Shows the world as letters and asks a person for one or more keys a step."""
+    """Asks a person for the next keys, one an action; whoever looks on draws the world."""
 
     def __init__(self) -> None:
         self._commands: Sequence[Command | None] = ()
