@@ -60,16 +60,17 @@ def convert(file: Path, target: Path) -> Path:
             shutil.rmtree(orphan)
         scratch = Path(tempfile.mkdtemp(prefix=f"{target.name}.half-", dir=target.parent))
         try:
-            with console.status(f"converting {file.name} to bfloat16, once (a minute or two)"):
-                tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-                model = AutoModelForCausalLM.from_pretrained(
-                    file.parent,
-                    gguf_file=file.name,
-                    dtype=torch.bfloat16,
-                    quantization_config=GgufConfig(dequantize=True),
-                )
-                tokenizer.save_pretrained(scratch)
-                model.save_pretrained(scratch)
+            # transformers shows its own bars; a live status line would break them into lines.
+            console.print(f"converting {file.name} to bfloat16, once (about a minute)")
+            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+            model = AutoModelForCausalLM.from_pretrained(
+                file.parent,
+                gguf_file=file.name,
+                dtype=torch.bfloat16,
+                quantization_config=GgufConfig(dequantize=True),
+            )
+            tokenizer.save_pretrained(scratch)
+            model.save_pretrained(scratch)
             os.replace(scratch, target)
         except (ValueError, KeyError, NotImplementedError, ImportError) as error:
             raise BadInput(f"'{file}' cannot be converted: {error}") from error
