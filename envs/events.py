@@ -11,12 +11,12 @@ from minigrid.minigrid_env import MiniGridEnv
 from envs.items import COLOURS, MINIGRID_SHAPES, SHAPES, Item
 from envs.objects import ItemObject
 
-KINDS = ("examined", "picked up", "dropped", "opened", "closed", "unlocked", "found locked")
-
 
 @dataclass(frozen=True)
 class Event:
     """One thing that happened to one item.
+
+    ``kind`` is examined, picked up, dropped, opened, closed, unlocked or found locked.
 
     ``fact`` is what examining revealed, as a phrase that follows "it": ``has secret property
     good``, ``is not beside a wall``. It is empty for every other kind.

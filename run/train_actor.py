@@ -26,7 +26,6 @@ class TrainActor:
     and scores on training and held-out items. The defaults made the weights in the repository.
 
     Examples:
-
       python -m run train-actor
       python -m run train-actor --imitation-steps 20000 --ppo-steps 4096 --score-commands 50
       python -m run train-actor --init runs/train-actor/.../checkpoints/final --imitation-steps 0
