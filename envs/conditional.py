@@ -10,7 +10,7 @@ from envs.errors import some_of, yes_or_no
 from envs.events import Event
 from envs.items import COLOURS, Item
 from envs.objects import ItemObject
-from envs.room import Cell, RoomEnv, coin
+from envs.room import Cell, RoomEnv, coin, right_pick
 
 PROPERTIES = ("good", "bad", "unknown")
 MARK_OF = {"good": "white", "bad": "orange", "unknown": ""}
@@ -37,10 +37,7 @@ class ConditionalEnv(RoomEnv):
         super().__init__(n_items=n_items, **kwargs)
 
     def _judge(self, action: int, events: Sequence[Event]) -> bool | None:
-        for event in events:
-            if event.kind == "picked up":
-                return event.item == self.right
-        return None
+        return right_pick(events, self.right)
 
     def oracle(self, examined: frozenset[Item]) -> Command:
         if self.decider not in examined:

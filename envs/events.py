@@ -40,12 +40,12 @@ def item_of(thing: WorldObj | None) -> Item | None:
 class EventWatch:
     """Sees one step's events of any MiniGrid world by comparing before and after.
 
-    Make one before the step, then ask ``events`` after it.
+    Make one before the step, then ask ``events`` after it. ``front`` is what lay before the agent.
     """
 
     def __init__(self, world: MiniGridEnv) -> None:
         self._carried = world.carrying
-        front = self._front = world.grid.get(*world.front_pos)
+        front = self.front = world.grid.get(*world.front_pos)
         self._door = (front.is_open, front.is_locked) if isinstance(front, Door) else None
 
     def events(self, world: MiniGridEnv, action: int) -> tuple[Event, ...]:
@@ -54,7 +54,7 @@ class EventWatch:
         if world.carrying is not self._carried:
             found += _event("dropped", self._carried)
             found += _event("picked up", world.carrying)
-        front = self._front
+        front = self.front
         if action == world.actions.toggle and isinstance(front, Door) and self._door:
             was_open, was_locked = self._door
             if was_locked:

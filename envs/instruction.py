@@ -15,6 +15,7 @@ from envs.events import Event
 from envs.items import ALL_ITEMS, COLOURS, MINIGRID_SHAPES, WORDS, Item, find_items
 from envs.objects import ItemObject
 from envs.room import ROOM_SIZES, RoomEnv, coin
+from envs.search import next_in_search
 
 _CONDITIONAL = re.compile(
     rf"if (?P<decider>.+?) (?P<condition>is (?:{'|'.join(PROPERTIES)})|{'|'.join(PHRASES.values())}"
@@ -247,8 +248,5 @@ class Instruction(ConditionalEnv):
         if self.reading.kind == "conditional":
             return super().oracle(examined)
         if self.reading.kind == "search":
-            untried = [i for i in self.named if i in self.reachable - examined]
-            if self.right in examined or len(untried) < 2:
-                return Command("pick up", self.right)
-            return Command("examine", untried[0])
+            return next_in_search(self.named, self.reachable - examined, self.right)
         raise BadInput(f"the oracle does not know the answer to '{self.instruction}'")

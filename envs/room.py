@@ -81,7 +81,7 @@ class RoomEnv(MiniGridEnv):
 
     def step(self, action: Any) -> tuple[ObsType, float, bool, bool, dict[str, Any]]:
         watch = EventWatch(self)
-        front = self.grid.get(*self.front_pos)
+        front = watch.front
         obs, _, _, truncated, info = super().step(action)
         events = watch.events(self, int(action))
         if self.carrying is front and isinstance(front, ItemObject) and front.floor:
@@ -227,6 +227,12 @@ def _region(start: Cell, free: set[Cell]) -> set[Cell]:
 
 def _beside(cell: Cell, region: set[Cell]) -> bool:
     return any(n in region for n in neighbours(cell))
+
+
+def right_pick(events: Sequence[Event], right: Item) -> bool | None:
+    """Whether the item that these events picked up is the right one; None where none was."""
+    picked = [e.item for e in events if e.kind == "picked up"]
+    return picked[0] == right if picked else None
 
 
 def join(items: Sequence[Item], last: str = "and") -> str:

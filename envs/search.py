@@ -11,7 +11,7 @@ from envs.errors import whole_number, yes_or_no
 from envs.events import Event
 from envs.items import Item
 from envs.objects import ItemObject
-from envs.room import RoomEnv, join
+from envs.room import RoomEnv, join, right_pick
 
 
 class SecretSearch(RoomEnv):
@@ -73,18 +73,21 @@ class SecretSearch(RoomEnv):
         return f"Exactly one of {join(self.named)} is good. Pick up the good one."
 
     def _judge(self, action: int, events: Sequence[Event]) -> bool | None:
-        for event in events:
-            if event.kind == "picked up":
-                return event.item == self.good
-        return None
+        return right_pick(events, self.good)
 
     def _needed(self) -> frozenset[Item]:
         return frozenset({self.good})
 
     def oracle(self, examined: frozenset[Item]) -> Command:
-        untried = [i for i in self.named if i in self.reachable - examined]
-        if self.good in examined or not untried:
-            return Command("pick up", self.good)
-        if len(untried) == 1:
-            return Command("pick up", untried[0])
-        return Command("examine", untried[0])
+        return next_in_search(self.named, self.reachable - examined, self.good)
+
+
+def next_in_search(named: Sequence[Item], untried: frozenset[Item], good: Item) -> Command:
+    """Examine the next of the named items that is untried, until the good one is certain.
+
+    The good one can always be reached; where it alone is left, there is nothing to examine.
+    """
+    left = [i for i in named if i in untried]
+    if good not in left or len(left) == 1:
+        return Command("pick up", good)
+    return Command("examine", left[0])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from envs.errors import BadInput
 from run.folder import RunFolder
+from run.settings import to_json
 
 if TYPE_CHECKING:
     from agents.actor.network import ActorNetwork
@@ -92,10 +93,9 @@ def train_actor(args: TrainActor) -> Path:
     ground = Ground()
     # Training seeds lie far above those that evaluations use (0 and up), apart for each stage.
     first_seed = 1_000_000_000 + 20_000_000 * args.seed
-    config = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(args).items()}
     console = Console(stderr=True)
     with (
-        RunFolder.new(args.runs_dir, "train-actor", args.name, config) as folder,
+        RunFolder.new(args.runs_dir, "train-actor", args.name, to_json(args)) as folder,
         Bars(console=console) as bars,
         open(folder.path / "curve.csv", "w", newline="") as file,
     ):

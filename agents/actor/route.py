@@ -114,12 +114,7 @@ def route(
         if command.item.describes(carried):
             return []
         return _after_drop(grid, start, lambda g, p: route(g, p, command, None))
-
-    def facing(pose: Pose) -> bool:
-        item = item_at(grid, pose.front())
-        return item is not None and command.item.describes(item)
-
-    found = shortest(grid, start, facing)
+    found = _to_face(grid, start, command.item)
     if found is None:
         return None
     actions, end = found
@@ -127,6 +122,16 @@ def route(
     if command.verb == "open" and grid[end.front()][0] == DOOR and grid[end.front()][2] == 0:
         last = (Actions.toggle, Actions.toggle)
     return [*actions, *last]
+
+
+def _to_face(grid: np.ndarray, start: Pose, wanted: Item) -> tuple[list[int], Pose] | None:
+    """The shortest way to face an item that ``wanted`` describes."""
+
+    def facing(pose: Pose) -> bool:
+        item = item_at(grid, pose.front())
+        return item is not None and wanted.describes(item)
+
+    return shortest(grid, start, facing)
 
 
 def _route_put(
@@ -137,12 +142,7 @@ def _route_put(
     if carried is not None and not command.item.describes(carried):
         return _after_drop(grid, start, lambda g, p: _route_put(g, p, command, None))
     if carried is None:
-
-        def facing(pose: Pose) -> bool:
-            item = item_at(grid, pose.front())
-            return item is not None and command.item.describes(item)
-
-        found = shortest(grid, start, facing)
+        found = _to_face(grid, start, command.item)
         if found is None:
             return None
         actions, end = found

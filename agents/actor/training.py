@@ -247,11 +247,13 @@ def reinforce(
     for theirs, ours in pairs:
         theirs.load_state_dict(ours.state_dict())
 
-    def tell(progress: Progress) -> None:
+    def take_over() -> None:
         for theirs, ours in pairs:
             ours.load_state_dict(theirs.state_dict())
+
+    def tell(progress: Progress) -> None:
+        take_over()
         on_progress(progress)
 
     model.learn(steps, callback=Watch(tell))
-    for theirs, ours in pairs:
-        ours.load_state_dict(theirs.state_dict())
+    take_over()
