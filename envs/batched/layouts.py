@@ -1,0 +1,515 @@
+"""Layouts: MiniGrid worlds as they are after reset, as arrays; pools of them; files of pools."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import minigrid
+import numpy as np
+from minigrid.core import world_object
+from minigrid.core.constants import COLOR_TO_IDX, OBJECT_TO_IDX
+from minigrid.core.world_object import Box, WorldObj
+from minigrid.envs.babyai.core import verifier
+from minigrid.minigrid_env import MiniGridEnv
+
+from envs.batched.cells import EMPTY, ID_SHIFT, MAX_THINGS, WALL_CELL, pack_object
+from envs.batched.kernels import LayoutArrays
+from envs.batched.rooms import FACTS
+from envs.batched.rules import (
+    COMMAND,
+    COMMAND_ALONE,
+    FETCH,
+    GO_TO,
+    GO_TO_TARGET,
+    INSTRUCTION,
+    MEMORY,
+    N_RULES,
+    NO_PART,
+    OPEN_DOOR,
+    PICK_TARGET,
+    PICK_UP,
+    PLAIN,
+    PUT_NEAR,
+    PUT_NEXT,
+    RED_BLUE_DOORS,
+    RIGHT_ITEM,
+    UNLOCK,
+)
+from envs.batched.words import WORDS_A_COMMAND, encode_command
+from envs.command import CommandTask
+from envs.commands import VERBS, Command
+from envs.conditional import ConditionalEnv
+from envs.errors import BadInput, whole_number
+from envs.instruction import Instruction
+from envs.items import ANY_SHAPE, Item
+from envs.objects import ItemObject
+from envs.room import RoomEnv
+from envs.search import SecretSearch
+from envs.tasks import make_worlds
+
+VERSION = 1  # of pool files
+_PLAIN_THINGS = ("wall", "floor", "lava", "goal")
+_KNOWN_THINGS = (
+    *(getattr(world_object, n) for n in ("Wall", "Floor", "Lava", "Goal", "Door", "Key", "Ball")),
+    Box,
+    ItemObject,
+)
+
+
+# What each array of a pool looks like for one layout; H and W are the pool's own.
+FIELDS: dict[str, tuple[Any, tuple[int | str, ...]]] = {
+    "cells": (np.uint32, ("H", "W")),
+    "pose": (np.int32, (3,)),
+    "carried": (np.uint32, ()),
+    "max_steps": (np.int32, ()),
+    "see_through": (np.bool_, ()),
+    "rule": (np.uint8, ()),
+    "target": (np.int32, (4,)),
+    "inside": (np.uint32, (MAX_THINGS + 1,)),
+    "places": (np.int32, (MAX_THINGS + 1,)),
+    "parts": (np.uint8, (4, 2)),
+    "sets": (np.uint64, (4, 2)),
+    "strict_order": (np.bool_, ()),
+    "command": (np.uint8, (WORDS_A_COMMAND,)),
+    "facts": (np.uint8, (MAX_THINGS + 1,)),
+    "weight": (np.float64, ()),
+}
+
+
+def empty_layouts(n: int, height: int, width: int) -> LayoutArrays:
+    """``n`` layouts of walls, each as likely."""
+    sizes = {"H": height, "W": width}
+    arrays = {
+        name: np.zeros((n, *(sizes[s] if isinstance(s, str) else s for s in shape)), kind)
+        for name, (kind, shape) in FIELDS.items()
+    }
+    arrays["cells"][:] = WALL_CELL
+    arrays["inside"][:] = EMPTY
+    arrays["places"][:] = -1
+    arrays["weight"][:] = np.arange(1, n + 1) / n
+    return LayoutArrays(**arrays)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """L layouts of one or several levels, as a source of layouts for ``Engine``.
+
+    ``arrays`` are described in ``LayoutArrays``, ``missions`` are the sentences ``[L]`` and
+    ``levels`` the ids ``[L]``.
+    """
+
+    arrays: LayoutArrays
+    missions: tuple[str, ...]
+    levels: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.missions)
+
+    @classmethod
+    def draw(
+        cls,
+        level: str,
+        n: int,
+        seed: int = 0,
+        on_progress: Callable[[int], None] = lambda _: None,
+        **settings: Any,
+    ) -> Pool:
+        """Draw ``n`` layouts through a level's own generator, layout i with the seed ``seed + i``.
+
+        ``level`` is a registered id or a short name of ``envs.tasks.TASKS``, ``settings`` go to
+        its constructor. Raises BadInput for an unknown level and for one with an object or a rule
+        that the engine does not have.
+        """
+        whole_number("number of layouts", n, low=1)
+        world = make_worlds(level, 1, **settings).envs[0]
+        check_rules(world.unwrapped, level)
+        worlds = []
+        for i in range(n):
+            worlds.append(snapshot(world, seed + i, level))
+            on_progress(i + 1)
+        return cls.join(worlds)
+
+    @classmethod
+    def join(cls, pools: Sequence[Pool], weights: Sequence[float] | None = None) -> Pool:
+        """One pool of several; each pool as likely as its weight says, by default its size."""
+        if not pools:
+            raise BadInput("there are no pools to join")
+        height = max(p.arrays.cells.shape[1] for p in pools)
+        width = max(p.arrays.cells.shape[2] for p in pools)
+        arrays = empty_layouts(sum(map(len, pools)), height, width)
+        chances = np.concatenate(
+            [
+                np.diff(p.arrays.weight, prepend=0.0) * (len(p) if weights is None else weights[k])
+                for k, p in enumerate(pools)
+            ]
+        )
+        first = 0
+        for pool in pools:
+            last = first + len(pool)
+            for name, mine in arrays._asdict().items():
+                theirs = getattr(pool.arrays, name)
+                if name == "cells":
+                    mine[first:last, : theirs.shape[1], : theirs.shape[2]] = theirs
+                elif name == "places":
+                    w = pool.arrays.cells.shape[2]
+                    mine[first:last] = np.where(
+                        theirs >= 0, theirs // w * width + theirs % w, theirs
+                    )
+                else:
+                    mine[first:last] = theirs
+            first = last
+        arrays.weight[:] = np.cumsum(chances) / chances.sum()
+        return cls(
+            arrays,
+            tuple(m for p in pools for m in p.missions),
+            tuple(n for p in pools for n in p.levels),
+        )
+
+    def as_commands(self) -> Pool:
+        """The layouts whose mission is one command, as command tasks.
+
+        The mission becomes the command; the episode succeeds when the agent says ``done`` after
+        it has been carried out. Raises BadInput where no mission is one command.
+        """
+        arrays = self.arrays
+        keep = (arrays.parts[:, 0, 0] != NO_PART) & (arrays.parts[:, 1:, 0] == NO_PART).all(1)
+        if not keep.any():
+            raise BadInput("no mission of this pool is a single command")
+        kept = LayoutArrays(**{k: v[keep].copy() for k, v in arrays._asdict().items()})
+        kept.rule[:] = COMMAND
+        kept.parts[:] = 0
+        picks = np.isin(kept.command[:, 0], (VERBS.index("pick up"), VERBS.index("put")))
+        kept.sets[:, 1] = 0
+        kept.sets[:, 1, 0] = np.where(picks, kept.sets[:, 0, 0], 0)
+        chances = np.diff(arrays.weight, prepend=0.0)[keep]
+        kept.weight[:] = np.cumsum(chances) / chances.sum()
+        rows = np.flatnonzero(keep)
+        return Pool(
+            kept,
+            tuple(self.missions[i] for i in rows),
+            tuple(self.levels[i] for i in rows),
+        )
+
+    def save(self, file: str | Path) -> None:
+        """Write the pool to ``file`` (NumPy's ``.npz``, compressed, nothing pickled)."""
+        file = Path(file)
+        head = {
+            "version": VERSION,
+            "minigrid": minigrid.__version__,
+            "missions": self.missions,
+            "levels": self.levels,
+        }
+        text = np.frombuffer(json.dumps(head).encode(), np.uint8)
+        temporary = file.with_name(f".{file.name}.{os.getpid()}")
+        try:
+            with open(temporary, "wb") as out:
+                np.savez_compressed(out, head=text, **self.arrays._asdict())
+            os.replace(temporary, file)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, file: str | Path) -> Pool:
+        """Read a pool. Raises BadInput for what is no pool, cut short, or of another version."""
+        try:
+            with np.load(file, allow_pickle=False) as found:
+                head = json.loads(found["head"].tobytes())
+                if not isinstance(head, dict) or head.get("version") != VERSION:
+                    version = head.get("version") if isinstance(head, dict) else None
+                    raise BadInput(
+                        f"pool file '{file}' is of version {version}, this is {VERSION}; "
+                        "draw it anew"
+                    )
+                arrays = {name: found[name] for name in FIELDS}
+            missions, levels = tuple(map(str, head["missions"])), tuple(map(str, head["levels"]))
+        except BadInput:
+            raise
+        except FileNotFoundError as error:
+            raise BadInput(f"there is no pool file '{file}'") from error
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise BadInput(f"'{file}' is no pool file, or was cut short: {error}") from error
+        except Exception as error:  # zlib and zipfile raise more than they say
+            raise BadInput(f"pool file '{file}' cannot be read: {error}") from error
+        _check_arrays(arrays, len(missions), file)
+        if len(levels) != len(missions):
+            raise BadInput(f"pool file '{file}' names {len(levels)} levels, {len(missions)} tasks")
+        return cls(LayoutArrays(**arrays), missions, levels)
+
+
+def _check_arrays(arrays: dict[str, np.ndarray], n: int, file: str | Path) -> None:
+    """Raise BadInput for arrays that would lead the kernels out of bounds."""
+    cells = arrays["cells"]
+    if cells.ndim != 3 or n < 1:
+        raise BadInput(f"pool file '{file}' holds no layouts")
+    sizes = {"H": cells.shape[1], "W": cells.shape[2]}
+    for name, (kind, shape) in FIELDS.items():
+        want = (n, *(sizes[s] if isinstance(s, str) else s for s in shape))
+        if arrays[name].shape != want or arrays[name].dtype != kind:
+            raise BadInput(
+                f"pool file '{file}': '{name}' is {arrays[name].dtype} {arrays[name].shape}, "
+                f"not {np.dtype(kind)} {want}"
+            )
+    pose = arrays["pose"]
+    width, height = sizes["W"], sizes["H"]
+    numbers = [(arrays[k] >> ID_SHIFT) & 255 for k in ("cells", "carried", "inside")]
+    good = (
+        (pose >= 0).all()
+        and (pose[:, 0] < width).all()
+        and (pose[:, 1] < height).all()
+        and (pose[:, 2] < 4).all()
+        and all((k <= MAX_THINGS).all() for k in numbers)
+        and (arrays["places"] < width * height).all()
+        and (arrays["max_steps"] > 0).all()
+        and (arrays["rule"] < N_RULES).all()
+        and (arrays["parts"][..., 0] <= PUT_NEXT).all()
+        and (arrays["facts"] < len(FACTS)).all()
+        and (arrays["command"][:, 0] < len(VERBS)).all()
+        and (np.diff(arrays["weight"], prepend=0.0) >= 0).all()
+    )
+    if good:
+        on_edge = np.isin(arrays["rule"], (UNLOCK, RED_BLUE_DOORS))
+        places = arrays["target"][on_edge]
+        good = bool(((places >= 0) & (places < max(width, height))).all())
+    if not good:
+        raise BadInput(f"pool file '{file}' holds numbers that no layout has")
+
+
+def snapshot(env: gym.Env, seed: int, level: str) -> Pool:
+    """The layout of a world that is reset with ``seed``, as a pool of one."""
+    # BabyAI's level generator prints every layout that it rejects.
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            env.reset(seed=seed)
+    except OSError as error:
+        raise BadInput(f"level '{level}' cannot make a world: {error}") from error
+    world = env.unwrapped
+    assert isinstance(world, MiniGridEnv)
+    return layout_of(world, level)
+
+
+def layout_of(world: MiniGridEnv, level: str) -> Pool:
+    """A world as it is now, at the start of an episode, as a pool of one.
+
+    Raises BadInput for an object that the engine does not have.
+    """
+    arrays = empty_layouts(1, world.height, world.width)
+    number: dict[int, int] = {}  # of each thing, by its identity
+
+    def enter(thing: WorldObj | None) -> int:
+        if thing is None:
+            return EMPTY
+        if type(thing) not in _KNOWN_THINGS:
+            raise BadInput(
+                f"level '{level}' has a {type(thing).__name__}, an object that the engine does "
+                "not have"
+            )
+        if thing.type in _PLAIN_THINGS:
+            return pack_object(thing)
+        if id(thing) not in number:
+            number[id(thing)] = len(number) + 1
+            if len(number) > MAX_THINGS:
+                raise BadInput(f"level '{level}' has more than {MAX_THINGS} things in one world")
+            if isinstance(thing, Box):
+                arrays.inside[0, number[id(thing)]] = enter(thing.contains)
+            if isinstance(thing, ItemObject):
+                arrays.facts[0, number[id(thing)]] = FACTS.index(thing.fact)
+        return pack_object(thing, number[id(thing)])
+
+    for y in range(world.height):
+        for x in range(world.width):
+            thing = world.grid.get(x, y)
+            cell = arrays.cells[0, y, x] = enter(thing)
+            if cell >> ID_SHIFT:
+                arrays.places[0, (cell >> ID_SHIFT) & 255] = y * world.width + x
+    if world.carrying is not None:
+        cell = arrays.carried[0] = enter(world.carrying)
+        x, y = map(int, world.carrying.init_pos)
+        arrays.places[0, (cell >> ID_SHIFT) & 255] = y * world.width + x
+    arrays.pose[0] = (*map(int, world.agent_pos), int(world.agent_dir))
+    arrays.max_steps[0] = world.max_steps
+    arrays.see_through[0] = world.see_through_walls
+    _fill_rule(arrays, world, level, number)
+    return Pool(arrays, (world.mission,), (level,))
+
+
+# Which classes' own ``step`` the engine has, and as what rule.
+_RULES: dict[str, int] = {
+    "MiniGridEnv": PLAIN,
+    "RoomGridLevel": INSTRUCTION,
+    "BabyAIMixedLocal": INSTRUCTION,
+    "RoomEnv": RIGHT_ITEM,
+    "UnlockEnv": UNLOCK,
+    "RedBlueDoorEnv": RED_BLUE_DOORS,
+    "PutNearEnv": PUT_NEAR,
+    "GoToObjectEnv": GO_TO_TARGET,
+    "GoToDoorEnv": GO_TO_TARGET,
+    "MemoryEnv": MEMORY,
+    "FetchEnv": FETCH,
+    "UnlockPickupEnv": PICK_TARGET,
+    "BlockedUnlockPickupEnv": PICK_TARGET,
+    "KeyCorridorEnv": PICK_TARGET,
+    "ObstructedMazeEnv": PICK_TARGET,
+}
+_DYNAMICS = (
+    "step",
+    "reset",
+    "_reward",
+    "gen_obs",
+    "gen_obs_grid",
+    "get_view_exts",
+    "place_agent_in_front",
+)
+_OWN_RESET = ("RoomGridLevel", "PutNext", "RoomEnv", "BabyAIMixedLocal")
+
+
+def check_rules(world: Any, level: str) -> None:
+    """Raise BadInput, naming the rule, for a level whose dynamics the engine does not have."""
+    if verifier.use_done_actions:
+        raise BadInput("BABYAI_DONE_ACTIONS is set; the engine has BabyAI's usual rules only")
+    for cls in type(world).__mro__:
+        if cls is MiniGridEnv:
+            return
+        ours = cls.__module__.startswith(("minigrid.", "envs."))
+        for name in _DYNAMICS:
+            if name not in vars(cls):
+                continue
+            known = ours and (
+                (name == "step" and cls.__name__ in _RULES)
+                or (name == "reset" and cls.__name__ in _OWN_RESET)
+            )
+            if not known:
+                raise BadInput(
+                    f"level '{level}' has a rule that the engine does not have: "
+                    f"{cls.__name__}.{name}"
+                )
+
+
+def _fill_rule(arrays: LayoutArrays, world: Any, level: str, numbers: dict[int, int]) -> None:
+    """How episodes of this world are judged: the rule and its own numbers."""
+    owner = next(c for c in type(world).__mro__ if "step" in vars(c))
+    rule = _RULES[owner.__name__]
+    target = arrays.target[0]
+    if rule == INSTRUCTION:
+        _fill_instruction(arrays, world.instrs, level, numbers)
+        # Our own level family gives 1, however long it took.
+        target[0] = owner.__module__.startswith("envs.")
+    elif rule == RIGHT_ITEM:
+        rule = _fill_family(arrays, world, numbers)
+    elif rule == UNLOCK:
+        target[:2] = _where(world, world.door)
+    elif rule == RED_BLUE_DOORS:
+        target[:] = (*_where(world, world.red_door), *_where(world, world.blue_door))
+    elif rule == PUT_NEAR:
+        target[:] = (
+            OBJECT_TO_IDX[world.move_type],
+            COLOR_TO_IDX[world.moveColor],
+            *world.target_pos,
+        )
+    elif rule == GO_TO_TARGET:
+        target[:2] = world.target_pos
+    elif rule == MEMORY:
+        target[:] = (*world.success_pos, *world.failure_pos)
+    elif rule == FETCH:
+        target[:2] = OBJECT_TO_IDX[world.targetType], COLOR_TO_IDX[world.targetColor]
+    elif rule == PICK_TARGET:
+        target[0] = numbers[id(world.obj)]
+    arrays.rule[0] = rule
+
+
+def _where(world: MiniGridEnv, thing: WorldObj) -> tuple[int, int]:
+    """Where a thing lies. (MiniGrid's own ``cur_pos`` is not always set.)"""
+    at = next(k for k, other in enumerate(world.grid.grid) if other is thing)
+    return at % world.width, at // world.width
+
+
+def _mask(things: Any, numbers: dict[int, int]) -> np.uint64:
+    """The set of these objects; what is not in the world (any more) is left out."""
+    return np.uint64(sum(1 << n for n in {numbers.get(id(t), 0) for t in things} if n))
+
+
+_PART_KINDS = {
+    "GoToInstr": (GO_TO, "go to"),
+    "PickupInstr": (PICK_UP, "pick up"),
+    "OpenInstr": (OPEN_DOOR, "open"),
+    "PutNextInstr": (PUT_NEXT, "put"),
+}
+
+
+def _fill_instruction(
+    arrays: LayoutArrays, instr: Any, level: str, numbers: dict[int, int]
+) -> None:
+    kind = type(instr).__name__
+    halves = [instr]
+    if kind in ("BeforeInstr", "AfterInstr"):
+        halves = [instr.instr_a, instr.instr_b]
+        halves = halves[::-1] if kind == "AfterInstr" else halves
+        arrays.strict_order[0] = instr.strict
+    for h, half in enumerate(halves):
+        both = type(half).__name__ == "AndInstr"
+        for k, part in enumerate([half.instr_a, half.instr_b] if both else [half]):
+            name = type(part).__name__
+            if name not in _PART_KINDS:
+                raise BadInput(f"level '{level}' has an instruction that the engine lacks: {name}")
+            p = 2 * h + k
+            arrays.parts[0, p] = _PART_KINDS[name][0], getattr(part, "strict", False)
+            first = part.desc_move if name == "PutNextInstr" else part.desc
+            arrays.sets[0, p, 0] = _mask(first.obj_set, numbers)
+            if name == "PutNextInstr":
+                arrays.sets[0, p, 1] = _mask(part.desc_fixed.obj_set, numbers)
+    if len(halves) == 1 and type(instr).__name__ in _PART_KINDS:
+        verb = _PART_KINDS[type(instr).__name__][1]
+        if verb == "put":
+            command = Command(verb, _item(instr.desc_move), _item(instr.desc_fixed))
+        else:
+            command = Command(verb, _item(instr.desc))
+        arrays.command[0] = encode_command(command)
+
+
+def _item(desc: Any) -> Item:
+    """The item that a BabyAI description means."""
+    words = {"place": desc.loc} if desc.loc else {}
+    return Item(desc.type or ANY_SHAPE, desc.color, **words)
+
+
+def _fill_family(arrays: LayoutArrays, world: RoomEnv, numbers: dict[int, int]) -> int:
+    """The rule of one of our families, and what it needs."""
+    number_of = {t.item: numbers[id(t)] for t in world.things}
+    one = np.uint64(1)
+
+    def those(item: Item) -> np.uint64:
+        found = (one << np.uint64(n) for i, n in number_of.items() if item.describes(i))
+        return np.bitwise_or.reduce(list(found), initial=np.uint64(0))
+
+    if isinstance(world, CommandTask) or (isinstance(world, Instruction) and world.watch):
+        watch = world.watch
+        assert watch is not None
+        command = watch.command
+        arrays.command[0] = encode_command(command)
+        arrays.sets[0, 0, 0] = those(command.item)
+        if command.target is not None:
+            arrays.sets[0, 0, 1] = those(command.target)
+        picks = ("pick up",) if isinstance(world, CommandTask) else ("pick up", "put")
+        if command.verb in picks:
+            arrays.sets[0, 1, 0] = one << np.uint64(number_of[command.item])
+        return COMMAND if isinstance(world, CommandTask) else COMMAND_ALONE
+    right: Item | None = None
+    if isinstance(world, SecretSearch):
+        right = world.good
+    elif isinstance(world, Instruction):
+        right = world.right if world.judged else None
+    elif isinstance(world, ConditionalEnv):
+        right = world.right
+    else:
+        raise BadInput(f"the engine does not have the rules of {type(world).__name__}")
+    if right is not None:
+        arrays.sets[0, 1, 0] = one << np.uint64(number_of[right])
+    return RIGHT_ITEM
