@@ -7,13 +7,15 @@ into a prompt.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from envs.commands import Command, all_commands
 from envs.events import Event
-from envs.items import Item, find_items
+from envs.items import COLOURS, Item, find_items
 
+_LOCKED = re.compile(r"\bdoor\b[^.]*\bis locked\b")
 NOT_UNDERSTOOD = "I did not understand that command."
 
 
@@ -49,8 +51,16 @@ class Dialogue:
         return find_items("\n".join([self.task, *(t.report for t in self.turns)]))
 
     def candidates(self) -> tuple[Command, ...]:
-        """Every command that can be made from the items named so far, and from nothing else."""
-        return all_commands(self.items(), self.verbs)
+        """Every command that can be made from the items named so far, and from nothing else.
+
+        Once a report says that a door is locked, keys can be picked up too: those of all colours,
+        since which one fits is for the Planner to work out.
+        """
+        commands = all_commands(self.items(), self.verbs)
+        if any(_LOCKED.search(t.report) for t in self.turns) and "pick up" in self.verbs:
+            keys = all_commands([Item("key", c) for c in COLOURS], ("pick up",))
+            commands = tuple(dict.fromkeys((*commands, *keys)))
+        return commands
 
 
 @dataclass(frozen=True)

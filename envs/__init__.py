@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gymnasium as gym
 
+from envs.babyai import BabyAIMixedLocal
 from envs.command import CommandTask
 from envs.commands import Command
 from envs.conditional import SecretConditional, VisualConditional
@@ -25,5 +26,6 @@ for _name, _env in {
     "VisualConditional": VisualConditional,
     "Command": CommandTask,
     "Instruction": Instruction,
+    "BabyAIMixedLocal": BabyAIMixedLocal,
 }.items():
     gym.register(f"Parley/{_name}-v0", entry_point=f"{_env.__module__}:{_env.__name__}")

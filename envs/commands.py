@@ -11,11 +11,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from minigrid.core.world_object import Door, WorldObj
 from minigrid.minigrid_env import MiniGridEnv
 
 from envs.errors import BadInput
 from envs.events import Event, item_of
 from envs.items import MINIGRID_SHAPES, Item
+from envs.places import Places
 
 VERBS = ("go to", "examine", "pick up", "open", "put")
 
@@ -108,37 +110,49 @@ class CommandWatch:
 
     go to and pick up are states: the agent faces, or carries, such an item now. examine, open
     and put are deeds: done once it has been done to such an item, whatever comes after.
+
+    ``places`` are those of the world's episode. Without them nothing is at any place.
     """
 
-    def __init__(self, command: Command) -> None:
+    def __init__(self, command: Command, places: Places | None = None) -> None:
         self.command = command
+        self.places = places
         self.done = False
 
     def update(self, world: MiniGridEnv, events: Iterable[Event]) -> bool:
         """Whether the command is done, now that a step has brought these events."""
         command = self.command
+        front = world.grid.get(*world.front_pos)
         if command.verb == "go to":
-            self.done = self._is_it(item_of(world.grid.get(*world.front_pos)))
+            self.done = self._is(command.item, world, front)
         elif command.verb == "pick up":
-            self.done = self._is_it(item_of(world.carrying))
+            self.done = self._is(command.item, world, world.carrying)
         else:
             kind = {"examine": "examined", "open": "opened", "put": "dropped"}[command.verb]
             self.done |= any(
                 e.kind == kind
-                and self._is_it(e.item)
-                and (command.target is None or _is_beside(world, command.target))
+                and command.item.describes(e.item)
+                and self._lay(command.item.place, world, front)
+                and (command.target is None or self._is_beside(world, command.target))
                 for e in events
             )
         return self.done
 
-    def _is_it(self, item: Item | None) -> bool:
-        return item is not None and self.command.item.describes(item)
+    def _is(self, name: Item, world: MiniGridEnv, thing: WorldObj | None) -> bool:
+        item = item_of(thing)
+        return item is not None and name.describes(item) and self._lay(name.place, world, thing)
 
+    def _lay(self, place: str | None, world: MiniGridEnv, thing: WorldObj | None) -> bool:
+        if place is None or self.places is None:
+            return place is None
+        # A box that has been opened is gone; what is left is its cell.
+        if self.command.verb == "open" and not isinstance(thing, Door):
+            x, y = world.front_pos
+            return place in self.places.at((int(x), int(y)))
+        return place in self.places.of(thing)
 
-def _is_beside(world: MiniGridEnv, target: Item) -> bool:
-    """Whether what has just been dropped lies beside, not diagonally, an item like ``target``."""
-    x, y = world.front_pos
-    near = (
-        item_of(world.grid.get(x + dx, y + dy)) for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1))
-    )
-    return any(i is not None and target.describes(i) for i in near)
+    def _is_beside(self, world: MiniGridEnv, target: Item) -> bool:
+        """Whether what has just been dropped lies beside, not diagonally, such an item."""
+        x, y = world.front_pos
+        near = ((x + 1, y), (x - 1, y), (x, y + 1), (x, y - 1))
+        return any(self._is(target, world, world.grid.get(*cell)) for cell in near)

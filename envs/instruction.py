@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from envs.commands import Command, CommandWatch
@@ -48,7 +48,7 @@ class Reading:
         Raises BadInput, in one sentence with the nearest right word, if it names no item, or
         one that is misspelt or not ours.
         """
-        items = find_items(text)
+        items = tuple(dict.fromkeys(replace(i, place=None) for i in find_items(text)))
         words = re.findall(r"[a-z]+", text.lower())
         if not items:
             slips = [w for w in words if w not in WORDS]
@@ -86,9 +86,9 @@ class Reading:
             command = Command.parse(words)
         except BadInput:
             return None
-        if command.verb == "open" or command.item == command.target:
-            return None  # nothing of ours opens, nothing lies next to itself
         named = tuple(i for i in (command.item, command.target) if i is not None)
+        if command.verb == "open" or len({*named}) < len(named) or any(i.place for i in named):
+            return None  # nothing of ours opens or lies next to itself, nor do we judge places
         return cls("command", named, verb=command.verb)
 
 

@@ -2,7 +2,7 @@
 
 An item's name is its words in that order: ``striped red cross``, or MiniGrid's own
 ``blue box``, which has no texture. A name may leave words out, and then describes every
-item that has the words it does give.
+item that has the words it does give. A place may follow, as in BabyAI: ``red ball on your left``.
 """
 
 from __future__ import annotations
@@ -19,38 +19,55 @@ COLOURS = ("red", "green", "blue", "purple", "yellow", "grey")
 SHAPES = ("circle", "square", "triangle", "diamond", "cross", "ex", "tee", "ring")
 MINIGRID_SHAPES = ("key", "ball", "box", "door")
 ANY_SHAPE = "object"  # BabyAI's word for a thing of whatever shape
+# Seen from where the agent stood, and looked, when the episode began.
+PLACES = {
+    "left": "on your left",
+    "right": "on your right",
+    "front": "in front of you",
+    "behind": "behind you",
+}
 
 WORDS = TEXTURES + COLOURS + SHAPES + MINIGRID_SHAPES + (ANY_SHAPE,)
+_GAP = r"[^\S\n]+"
 # Matched against lower-case text: ignoring case instead would take letters such as a long s for
 # ours. A name never goes on over the end of a line, where another's words begin.
 _NAME = re.compile(
-    rf"\b(?:({'|'.join(TEXTURES)})[^\S\n]+)?(?:({'|'.join(COLOURS)})[^\S\n]+)?"
+    rf"\b(?:({'|'.join(TEXTURES)}){_GAP})?(?:({'|'.join(COLOURS)}){_GAP})?"
     rf"({'|'.join(SHAPES + MINIGRID_SHAPES + (ANY_SHAPE,))})\b"
+    rf"(?:{_GAP}({'|'.join(PLACES.values()).replace(' ', _GAP)})\b)?"
 )
+_PLACE_OF = {phrase: place for place, phrase in PLACES.items()}
+_PLACE_WORDS = tuple(dict.fromkeys(" ".join(PLACES.values()).split()))
 
 
 @dataclass(frozen=True, order=True)
 class Item:
-    """A thing's looks, or, where texture or colour is None, a description of things."""
+    """A thing's looks, or, where texture or colour is None, a description of things.
+
+    ``place`` is where those things lay when the episode began: a word of ``PLACES``, or None.
+    """
 
     shape: str
     colour: str | None = None
     texture: str | None = None
+    place: str | None = None
 
     def __post_init__(self) -> None:
         for word, allowed in (
             (self.shape, SHAPES + MINIGRID_SHAPES + (ANY_SHAPE,)),
             (self.colour, (None, *COLOURS)),
             (self.texture, (None, *TEXTURES)),
+            (self.place, (None, *PLACES)),
         ):
             if word not in allowed:
                 raise BadInput(unknown_word(str(word)))
 
     def __str__(self) -> str:
-        return " ".join(w for w in (self.texture, self.colour, self.shape) if w)
+        place = None if self.place is None else PLACES[self.place]
+        return " ".join(w for w in (self.texture, self.colour, self.shape, place) if w)
 
     def describes(self, other: Item) -> bool:
-        """Whether every word of this item's name holds of ``other``."""
+        """Whether every word of this item's name holds of the looks of ``other``."""
         return (
             self.shape in (other.shape, ANY_SHAPE)
             and self.colour in (None, other.colour)
@@ -67,16 +84,21 @@ class Item:
         match = _NAME.fullmatch(name)
         if match is None:
             for word in name.split():
-                if word not in WORDS:
+                if word not in (*WORDS, *_PLACE_WORDS):
                     raise BadInput(unknown_word(word))
             raise BadInput(f"'{text}' is no item; an item is named like 'striped red cross'")
-        texture, colour, shape = match.groups()
-        return cls(shape, colour, texture)
+        return _named(*match.groups())
+
+
+def _named(texture: str, colour: str, shape: str, place: str) -> Item:
+    """The item of the four parts of a name; a part that is left out is empty or None."""
+    where = _PLACE_OF[" ".join(place.split())] if place else None
+    return Item(shape, colour or None, texture or None, where)
 
 
 def unknown_word(word: str) -> str:
     """One sentence that says that ``word`` is no item word, with the nearest that is."""
-    near = difflib.get_close_matches(word, WORDS, n=1)
+    near = difflib.get_close_matches(word, (*WORDS, *_PLACE_WORDS), n=1)
     hint = f"; did you mean '{near[0]}'?" if near else f"; known words: {', '.join(WORDS)}"
     return f"unknown item word '{word}'{hint}"
 
@@ -88,9 +110,9 @@ def find_items(text: str) -> tuple[Item, ...]:
     ``ring`` are also ordinary words.
     """
     found: dict[Item, None] = {}
-    for texture, colour, shape in _NAME.findall(text.lower()):
+    for texture, colour, shape, place in _NAME.findall(text.lower()):
         if texture or colour or shape not in SHAPES:
-            found[Item(shape, colour or None, texture or None)] = None
+            found[_named(texture, colour, shape, place)] = None
     return tuple(found)
 
 

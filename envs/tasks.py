@@ -20,6 +20,7 @@ TASKS = {
     "visual-conditional": "Parley/VisualConditional-v0",
     "command": "Parley/Command-v0",
     "instruction": "Parley/Instruction-v0",
+    "babyai-mixed": "Parley/BabyAIMixedLocal-v0",
 }
 _SUGGESTED = ("Parley/", "BabyAI-", "MiniGrid-")
 

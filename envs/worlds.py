@@ -13,6 +13,7 @@ from minigrid.minigrid_env import MiniGridEnv
 
 from envs.commands import VERBS
 from envs.events import Event, EventWatch
+from envs.places import Places
 
 
 class Worlds:
@@ -35,6 +36,7 @@ class Worlds:
         self.truncated = np.zeros(n, bool)
         self.success = np.zeros(n, bool)
         self.steps = np.zeros(n, np.int64)
+        self._places: dict[int, Places] = {}
 
     def __len__(self) -> int:
         return len(self.envs)
@@ -53,12 +55,17 @@ class Worlds:
         """Whether world i can tell success from failure (a free instruction cannot)."""
         return getattr(self.world(i), "judged", True)
 
+    def places(self, i: int) -> Places:
+        """What lay where when world i's episode began: hidden state, for cheats and scoring."""
+        return self._places[i]
+
     def reset(self, i: int, seed: int) -> None:
         """Begin world i anew with its own seed."""
         # BabyAI's level generator prints every layout that it rejects.
         with contextlib.redirect_stdout(io.StringIO()):
             obs, _ = self.envs[i].reset(seed=seed)
         self._observe(i, obs)
+        self._places[i] = Places(self.world(i))
         self.events[i] = ()
         self.over[i] = self.truncated[i] = self.success[i] = False
         self.steps[i] = 0

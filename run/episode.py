@@ -58,6 +58,7 @@ class Episode:
       python -m run episode --planner oracle --actor scripted --episodes 10
       python -m run episode --task search --n-items 6 --items held-out --episodes 100
       python -m run episode --task BabyAI-GoToLocal-v0 --actor scripted --video 2
+      python -m run episode --task babyai-mixed --set "kinds=go to,open" --set distractors=0
       python -m run episode --instruction "Examine the solid red ring, then pick it up."
       python -m run episode --planner openai:MODEL --base-url http://localhost:8000/v1
       python -m run episode --planner human --actor human
@@ -72,7 +73,8 @@ class Episode:
     """
 
     task: str = "conditional"
-    """conditional, search, visual-conditional, or the registered id of any MiniGrid world."""
+    """conditional, search, visual-conditional, babyai-mixed, or the registered id of any MiniGrid
+    world."""
 
     instruction: Annotated[str | None, _shown("TEXT", "none")] = None
     """Your own task sentence in place of a task; its items are named as in "the striped red cross".
@@ -88,6 +90,13 @@ class Episode:
 
     room_size: Annotated[int | None, _shown("S", "8")] = None
     """Width and height of the room in tiles, walls included: 6 to 16."""
+
+    set: Annotated[
+        tuple[str, ...],
+        tyro.conf.UseAppendAction,
+        tyro.conf.arg(metavar="NAME=VALUE", help_behavior_hint="(repeatable)"),
+    ] = ()
+    """Any other setting of the task, such as distractors=0; a list is separated by commas."""
 
     planner: str = "qwen2.5-coder-1.5b"
     """Who commands: oracle (knows the right answer), random, human, or a language model:
@@ -141,6 +150,7 @@ class Episode:
     language: tyro.conf.OmitArgPrefixes[LanguageOptions] = field(default_factory=LanguageOptions)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "set", tuple(self.set))  # JSON has lists only
         for name, least in (
             ("n_items", 1),
             ("room_size", 1),
@@ -162,6 +172,7 @@ class Episode:
                 raise BadInput("the --instruction is empty")
         if self.irrelevant_p is not None and self.reporter != "irrelevant":
             raise BadInput("--irrelevant-p is only for --reporter irrelevant")
+        task_settings(self)
 
     @property
     def has_human(self) -> bool:
@@ -175,6 +186,29 @@ class Episode:
     @property
     def title(self) -> str:
         return "instruction" if self.instruction is not None else self.task.rpartition("/")[2]
+
+
+def task_settings(args: Episode) -> dict[str, Any]:
+    """What goes to the task's constructor. Raises BadInput for a setting that is none."""
+    names = ("items", "n_items", "room_size", "instruction")
+    given = {n: getattr(args, n) for n in names if getattr(args, n) is not None}
+    for text in args.set:
+        name, equals, value = text.partition("=")
+        if not (equals and name.isidentifier() and value):
+            raise BadInput(f"--set '{text}' is no setting; write it as in distractors=0")
+        if name in given:
+            raise BadInput(f"the setting {name} is given twice")
+        given[name] = _value(value)
+    return given
+
+
+def _value(text: str) -> Any:
+    """A JSON value, and where it is none, words: ``go to,open`` is a list of two."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        words = [word.strip() for word in text.split(",")]
+        return words if len(words) > 1 else text
 
 
 # Settings that say where and how to look on, not what is played: free to differ on resume.
@@ -256,10 +290,8 @@ def _resolved(args: Episode) -> Episode:
 
 
 def _worlds(args: Episode) -> Worlds:
-    names = ("items", "n_items", "room_size", "instruction")
-    given = {n: getattr(args, n) for n in names if getattr(args, n) is not None}
     task = "instruction" if args.instruction is not None else args.task
-    return make_worlds(task, min(args.group, args.episodes), **given)
+    return make_worlds(task, min(args.group, args.episodes), **task_settings(args))
 
 
 def _open(args: Episode) -> RunFolder:

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from minigrid.core.actions import Actions
 from minigrid.core.constants import IDX_TO_COLOR, IDX_TO_OBJECT, OBJECT_TO_IDX
+from minigrid.minigrid_env import MiniGridEnv
 
 from envs.commands import Command
+from envs.events import item_of
 from envs.items import SHAPES, TEXTURES, Item
+from envs.places import Places
 
 Cell = tuple[int, int]
+Lay = Callable[[str, Cell], bool]
 STEPS: tuple[Cell, ...] = ((1, 0), (0, 1), (-1, 0), (0, -1))
 UNSEEN, EMPTY, FLOOR, DOOR, GOAL = (
     OBJECT_TO_IDX[w] for w in ("unseen", "empty", "floor", "door", "goal")
@@ -102,60 +106,97 @@ def _moves(grid: np.ndarray, pose: Pose) -> Iterator[tuple[Pose, tuple[int, ...]
 
 
 def route(
-    grid: np.ndarray, start: Pose, command: Command, carried: Item | None
+    grid: np.ndarray,
+    start: Pose,
+    command: Command,
+    carried: Item | None,
+    lay: Lay = lambda place, cell: False,
 ) -> list[int] | None:
     """The actions that carry out ``command``, without the closing ``done``.
 
-    None where the item, or a way to it, is not on the grid.
+    None where the item, or a way to it, is not on the grid. ``lay`` says whether what is on a cell
+    now lay at a place when the episode began, for commands that name one; of what is ``carried``
+    its own ``place`` says that.
     """
     if command.verb == "put":
-        return _route_put(grid, start, command, carried)
+        return _route_put(grid, start, command, carried, lay)
     if command.verb == "pick up" and carried is not None:
-        if command.item.describes(carried):
+        if _means(command.item, carried):
             return []
-        return _after_drop(grid, start, lambda g, p: route(g, p, command, None))
-    found = _to_face(grid, start, command.item)
+        return _after_drop(grid, start, lambda g, p: route(g, p, command, None, lay))
+    found = None
+    if command.verb == "open":
+        # Of doors that go by one name rather one that is not open yet.
+        closed = np.where(_open(grid)[..., None], np.uint8(0), grid)
+        found = shortest(grid, start, lambda p: _is(closed, p.front(), command.item, lay))
+    found = found or _to_face(grid, start, command.item, lay)
     if found is None:
         return None
     actions, end = found
     last = {"go to": (), "pick up": (Actions.pickup,)}.get(command.verb, (Actions.toggle,))
-    if command.verb == "open" and grid[end.front()][0] == DOOR and grid[end.front()][2] == 0:
+    if command.verb == "open" and _open(grid)[end.front()]:
         last = (Actions.toggle, Actions.toggle)
     return [*actions, *last]
 
 
-def _to_face(grid: np.ndarray, start: Pose, wanted: Item) -> tuple[list[int], Pose] | None:
-    """The shortest way to face an item that ``wanted`` describes."""
+def route_in(
+    world: MiniGridEnv, places: Places, command: Command, grid: np.ndarray | None = None
+) -> list[int] | None:
+    """The route of one who sees the whole world, or takes it to be like ``grid``."""
+    pose = Pose(int(world.agent_pos[0]), int(world.agent_pos[1]), int(world.agent_dir))
+    carried = item_of(world.carrying)
+    if carried is not None and command.item.place in places.of(world.carrying):
+        carried = replace(carried, place=command.item.place)
 
-    def facing(pose: Pose) -> bool:
-        item = item_at(grid, pose.front())
-        return item is not None and wanted.describes(item)
+    def lay(place: str, cell: Cell) -> bool:
+        return place in places.of(world.grid.get(*cell))
 
-    return shortest(grid, start, facing)
+    return route(world.grid.encode() if grid is None else grid, pose, command, carried, lay)
+
+
+def _open(grid: np.ndarray) -> np.ndarray:
+    """Which cells are open doors: ``[width, height] bool``."""
+    return (grid[..., 0] == DOOR) & (grid[..., 2] == 0)
+
+
+def _means(name: Item, carried: Item) -> bool:
+    return name.describes(carried) and name.place in (None, carried.place)
+
+
+def _is(grid: np.ndarray, cell: Cell, name: Item, lay: Lay) -> bool:
+    item = item_at(grid, cell)
+    if item is None or not name.describes(item):
+        return False
+    return name.place is None or lay(name.place, cell)
+
+
+def _to_face(
+    grid: np.ndarray, start: Pose, wanted: Item, lay: Lay
+) -> tuple[list[int], Pose] | None:
+    """The shortest way to face an item that ``wanted`` names."""
+    return shortest(grid, start, lambda pose: _is(grid, pose.front(), wanted, lay))
 
 
 def _route_put(
-    grid: np.ndarray, start: Pose, command: Command, carried: Item | None
+    grid: np.ndarray, start: Pose, command: Command, carried: Item | None, lay: Lay
 ) -> list[int] | None:
     target = command.target
     assert target is not None
-    if carried is not None and not command.item.describes(carried):
-        return _after_drop(grid, start, lambda g, p: _route_put(g, p, command, None))
+    if carried is not None and not _means(command.item, carried):
+        return _after_drop(grid, start, lambda g, p: _route_put(g, p, command, None, lay))
     if carried is None:
-        found = _to_face(grid, start, command.item)
+        found = _to_face(grid, start, command.item, lay)
         if found is None:
             return None
         actions, end = found
-        item = item_at(grid, end.front())
-        rest = _route_put(_with(grid, end.front(), EMPTY), end, command, item)
+        rest = _route_put(_with(grid, end.front(), EMPTY), end, command, command.item, lay)
         return None if rest is None else [*actions, Actions.pickup, *rest]
 
     def beside(pose: Pose) -> bool:
         x, y = pose.front()
         if grid[x, y][0] != EMPTY:
             return False
-        near = (item_at(grid, (x + dx, y + dy)) for dx, dy in STEPS)
-        return any(i is not None and target.describes(i) for i in near)
+        return any(_is(grid, (x + dx, y + dy), target, lay) for dx, dy in STEPS)
 
     found = shortest(grid, start, beside)
     return None if found is None else [*found[0], Actions.drop]
@@ -164,13 +205,22 @@ def _route_put(
 def _after_drop(
     grid: np.ndarray, start: Pose, then: Callable[[np.ndarray, Pose], list[int] | None]
 ) -> list[int] | None:
-    """First lay down what is carried on the nearest free cell, then do the rest."""
-    found = shortest(grid, start, lambda p: grid[p.front()][0] == EMPTY)
-    if found is None:
+    """First lay down what is carried on the nearest cell where it is not in the way of the rest.
+
+    Nor should it lie before a door, where there is another place.
+    """
+    if then(grid, start) is None:
         return None
-    actions, end = found
-    rest = then(_with(grid, end.front(), OBJECT_TO_IDX["wall"]), end)
-    return None if rest is None else [*actions, Actions.drop, *rest]
+    cells = {(int(x), int(y)) for x, y in np.argwhere(grid[..., 0] == EMPTY)}
+    doors = {c for c in cells for dx, dy in STEPS if grid[c[0] + dx, c[1] + dy][0] == DOOR}
+    for choice in (cells - doors, doors):
+        while found := shortest(grid, start, lambda p: p.front() in choice):  # noqa: B023
+            actions, end = found
+            rest = then(_with(grid, end.front(), OBJECT_TO_IDX["wall"]), end)
+            if rest is not None:
+                return [*actions, Actions.drop, *rest]
+            choice.remove(end.front())
+    return None
 
 
 def _with(grid: np.ndarray, cell: Cell, kind: int) -> np.ndarray:

@@ -8,10 +8,9 @@ import numpy as np
 from minigrid.core.actions import Actions
 
 from agents.actor.registry import ACTORS
-from agents.actor.route import Pose, route
+from agents.actor.route import route_in
 from agents.actor.stepping import StepActor
 from envs.commands import Command
-from envs.events import item_of
 from envs.worlds import Worlds
 
 
@@ -38,7 +37,5 @@ class ScriptedActor(StepActor):
         )
 
     def _route(self, worlds: Worlds, i: int, command: Command) -> list[int]:
-        world = worlds.world(i)
-        pose = Pose(int(world.agent_pos[0]), int(world.agent_pos[1]), int(world.agent_dir))
-        found = route(world.grid.encode(), pose, command, item_of(world.carrying))
+        found = route_in(worlds.world(i), worlds.places(i), command)
         return [] if found is None else found

@@ -42,7 +42,9 @@ class StepActor(Part):
         """
         self.start(worlds, commands)
         active = np.array([c is not None for c in commands])
-        watches = [None if c is None else CommandWatch(c) for c in commands]
+        watches = [
+            None if c is None else CommandWatch(c, worlds.places(i)) for i, c in enumerate(commands)
+        ]
         events: list[list[Event]] = [[] for _ in commands]
         rollouts: list[Rollout | None] = [None] * len(commands)
         step = 0

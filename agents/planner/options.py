@@ -19,7 +19,7 @@ class PlannerOptions:
     decide: Literal["score", "generate"] = "score"
     """score: rank every possible command by its log-probability; generate: write free text."""
 
-    examples: int = 12
+    examples: int = 13
     """How many worked examples to put into the prompt, 0 for none."""
 
     device: str = "auto"

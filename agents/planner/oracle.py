@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from minigrid.core.world_object import Door
 from minigrid.envs.babyai.core.verifier import (
     AfterInstr,
     GoToInstr,
@@ -15,12 +14,12 @@ from minigrid.envs.babyai.core.verifier import (
     PutNextInstr,
     SeqInstr,
 )
-from minigrid.minigrid_env import MiniGridEnv
 
 from agents.dialogue import Decision, Dialogue
 from agents.parts import Part
 from agents.planner.options import PlannerOptions
 from agents.planner.registry import PLANNERS
+from agents.planner.way import Way
 from envs.commands import Command
 from envs.errors import BadInput
 from envs.items import ANY_SHAPE, Item
@@ -33,8 +32,9 @@ FAILED = "I did not manage"
 class OraclePlanner(Part):
     """Asks our own families for the next command and reads BabyAI's instructions.
 
-    What has been examined it takes from the dialogue. In a world that is neither it decides
-    nothing: its decisions are errors.
+    Where a locked door or a thing is in the way in BabyAI's worlds, it sees to that first. What
+    has been examined it takes from the dialogue. In a world that is neither it decides nothing:
+    its decisions are errors.
     """
 
     def __init__(self, options: PlannerOptions | None = None) -> None:
@@ -53,7 +53,7 @@ class OraclePlanner(Part):
             if hasattr(world, "oracle"):
                 command = world.oracle(_examined(dialogue))
             elif hasattr(world, "instrs"):
-                command = _babyai(world)
+                command = Way(world, self._worlds.places(dialogue.world)).to(_babyai(world.instrs))
             else:
                 raise BadInput(f"the oracle knows no answer to the task '{dialogue.task}'")
         except BadInput as error:
@@ -70,9 +70,8 @@ def _examined(dialogue: Dialogue) -> frozenset[Item]:
     )
 
 
-def _babyai(world: Any) -> Command:
-    """The next command of a BabyAI instruction; its verifier knows which parts are done."""
-    instr: Any = world.instrs
+def _babyai(instr: Any) -> Command:
+    """What a BabyAI instruction asks for next; its verifier knows which parts are done."""
     while isinstance(instr, SeqInstr):
         parts: Any = instr
         first, second, done = parts.instr_a, parts.instr_b, parts.a_done
@@ -81,32 +80,12 @@ def _babyai(world: Any) -> Command:
         instr = second if done == "success" else first
     if isinstance(instr, PutNextInstr):
         return Command("put", _item(instr.desc_move), _item(instr.desc_fixed))
-    item = _item(instr.desc)
-    if isinstance(instr, OpenInstr):
-        return _key_for(world, instr.desc) or Command("open", item)
-    if isinstance(instr, GoToInstr | PickupInstr):
-        return Command("go to" if isinstance(instr, GoToInstr) else "pick up", item)
+    for kind, verb in ((GoToInstr, "go to"), (PickupInstr, "pick up"), (OpenInstr, "open")):
+        if isinstance(instr, kind):
+            return Command(verb, _item(instr.desc))
     raise BadInput(f"the oracle cannot read a {type(instr).__name__}")
 
 
-def _key_for(world: MiniGridEnv, desc: ObjDesc) -> Command | None:
-    """The command that fetches the key, where all such doors are locked and it is not at hand."""
-    doors = [d for d in desc.obj_set if isinstance(d, Door)]
-    if not doors or not all(d.is_locked for d in doors):
-        return None
-    colour = doors[0].color
-    carried = world.carrying
-    if carried is not None and carried.type == "key" and carried.color == colour:
-        return None
-    return Command("pick up", Item("key", colour))
-
-
 def _item(desc: ObjDesc) -> Item:
-    """The item that a BabyAI description means.
-
-    Commands have no words for places ("on your left"), so there the item itself is described.
-    """
-    shape, colour = desc.type, desc.color
-    if desc.loc:
-        shape, colour = desc.obj_set[0].type, desc.obj_set[0].color
-    return Item(shape or ANY_SHAPE, colour)
+    """The item that a BabyAI description means."""
+    return Item(desc.type or ANY_SHAPE, desc.color, place=desc.loc)

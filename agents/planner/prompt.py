@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from jinja2 import StrictUndefined, TemplateError
@@ -10,11 +11,13 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from agents.dialogue import Dialogue, Turn, one_line
 from envs.commands import VERBS
 from envs.errors import BadInput
-from envs.items import find_items
+from envs.items import MINIGRID_SHAPES, find_items
 
 FOLDER = Path(__file__).parent / "prompts"
 DEFAULT = FOLDER / "dialogue.jinja"
 CHAT = FOLDER / "chat.jinja"
+# A key or door of a colour that no world has is as strange as a star.
+_STRANGE = re.compile(rf"\b(orange|pink|brown) ({'|'.join(MINIGRID_SHAPES)})\b", re.IGNORECASE)
 
 
 class Prompt:
@@ -63,7 +66,7 @@ class Prompt:
         empty = Dialogue("", VERBS)
         turn = Turn("<said>", None, "<report>")
         for dialogue in (empty, empty.add(turn)):
-            for item in find_items(self.render(dialogue)):
+            for item in find_items(_STRANGE.sub("star", self.render(dialogue))):
                 raise BadInput(
                     f"the examples in prompt file '{self.file}' name the '{item}', which could "
                     "occur in an episode; use words that no world has, like 'dotted orange star'"

@@ -33,17 +33,6 @@ from envs.batched.cells import (
     number_of,
     state_of,
 )
-from envs.batched.truth import (
-    CLOSED_IT,
-    DROPPED,
-    EXAMINED,
-    FOUND_LOCKED,
-    OPENED,
-    PICKED,
-    TOLD_GO_TO,
-    UNLOCKED,
-    told_done,
-)
 from envs.batched.randomness import draw
 from envs.batched.rooms import NO_ROOMS, build_room
 from envs.batched.rules import (
@@ -63,6 +52,17 @@ from envs.batched.rules import (
     RED_BLUE_DOORS,
     RIGHT_ITEM,
     UNLOCK,
+)
+from envs.batched.truth import (
+    CLOSED_IT,
+    DROPPED,
+    EXAMINED,
+    FOUND_LOCKED,
+    OPENED,
+    PICKED,
+    TOLD_GO_TO,
+    UNLOCKED,
+    told_done,
 )
 
 LEFT, RIGHT, FORWARD, PICKUP, DROP, TOGGLE, DONE = range(7)

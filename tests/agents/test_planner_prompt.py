@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,7 +35,7 @@ def test_a_dialogue_stands_at_the_end_in_the_paper_s_form():
     )
 
 
-@pytest.mark.parametrize("n", [0, 1, 5, 12])
+@pytest.mark.parametrize("n", [0, 1, 5, 13])
 def test_as_many_examples_as_asked_for(n):
     text = Prompt(DEFAULT, n).render(dialogue())
     assert text.count("Task: ") == n + 1
@@ -48,7 +50,10 @@ def test_the_first_examples_are_dropped_first():
 
 def test_the_examples_are_dialogues_of_the_grammar_about_no_items_of_any_world():
     text = Prompt(DEFAULT, 99).render(Dialogue("", VERBS))
-    assert find_items(text) == ()
+    # Keys and doors, but of colours that no world has.
+    assert {i.colour for i in find_items(text)} == {None}
+    assert {i.shape for i in find_items(text)} == {"door", "key"}
+    assert not re.search(r"(?<!orange )\b(door|key)\b", text)
     said = [line for line in text.splitlines() if line.startswith("Planner: ")]
     assert len(said) > 20
     for line in said:
@@ -77,6 +82,11 @@ def test_an_example_item_that_a_world_could_hold_is_named(tmp_path):
         prompt(tmp_path, "Examine the striped blue cross.\n" + MINIMAL)
     with pytest.raises(BadInput, match="'red ball'"):
         prompt(tmp_path, MINIMAL.replace("P: {{", "the red ball: {{"))
+    with pytest.raises(BadInput, match="'door'"):
+        prompt(tmp_path, "Open the teal door.\n" + MINIMAL)
+    with pytest.raises(BadInput, match="'red key'"):
+        prompt(tmp_path, "The orange red key.\n" + MINIMAL)
+    prompt(tmp_path, "Open the orange door with the Pink Key.\n" + MINIMAL)
 
 
 @pytest.mark.parametrize(

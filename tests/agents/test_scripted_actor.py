@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 from minigrid.core.actions import Actions as A
 from minigrid.core.grid import Grid
-from minigrid.core.world_object import Ball, Box, Door, Key, Wall
+from minigrid.core.world_object import Ball, Box, Door, Key, Wall, WorldObj
 from minigrid.minigrid_env import MiniGridEnv
 
 from agents.actor import ACTORS, make_actor
-from agents.actor.route import Pose, decode_item, route
+from agents.actor.route import Pose, decode_item, route, route_in
 from envs import Command, Item, make_worlds
 from envs.commands import CommandWatch
 from envs.errors import BadInput
 from envs.events import EventWatch, item_of
 from envs.items import ALL_ITEMS
 from envs.objects import ItemObject
+from envs.places import Places
 from envs.room import TaskSpace
 
 ITEMS = [ALL_ITEMS[k] for k in (0, 50, 100, 143)]
@@ -81,8 +82,10 @@ def start_of(world: MiniGridEnv) -> Pose:
     return Pose(int(world.agent_pos[0]), int(world.agent_pos[1]), int(world.agent_dir))
 
 
-def carry_out(world: MiniGridEnv, command: Command, actions: list[int]) -> bool:
-    follow = CommandWatch(command)
+def carry_out(
+    world: MiniGridEnv, command: Command, actions: list[int], places: Places | None = None
+) -> bool:
+    follow = CommandWatch(command, places)
     for action in [*actions, A.done]:
         watch = EventWatch(world)
         world.step(action)
@@ -139,6 +142,73 @@ def test_an_open_door_is_opened_again() -> None:
             assert carry_out(world, command, found)
             return
     raise AssertionError("no layout with a door that can be reached")
+
+
+class Hall(MiniGridEnv):
+    """A hall with things laid by hand; the agent looks right."""
+
+    def __init__(
+        self, things: dict[tuple[int, int], WorldObj], start: tuple[int, int] = (1, 2)
+    ) -> None:
+        self.laid, self.start = things, start
+        super().__init__(mission_space=TaskSpace(), width=9, height=5, max_steps=1000)
+        self.reset()
+
+    def _gen_grid(self, width: int, height: int) -> None:
+        self.grid = Grid(width, height)
+        self.grid.wall_rect(0, 0, width, height)
+        for cell, thing in self.laid.items():
+            self.put_obj(thing, *cell)
+        self.agent_pos, self.agent_dir, self.mission = self.start, 0, ""
+
+
+def test_of_two_doors_of_one_name_the_one_that_is_not_open_is_opened() -> None:
+    near, far = Door("red", is_open=True), Door("red")
+    world = Hall({(2, 0): near, (6, 0): far})
+    found = route(world.grid.encode(), start_of(world), Command.parse("open the red door"), None)
+    assert found is not None and carry_out(world, Command.parse("open the red door"), found)
+    assert near.is_open and far.is_open
+
+
+def test_lays_down_what_it_carries_where_it_is_not_in_the_way() -> None:
+    # A wall with one gap, right before the agent; the gap must stay free, and so must the door.
+    walls: dict[tuple[int, int], WorldObj] = {(3, 1): Wall(), (3, 3): Wall()}
+    world = Hall({**walls, (6, 2): Ball("blue"), (0, 2): Door("grey")}, start=(2, 2))
+    world.carrying = Key("grey")
+    command = Command.parse("pick up the blue ball")
+    found = route(world.grid.encode(), start_of(world), command, item_of(world.carrying))
+    assert found is not None and carry_out(world, command, found)
+    assert world.grid.get(1, 2) is None and world.grid.get(3, 2) is None
+
+
+@pytest.mark.parametrize("verb", ["go to", "pick up", "examine"])
+@pytest.mark.parametrize(
+    ("place", "cell"),
+    [("in front of you", (7, 2)), ("behind you", (1, 2)), ("on your left", (4, 1)), ("", (4, 1))],
+)
+def test_goes_to_the_one_at_the_place(verb: str, place: str, cell: tuple[int, int]) -> None:
+    cells = ((7, 2), (1, 2), (4, 1), (4, 3))
+    world = Hall({c: ItemObject(ITEMS[0]) for c in cells}, start=(4, 2))
+    thing, places = world.grid.get(*cell), Places(world)
+    command = Command.parse(f"{verb} the {ITEMS[0]} {place}")
+    for turn in (A.left, A.left):  # places stay as they were when the episode began
+        world.step(turn)
+    actions = route_in(world, places, command)
+    assert actions is not None and carry_out(world, command, actions, places)
+    if place:
+        assert thing in (world.carrying, world.grid.get(*world.front_pos))
+
+
+def test_what_is_carried_has_its_place_too() -> None:
+    world = Hall({(2, 2): Ball("red"), (1, 3): Ball("red"), (7, 1): Box("blue")})
+    places = Places(world)
+    world.step(A.pickup)
+    carried = world.carrying
+    assert route_in(world, places, Command.parse("pick up the ball in front of you")) == []
+    command = Command.parse("put the ball on your right next to the box on your left")
+    actions = route_in(world, places, command)
+    assert actions is not None and carry_out(world, command, actions, places)
+    assert world.grid.get(*world.front_pos) is not carried
 
 
 def test_puts_also_when_something_else_is_carried() -> None:

@@ -15,6 +15,7 @@ from envs.errors import BadInput
 from envs.events import EventWatch
 from envs.items import ALL_ITEMS, Item
 from envs.objects import ItemObject
+from envs.places import Places
 from envs.room import TaskSpace
 from tests.envs.test_items import items
 
@@ -107,9 +108,11 @@ class Bench(MiniGridEnv):
 A = Actions
 
 
-def done_after(world: Bench, command: str, actions: list[int]) -> list[bool]:
+def done_after(
+    world: Bench, command: str, actions: list[int], places: Places | None = None
+) -> list[bool]:
     """Whether the command counts as done after each of the actions."""
-    follow = CommandWatch(Command.parse(command))
+    follow = CommandWatch(Command.parse(command), places)
     done = []
     for action in actions:
         watch = EventWatch(world)
@@ -166,3 +169,47 @@ def test_putting_something_else_is_not_it() -> None:
     steps = [A.pickup, A.forward, A.drop]
     command = "put the red cross next to the blue circle"
     assert done_after(world, command, steps) == [False, False, False]
+
+
+def test_a_place_is_where_it_lay_at_the_start() -> None:
+    def bench() -> Bench:
+        return Bench({(2, 2): ItemObject(RED), (1, 1): ItemObject(RED), (4, 2): ItemObject(BLUE)})
+
+    for place, steps, done in (
+        ("in front of you", [A.pickup, A.left], [True, True]),
+        ("on your left", [A.pickup, A.left], [False, False]),
+        ("on your left", [A.left, A.pickup], [False, True]),
+        ("in front of you", [A.left, A.pickup], [False, False]),
+    ):
+        world = bench()
+        told = done_after(world, f"pick up the red cross {place}", steps, Places(world))
+        assert told == done, (place, steps)
+
+    world = bench()
+    places = Places(world)
+    # It was picked up in front and is on the left now: still the one from the front.
+    assert done_after(world, "pick up the cross", [A.pickup, A.right, A.drop], places)[0]
+    assert done_after(world, "go to the red cross in front of you", [A.done], places) == [True]
+    assert done_after(world, "go to the red cross on your right", [A.done], places) == [False]
+    assert done_after(world, "examine the red cross in front of you", [A.toggle], places) == [True]
+    assert done_after(world, "examine the red cross on your left", [A.toggle], places) == [False]
+    assert done_after(world, "go to the red cross in front of you", [A.done]) == [False]
+
+
+@pytest.mark.parametrize(
+    ("item", "target", "done"),
+    [("in front of you", "on your left", True), ("in front of you", "behind you", False)],
+)
+def test_put_minds_both_places(item: str, target: str, done: bool) -> None:
+    world = Bench({(2, 2): ItemObject(RED), (2, 1): ItemObject(BLUE)})
+    steps = [A.pickup, A.drop]
+    command = f"put the red cross {item} next to the blue circle {target}"
+    assert done_after(world, command, steps, Places(world)) == [False, done]
+
+
+def test_an_opened_box_is_judged_by_where_it_lay() -> None:
+    for place, done in (("in front of you", True), ("behind you", False)):
+        world = Bench({(2, 2): Box("blue", contains=Ball("red"))})
+        assert done_after(world, f"open the box {place}", [A.toggle], Places(world)) == [done]
+        world = Bench({(2, 2): Door("blue")})
+        assert done_after(world, f"open the door {place}", [A.toggle], Places(world)) == [done]

@@ -10,7 +10,7 @@ from minigrid.core.actions import Actions as A
 from envs import make_worlds
 from envs.errors import BadInput
 from envs.instruction import Instruction, Reading
-from envs.items import HELD_OUT_ITEMS, TEXTURES, find_items
+from envs.items import HELD_OUT_ITEMS, TEXTURES, Item, find_items
 from tests.envs.play import play_oracle
 from tests.envs.test_conditional import walls_beside
 from tests.envs.test_room import stand_before
@@ -228,3 +228,13 @@ def test_any_sentence_is_played_or_bad_input(sentence: str) -> None:
     for named in find_items(obs["mission"]):
         assert any(named.describes(i) for i in lying)
     assert Reading.of(sentence) == env.reading
+
+
+def test_places_are_played_but_not_judged() -> None:
+    env = Instruction(instruction="Pick up the red cross on your left.")
+    assert not env.judged
+    env.reset(seed=0)
+    assert any(t.item.shape == "cross" and t.item.colour == "red" for t in env.things)
+    # Two places of one name are one name here.
+    twice = Reading.of("put the red cross on your left next to the red cross behind you")
+    assert twice.kind == "" and twice.named == (Item("cross", "red"),)

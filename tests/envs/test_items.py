@@ -15,6 +15,7 @@ from envs.items import (
     COLOURS,
     HELD_OUT_ITEMS,
     MINIGRID_SHAPES,
+    PLACES,
     SHAPES,
     TEXTURES,
     TRAIN_ITEMS,
@@ -27,6 +28,7 @@ items = st.builds(
     st.sampled_from([*SHAPES, *MINIGRID_SHAPES, ANY_SHAPE]),
     st.sampled_from([None, *COLOURS]),
     st.sampled_from([None, *TEXTURES]),
+    st.sampled_from([None, *PLACES]),
 )
 
 
@@ -64,7 +66,7 @@ def test_held_out_is_spread_over_the_words() -> None:
 @given(items)
 def test_name_and_item_are_one_to_one(item: Item) -> None:
     assert Item.parse(str(item)) == item
-    assert Item.parse(f"  The   {str(item).upper()} ") == item
+    assert Item.parse(f"  The   {str(item).upper().replace(' ', '  ')} ") == item
     assert item.describes(item)
 
 
@@ -97,6 +99,14 @@ def test_what_counts_as_naming_an_item() -> None:
     assert find_items("the Striped RED cross, a striped red cross") == (
         Item("cross", "red", "striped"),
     )
+    assert find_items("put the ball on your  left next to a red box in front of you.") == (
+        Item("ball", place="left"),
+        Item("box", "red", place="front"),
+    )
+    assert find_items("the ball in front of your door, the ball on your\nleft") == (
+        Item("ball"),
+        Item("door"),
+    )
     # No name goes on over a line's end, nor over a full stop, nor out of a longer word.
     assert find_items("it is solid\nred circle") == (Item("circle", "red"),)
     assert find_items("it is solid. red circles, tired circle") == ()
@@ -104,7 +114,12 @@ def test_what_counts_as_naming_an_item() -> None:
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("stripd red cross", "'striped'"), ("red crss", "'cross'"), ("solid rad ring", "'red'")],
+    [
+        ("stripd red cross", "'striped'"),
+        ("red crss", "'cross'"),
+        ("solid rad ring", "'red'"),
+        ("red ball on your lefft", "'left'"),
+    ],
 )
 def test_a_slip_is_told_with_the_nearest_word(name: str, hint: str) -> None:
     with pytest.raises(BadInput, match=f"did you mean {hint}"):
@@ -120,6 +135,7 @@ def test_a_slip_is_told_with_the_nearest_word(name: str, hint: str) -> None:
         ("object", "blue box", True),
         ("red object", "blue box", False),
         ("red ring", "red cross", False),
+        ("red ring behind you", "red ring on your left", True),  # looks only
     ],
 )
 def test_describes(name: str, other: str, fits: bool) -> None:

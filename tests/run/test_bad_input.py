@@ -43,6 +43,20 @@ BAD = {
         ["episode", "--task", "BabyAI-GoToLocal-v0", "--n-items", "3"],
         "n_items",
     ),
+    "a setting that is none": (["episode", "--set", "distractors"], "write it as in distractors=0"),
+    "a setting without a value": (["episode", "--set", "distractors="], "distractors=0"),
+    "a setting that the task does not take": (
+        ["episode", "--task", "babyai-mixed", "--set", "kind=open"],
+        "did you mean 'kinds'?",
+    ),
+    "a setting out of range": (
+        ["episode", "--task", "babyai-mixed", "--set", "distractors=99"],
+        "distractors must be between 0 and 10, not 99",
+    ),
+    "a setting given twice": (
+        ["episode", "--n-items", "3", "--set", "n_items=4"],
+        "the setting n_items is given twice",
+    ),
     "no probability": (["episode", "--reporter", "irrelevant", "--irrelevant-p", "2"], "2"),
     "a probability for nothing": (["episode", "--irrelevant-p", "0.1"], "--reporter irrelevant"),
     "an instruction without an item": (["episode", "--instruction", "be good"], "names no item"),
@@ -185,7 +199,7 @@ def test_resume_refuses_other_settings(tmp_path: Path, capsys: pytest.CaptureFix
     command = ["episode", "--resume", str(folder), "--seed", "0", "--examples", "3", "--plain"]
     assert main(command) == 2
     said = one_sentence(capsys.readouterr().err)
-    assert "--seed 0 (there 4), --examples 3 (there 12)" in said and "plain" not in said
+    assert "--seed 0 (there 4), --examples 3 (there 13)" in said and "plain" not in said
     assert main([*command[:3], "--seed", "4"]) == 0
 
 

@@ -60,6 +60,23 @@ def test_a_line_tells_the_whole_episode(tmp_path: Path) -> None:
     assert re.fullmatch(r"If the .+ is good, pick up .+", line["task"])
 
 
+def test_settings_of_the_task_are_numbers_words_and_lists(tmp_path: Path) -> None:
+    options = ("--task", "babyai-mixed", "--episodes", "12", "--parallel", "12")
+    given = ("--set", "kinds=go to, open", "--set", "distractors=0")
+    folder = episode(tmp_path, *options, *given)
+    found = lines(folder)
+    assert {line["task"].split()[0] for line in found} == {"go", "open"}
+    assert all(line["success"] for line in found)
+    stored = json.loads((folder / "config.json").read_text())["set"]
+    assert stored == ["kinds=go to, open", "distractors=0"]
+    # A run goes on with its settings, whether they are said again or not.
+    (folder / "episodes.jsonl").write_text("")
+    resumed = ["episode", "--resume", str(folder), "--runs-dir", str(tmp_path)]
+    assert main(resumed) == 0 and lines(folder) == found
+    kinds = lines(episode(tmp_path, *options, "--set", 'kinds=["pick up"]'))
+    assert {line["task"].split()[0] for line in kinds} == {"pick"}
+
+
 def test_ten_episodes_are_ten_worlds(tmp_path: Path) -> None:
     found = lines(episode(tmp_path, "--episodes", "10"))
     assert len({line["task"] for line in found}) == 10

@@ -1,0 +1,49 @@
+"""What can be commanded follows from what has been said, and from nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from agents.dialogue import Dialogue, Turn
+from envs.commands import Command
+from envs.items import COLOURS
+
+VERBS = ("go to", "pick up", "open", "put")
+KEYS = {f"pick up the {c} key" for c in COLOURS}
+
+
+def told(task: str, *reports: str, verbs: tuple[str, ...] = VERBS) -> set[str]:
+    """The commands that can be given after these reports."""
+    dialogue = Dialogue(task, verbs)
+    for report in reports:
+        dialogue = dialogue.add(Turn("Open the red door.", None, report))
+    commands = [str(c) for c in dialogue.candidates()]
+    assert len(set(commands)) == len(commands)
+    return set(commands)
+
+
+def test_a_locked_door_brings_keys_of_all_colours_and_says_not_which() -> None:
+    before = told("open the red door")
+    after = told("open the red door", "I did not manage to open the red door, it is locked.")
+    assert not before & KEYS and after - before == KEYS
+    assert after == told("open the red door", "The red door is locked.", "I went to the red door.")
+
+
+@pytest.mark.parametrize(
+    "report",
+    ["I did not manage to open the red door.", "The red door is open. It is locked.", "is locked"],
+)
+def test_other_reports_bring_none(report: str) -> None:
+    assert not told("open the red door", report) & KEYS
+    assert not told("open the red door, it is locked") & KEYS
+
+
+def test_keys_come_only_to_an_actor_that_picks_up() -> None:
+    assert not told("open the red door", "The red door is locked.", verbs=("open",)) & KEYS
+
+
+def test_a_place_in_the_task_goes_into_the_commands() -> None:
+    found = told("put the ball on your left next to a red box behind you")
+    assert "put the ball on your left next to the red box behind you" in found
+    assert "go to the red box behind you" in found and "go to the red box" not in found
+    assert {str(Command.parse(c)) for c in found} == found
