@@ -2,117 +2,173 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import cycle, product
 
-import gymnasium as gym
+import numba
 import numpy as np
 
-from agents.actor.network import ActorEyes
-from agents.parts import Actor
-from envs.command import CommandTask
-from envs.worlds import Worlds
+from agents.actor import sense
+from agents.actor.sense import NO_ACTION, OBSERVATION_SIZE, new_scratch, new_senses
+from envs.batched import Engine, Pool, Rooms
+from envs.batched.rules import COMMAND, COMMAND_ALONE
+
+VIEW = 7
 
 
-@dataclass(frozen=True)
-class Ground:
-    """What kind of rooms and commands to practise on."""
-
-    items: str = "train"
-    n_items: tuple[int, ...] = (3, 4, 5, 6, 8)
-    room_sizes: tuple[int, ...] = (6, 8, 8, 10)
-    verbs: tuple[str, ...] = ("go to", "examine", "pick up")
-    max_steps: int = 64
-
-    def worlds(self, n: int) -> Worlds:
-        """``n`` worlds that share out the sizes and numbers of items."""
-        kinds = cycle(product(self.room_sizes, self.n_items))
-        return Worlds(
-            [
-                gym.make(
-                    "Parley/Command-v0",
-                    items=self.items,
-                    n_items=n_items,
-                    room_size=room_size,
-                    verbs=self.verbs,
-                    max_steps=self.max_steps,
-                    disable_env_checker=True,
-                )
-                for _, (room_size, n_items) in zip(range(n), kinds, strict=False)
-            ]
-        )
+@numba.njit(cache=True)
+def _after_step(senses, scratch, actions, images, words, layout, over, view, out):
+    """All Actors see what came of ``actions``; those whose episode is over begin anew."""
+    for w in range(len(actions)):
+        if over[w]:
+            senses.words[w] = words[layout[w]]
+            sense.begin_one(senses, w, images[w])
+        else:
+            sense.step_one(senses, w, actions[w], images[w])
+        sense.observe_one(senses, w, scratch, view, out[w])
 
 
 class Practice:
-    """N command tasks stepped together; one that ends begins anew with the next seed."""
+    """N command tasks of one source, with the senses of N Actors; ended ones begin anew.
 
-    def __init__(self, ground: Ground, n: int, seed: int) -> None:
-        self.worlds = ground.worlds(n)
-        self.eyes = ActorEyes(n)
-        self.everyone = np.arange(n)
-        self._next_seed = seed
+    ``observations [N, OBSERVATION_SIZE] uint8`` is what the Actors go by now, overwritten by each
+    step. ``engine`` holds the truth.
+    """
+
+    def __init__(
+        self, source: Pool | Rooms, n: int, seed: int, observations: np.ndarray | None = None
+    ) -> None:
+        self.engine = Engine(source, n, seed=seed, view=VIEW)
+        self.senses = new_senses(n)
+        self.scratch = new_scratch()
+        self.observations = (
+            np.zeros((n, OBSERVATION_SIZE), np.uint8) if observations is None else observations
+        )
 
     def __len__(self) -> int:
-        return len(self.worlds)
+        return self.engine.n
 
-    def task(self, i: int) -> CommandTask:
-        """The bare task i: the command and the truth of whether it is done."""
-        task = self.worlds.world(i)
-        assert isinstance(task, CommandTask)
-        return task
+    def reset(self) -> None:
+        """Begin all tasks anew."""
+        self.engine.reset()
+        self._observe(np.zeros(len(self), np.int64), np.ones(len(self), bool))
 
-    def reset(self, who: Sequence[int] | np.ndarray) -> None:
-        """Begin the tasks ``who [K]`` anew."""
-        for i in who:
-            self.worlds.reset(int(i), self._next_seed)
-            self._next_seed += 1
-            self.eyes.command(int(i), self.task(int(i)).command)
-        who = np.asarray(who)
-        self.eyes.reset(who, self.worlds.images[who])
+    def step(self, actions: np.ndarray) -> np.ndarray:
+        """Take ``actions [N] int64``; gives which episodes ended, ``[N] bool``."""
+        self.engine.step(actions)
+        over = self.engine.terminated | self.engine.truncated
+        self._observe(actions, over)
+        return over
 
-    def observe(self) -> np.ndarray:
-        """``[N, OBSERVATION_SIZE] uint8``"""
-        return self.eyes.observe(self.everyone)
+    def _observe(self, actions: np.ndarray, over: np.ndarray) -> None:
+        state, words = self.engine.state, self.engine.layouts.command
+        _after_step(
+            self.senses, self.scratch, actions, state.images, words, state.layout, over, VIEW,
+            self.observations,
+        )
 
-    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Take ``actions [N]``; gives success, over and truncated, each ``[N] bool``.
 
-        The tasks that are over still show their last state: see it with ``observe``, then
-        ``reset`` them.
-        """
-        self.worlds.step(actions, np.ones(len(self), bool))
-        self.eyes.step(self.everyone, actions, self.worlds.images)
-        worlds = self.worlds
-        return worlds.success.copy(), worlds.over.copy(), worlds.truncated.copy()
+class Gym:
+    """Several grounds practised on at once, as one batch of N command tasks.
+
+    ``success``, ``truncated`` and ``lengths`` are of the episodes that ended in the last step.
+    """
+
+    def __init__(self, sources: Sequence[tuple[Pool | Rooms, int]], seed: int) -> None:
+        self.n = sum(n for _, n in sources)
+        self.observations = np.zeros((self.n, OBSERVATION_SIZE), np.uint8)
+        self.grounds: list[Practice] = []
+        self.slices: list[slice] = []
+        first = 0
+        for k, (source, n) in enumerate(sources):
+            rows = slice(first, first + n)
+            self.grounds.append(Practice(source, n, seed + k, self.observations[rows]))
+            self.slices.append(rows)
+            first += n
+        self.success = np.zeros(self.n, bool)
+        self.truncated = np.zeros(self.n, bool)
+        self.lengths = np.zeros(self.n, np.int64)
+
+    def reset(self) -> None:
+        """Begin all tasks anew."""
+        for ground in self.grounds:
+            ground.reset()
+
+    def step(self, actions: np.ndarray) -> np.ndarray:
+        """Take ``actions [N] int64``; gives which episodes ended, ``[N] bool``."""
+        over = np.zeros(self.n, bool)
+        for ground, rows in zip(self.grounds, self.slices, strict=True):
+            over[rows] = ground.step(actions[rows])
+            engine = ground.engine
+            self.success[rows] = engine.success
+            self.truncated[rows] = engine.truncated & ~engine.terminated
+            self.lengths[rows] = engine.last_steps
+        return over
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All that changes from step to step, by name, for checkpoints; views, not copies."""
+        found: dict[str, np.ndarray] = {"observations": self.observations}
+        for k, ground in enumerate(self.grounds):
+            parts = {"state": ground.engine.state, "senses": ground.senses}
+            if isinstance(ground.engine.source, Rooms):
+                parts["layouts"] = ground.engine.layouts
+            for part, arrays in parts.items():
+                found |= {f"{k}.{part}.{name}": a for name, a in arrays._asdict().items()}
+        return found
 
 
 @dataclass(frozen=True)
 class Score:
-    """Of ``n`` commands: how many were carried out within the step budget, how many ended with
-    ``done`` said when it was true, and the mean number of steps of those carried out."""
+    """Of ``n`` commands: how many were carried out within the episode's steps, how many ended
+    with ``done`` said within 3 steps of the command being done and not before (None where the
+    episode ends by itself), and the mean number of steps of those carried out."""
 
     n: int
     carried_out: int
-    said_done: int
+    said_done: int | None
     mean_steps: float
 
 
-def measure(actor: Actor, ground: Ground, n: int, seed: int, batch: int = 64) -> Score:
-    """Give the Actor ``n`` commands, episode i seeded ``seed + i``, and count."""
-    worlds = ground.worlds(batch)
-    carried_out, said, steps = 0, 0, []
-    for first in range(0, n, batch):
-        size = min(batch, n - first)
-        for i in range(len(worlds)):
-            worlds.reset(i, seed + first + i)
-        actor.begin(worlds)
-        tasks = [worlds.world(i) for i in range(size)]
-        commands = [t.command for t in tasks if isinstance(t, CommandTask)]
-        padded = [*commands, *[None] * (len(worlds) - size)]
-        for rollout in actor.execute(worlds, padded, ground.max_steps):
-            if rollout is not None and rollout.done:
-                carried_out += 1
-                said += rollout.ended in ("done", "episode")
-                steps.append(rollout.steps)
-    return Score(n, carried_out, said, float(np.mean(steps)) if steps else float("nan"))
+def measure(
+    policy: Callable[[np.ndarray], np.ndarray], source: Pool | Rooms, n: int, seed: int
+) -> Score:
+    """Give a policy ``n`` commands, each in an episode of its own, and count.
+
+    ``policy`` takes observations ``[N, OBSERVATION_SIZE] uint8`` and gives actions ``[N]``. The
+    layouts of a pool are taken in turn from the first, so a pool of ``n`` is used up exactly.
+    """
+    practice = Practice(source, n, seed)
+    engine = practice.engine
+    practice.reset()
+    if isinstance(source, Pool):
+        engine.place(np.arange(n) % len(source))
+        practice._observe(np.zeros(n, np.int64), np.ones(n, bool))
+    asks = np.isin(engine.layouts.rule[engine.state.layout], (COMMAND, COMMAND_ALONE))
+    engine.autoreset = False
+    going = np.ones(n, bool)
+    carried_out = np.zeros(n, bool)
+    done_since = np.full(n, -1)
+    on_time = np.zeros(n, bool)
+    steps = np.zeros(n)
+    while going.any():
+        actions = np.asarray(policy(practice.observations), np.int64)
+        engine.step(actions, going)
+        practice._observe(actions, ~going)
+        done = engine.state.command_done.astype(bool) & going
+        done_since[done & (done_since < 0)] = engine.steps[done & (done_since < 0)]
+        done_since[~done & going] = -1
+        ended = going & (engine.terminated | engine.truncated)
+        carried_out |= ended & engine.success
+        steps[ended] = engine.steps[ended]
+        # The step that says so comes after the step that did it.
+        on_time |= ended & engine.success & (engine.steps - done_since <= 3)
+        going &= ~ended
+    return Score(
+        n,
+        int(carried_out.sum()),
+        int(on_time.sum()) if asks.all() else None,
+        float(steps[carried_out].mean()) if carried_out.any() else float("nan"),
+    )
+
+
+__all__ = ["NO_ACTION", "Gym", "Practice", "Score", "measure"]

@@ -10,7 +10,7 @@ from minigrid.core.actions import Actions
 
 from agents.dialogue import Rollout
 from agents.parts import OnStep, Part
-from envs.commands import Command, CommandWatch
+from envs.commands import Command
 from envs.events import Event
 from envs.worlds import Worlds
 
@@ -42,9 +42,9 @@ class StepActor(Part):
         """
         self.start(worlds, commands)
         active = np.array([c is not None for c in commands])
-        watches = [
-            None if c is None else CommandWatch(c, worlds.places(i)) for i, c in enumerate(commands)
-        ]
+        for i, command in enumerate(commands):
+            if command is not None:
+                worlds.watch(i, command)
         events: list[list[Event]] = [[] for _ in commands]
         rollouts: list[Rollout | None] = [None] * len(commands)
         step = 0
@@ -56,10 +56,9 @@ class StepActor(Part):
             if on_step is not None:
                 on_step(worlds)
             for i in map(int, np.flatnonzero(active)):
-                watch = watches[i]
-                assert watch is not None
+                command = commands[i]
+                assert command is not None
                 events[i] += worlds.events[i]
-                watch.update(worlds.world(i), worlds.events[i])
                 ended = (
                     "episode"
                     if worlds.over[i]
@@ -71,5 +70,6 @@ class StepActor(Part):
                 )
                 if ended:
                     active[i] = False
-                    rollouts[i] = Rollout(watch.command, step, tuple(events[i]), watch.done, ended)
+                    done = bool(worlds.done[i])
+                    rollouts[i] = Rollout(command, step, tuple(events[i]), done, ended)
         return rollouts

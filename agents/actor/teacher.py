@@ -1,67 +1,141 @@
-"""The teacher: the shortest path over what the learned Actor itself has seen.
+"""The teacher: what one who knows the rules does with what the Actor itself senses.
 
-Its demonstrations can be imitated, since it knows nothing that the Actor does not know: where the
-item has not been seen yet, it goes to the nearest place that shows something new.
+Its demonstrations can be imitated, since it knows nothing that the Actor does not know. Where
+nothing that it knows fits the command, it goes where there is something new to see; where there
+is nothing left to see, it gives up.
 """
 
 from __future__ import annotations
 
+import numba
 import numpy as np
-from minigrid.core.actions import Actions
 
-from agents.actor.memory import MapMemory
-from agents.actor.route import (
-    DOOR,
-    STEPS,
-    UNSEEN,
-    Cell,
-    Pose,
-    decode_item,
-    route,
-    shortest,
-    walkable,
+from agents.actor.sense import (
+    ALL_WORDS,
+    BESIDE,
+    CLOSED_DOOR,
+    COUNT,
+    DONE,
+    DROP,
+    EXPLORE,
+    FACE,
+    FREE,
+    FRONT,
+    FRONT_MATCH,
+    HANDS,
+    HANDS_MATCH,
+    HERE,
+    LAST,
+    LAY_DOWN,
+    LOCKED_WITH_KEY,
+    LOOK,
+    MATCH,
+    N_FAR,
+    N_THINGS,
+    NO_WAY,
+    NOTHING,
+    OPEN_DOOR,
+    PICKUP,
+    TOGGLE,
+    VERB,
+    WAY_ACTIONS,
 )
-from envs.commands import Command
+from envs.batched.truth import TOLD_EXAMINE, TOLD_GO_TO, TOLD_OPEN, TOLD_PICK_UP
 
-VIEW = 7
-
-
-def teach(memory: MapMemory, i: int, command: Command, done: bool) -> int:
-    """The action that the teacher would take as agent i; ``done`` is whether it is carried out."""
-    if done:
-        return Actions.done
-    grid, pose = memory.seen(i)
-    actions = route(grid, pose, command, decode_item(*map(int, memory.carried[i])))
-    if actions is None:
-        actions = _explore(grid, pose)
-    return actions[0] if actions else Actions.done
+_GENERAL = 4 * N_THINGS
 
 
-def _explore(grid: np.ndarray, pose: Pose) -> list[int]:
-    """The way to the nearest pose that sees a cell not seen yet; empty where there is none."""
-    frontier = _frontier(grid)
-    if not frontier:
-        return []
-    found = shortest(grid, pose, lambda p: any(_in_view(p, cell) for cell in frontier))
-    return [] if found is None else found[0]
+@numba.njit(cache=True)
+def _follow(way, here):
+    """The first action of a way; ``here`` where one has arrived."""
+    return here if way // N_FAR == HERE else WAY_ACTIONS[way // N_FAR]
 
 
-def _frontier(grid: np.ndarray) -> set[Cell]:
-    """Cells not seen yet that lie beside (also diagonally) a seen cell that one could enter."""
-    found = set()
-    for x, y in np.argwhere(grid[..., 0] != UNSEEN):
-        if walkable(grid[x, y]) or grid[x, y, 0] == DOOR:
-            for dx in (-1, 0, 1):
-                for dy in (-1, 0, 1):
-                    near = (int(x + dx), int(y + dy))
-                    if grid[near][0] == UNSEEN:
-                        found.add(near)
-    return found
+@numba.njit(cache=True)
+def _nearest(seen, column, shift, not_open):
+    """The way to the nearest thing all of whose words fit; things are listed nearest first."""
+    best, best_far = NO_WAY, 1000
+    for k in range(seen[_GENERAL + COUNT]):
+        way = seen[4 * k + column]
+        if way == NO_WAY or (seen[4 * k + MATCH] >> shift) & 15 != ALL_WORDS:
+            continue
+        if not_open and seen[4 * k + LOOK] == OPEN_DOOR:
+            continue
+        far = way % N_FAR
+        if far < best_far:
+            best, best_far = way, far
+    return best
 
 
-def _in_view(pose: Pose, cell: Cell) -> bool:
-    dx, dy = cell[0] - pose.x, cell[1] - pose.y
-    ahead, aside = STEPS[pose.direction], STEPS[(pose.direction + 1) % 4]
-    forward = dx * ahead[0] + dy * ahead[1]
-    right = dx * aside[0] + dy * aside[1]
-    return 0 <= forward < VIEW and abs(right) <= VIEW // 2
+@numba.njit(cache=True)
+def teach_one(seen):
+    """The teacher's action for one observation ``[OBSERVATION_SIZE] uint8``."""
+    verb, last = seen[_GENERAL + VERB], seen[_GENERAL + LAST]
+    front, hands = seen[_GENERAL + FRONT], seen[_GENERAL + HANDS]
+    is_front = seen[_GENERAL + FRONT_MATCH] & 15 == ALL_WORDS
+    is_hands = hands != NOTHING and seen[_GENERAL + HANDS_MATCH] & 15 == ALL_WORDS
+    act = -1
+    if verb == TOLD_GO_TO:
+        if is_front:
+            return DONE
+    elif verb == TOLD_EXAMINE:
+        if is_front:
+            return DONE if last == TOGGLE else TOGGLE
+    elif verb == TOLD_OPEN:
+        if last == TOGGLE and front < OPEN_DOOR or last == TOGGLE and front > LOCKED_WITH_KEY:
+            return DONE  # a box, which is gone now
+        if is_front:
+            if front == OPEN_DOOR:
+                if last == TOGGLE:
+                    return DONE
+                act = TOGGLE
+            elif front == CLOSED_DOOR or front == LOCKED_WITH_KEY:
+                return TOGGLE
+            else:
+                # Locked: try once, so that it is found out, then give up.
+                return DONE if last == TOGGLE else TOGGLE
+        way = _nearest(seen, FACE, 0, True)
+        if act == TOGGLE and way == NO_WAY:
+            return TOGGLE
+        if way != NO_WAY:
+            return _follow(way, TOGGLE)
+    elif is_hands:
+        if verb == TOLD_PICK_UP:
+            return DONE
+        way = _nearest(seen, BESIDE, 4, False)
+        if way != NO_WAY:
+            return _follow(way, DROP)
+        if seen[_GENERAL + EXPLORE] == NO_WAY:
+            return DONE
+        return _follow(seen[_GENERAL + EXPLORE], DONE)
+    else:
+        if verb != TOLD_PICK_UP and last == DROP and is_front:
+            return DONE
+        known = is_front or _nearest(seen, FACE, 0, False) != NO_WAY
+        if hands != NOTHING and known:
+            if front == FREE:
+                return DROP
+            if seen[_GENERAL + LAY_DOWN] != NO_WAY:
+                return _follow(seen[_GENERAL + LAY_DOWN], DROP)
+        elif is_front:
+            return PICKUP
+    way = _nearest(seen, FACE, 0, False)
+    if way != NO_WAY:
+        return _follow(way, DONE)
+    if seen[_GENERAL + EXPLORE] != NO_WAY:
+        return _follow(seen[_GENERAL + EXPLORE], DONE)
+    return DONE
+
+
+@numba.njit(cache=True)
+def teach(seen, actions):
+    """The teacher's ``actions [N] int64`` for observations ``[N, OBSERVATION_SIZE] uint8``."""
+    for k in range(len(seen)):
+        actions[k] = teach_one(seen[k])
+
+
+def taught(seen: np.ndarray) -> np.ndarray:
+    """``teach``, with the actions made anew."""
+    actions = np.empty(len(seen), np.int64)
+    teach(seen, actions)
+    return actions

@@ -10,9 +10,10 @@ import numpy as np
 from envs.batched import kernels
 from envs.batched.cells import MAX_THINGS, WALL_CELL, unpack
 from envs.batched.kernels import LayoutArrays, State
-from envs.batched.layouts import Pool, empty_layouts
+from envs.batched.layouts import Pool, copy_layouts, empty_layouts
 from envs.batched.randomness import generators
 from envs.batched.rooms import NO_GENERATOR, Rooms
+from envs.batched.sentences import sentence
 from envs.errors import BadInput, whole_number
 
 VIEW_SIZES = (3, 31)
@@ -125,6 +126,29 @@ class Engine:
         for array in (self.rewards, self.terminated, self.truncated, self.success):
             array[which] = 0
 
+    def place(self, layouts: np.ndarray) -> None:
+        """Begin an episode in each world i from layout ``layouts[i]`` of the pool."""
+        layouts = np.asarray(layouts, np.int64)
+        if not isinstance(self.source, Pool):
+            raise BadInput("only the layouts of a pool can be chosen")
+        if layouts.shape != (self.n,) or layouts.min() < 0 or layouts.max() >= len(self.source):
+            raise BadInput(
+                f"{self.n} layouts between 0 and {len(self.source) - 1} are needed, not {layouts}"
+            )
+        kernels.place_all(self.layouts, self.state, layouts, self._pad, self.view)
+        for array in (self.rewards, self.terminated, self.truncated, self.success):
+            array[:] = 0
+
+    def put(self, i: int, layout: Pool) -> None:
+        """Begin an episode in world i with a pool's only layout, which becomes layout i of the
+        engine's own. For an engine whose source is a pool of ``n`` layouts, as large or larger."""
+        copy_layouts(layout.arrays, self.layouts, i)
+        kernels.load(self.layouts, self.state, i, i, self._pad)
+        self.directions[i] = self.state.pose[i, 2]
+        kernels.look_first(
+            self.layouts, self.state, i, self._pad, self.view, self.state.images[i]
+        )
+
     def step(self, actions: np.ndarray, active: np.ndarray | None = None) -> None:
         """Take ``actions [N]`` of whole numbers from 0 to 6 in all worlds, or in the ``active
         [N] bool`` ones. With ``autoreset``, worlds that end begin anew in the same step.
@@ -155,7 +179,7 @@ class Engine:
         """The mission of world i, as a sentence."""
         if isinstance(self.source, Pool):
             return self.source.missions[self.state.layout[i]]
-        raise NotImplementedError
+        return sentence(self.rooms.family, self.layouts, int(self.state.layout[i]))
 
     def grid(self, i: int) -> np.ndarray:
         """World i as MiniGrid's ``Grid.encode`` gives it: ``[width, height, 3] uint8``."""

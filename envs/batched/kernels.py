@@ -616,3 +616,14 @@ def begin_some(layouts, rooms, state, which, pad, view):
         begin(layouts, rooms, state, w, pad, view)
         state.event_kinds[w, 0] = 0
         state.event_kinds[w, 1] = 0
+
+
+@numba.njit(cache=True)
+def place_all(layouts, state, which, pad, view):
+    """Begin an episode in each world ``w`` from the layout ``which[w]``."""
+    for w in range(len(which)):
+        load(layouts, state, w, which[w], pad)
+        look_first(layouts, state, w, pad, view, state.images[w])
+        state.directions[w] = state.pose[w, 2]
+        state.event_kinds[w, 0] = 0
+        state.event_kinds[w, 1] = 0

@@ -9,6 +9,7 @@ import os
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,23 @@ from minigrid.core.world_object import Box, WorldObj
 from minigrid.envs.babyai.core import verifier
 from minigrid.minigrid_env import MiniGridEnv
 
-from envs.batched.cells import EMPTY, ID_SHIFT, MAX_THINGS, WALL_CELL, pack_object
+from envs.batched.cells import (
+    BALL,
+    BOX,
+    COLOUR_SHIFT,
+    DOOR,
+    EMPTY,
+    FIRST_ITEM,
+    FLOOR,
+    GOAL,
+    ID_SHIFT,
+    KEY,
+    LAVA,
+    MAX_THINGS,
+    WALL,
+    WALL_CELL,
+    pack_object,
+)
 from envs.batched.kernels import LayoutArrays
 from envs.batched.rooms import FACTS
 from envs.batched.rules import (
@@ -44,13 +61,13 @@ from envs.batched.rules import (
     RIGHT_ITEM,
     UNLOCK,
 )
-from envs.batched.words import WORDS_A_COMMAND, encode_command
+from envs.batched.words import ITEM_WORDS, WORDS_A_COMMAND, encode_command
 from envs.command import CommandTask
 from envs.commands import VERBS, Command
 from envs.conditional import ConditionalEnv
 from envs.errors import BadInput, whole_number
 from envs.instruction import Instruction
-from envs.items import ANY_SHAPE, Item
+from envs.items import ANY_SHAPE, COLOURS, SHAPES, Item
 from envs.objects import ItemObject
 from envs.room import RoomEnv
 from envs.search import SecretSearch
@@ -63,6 +80,13 @@ _KNOWN_THINGS = (
     Box,
     ItemObject,
 )
+
+
+# What may be in the arrays of a pool file.
+_CELLS = ("cells", "carried", "inside")
+_THINGS = (KEY, BALL, BOX, *range(FIRST_ITEM, FIRST_ITEM + len(SHAPES)))
+_KINDS = (EMPTY, WALL, FLOOR, DOOR, GOAL, LAVA, *_THINGS)
+_N_WORDS = (len(VERBS), *(1 + len(words) for words in ITEM_WORDS * 2))
 
 
 # What each array of a pool looks like for one layout; H and W are the pool's own.
@@ -99,6 +123,22 @@ def empty_layouts(n: int, height: int, width: int) -> LayoutArrays:
     return LayoutArrays(**arrays)
 
 
+def copy_layouts(source: LayoutArrays, target: LayoutArrays, first: int) -> None:
+    """Write layouts into others from number ``first`` on, whose worlds may be larger."""
+    height, width = source.cells.shape[1:]
+    rows = slice(first, first + len(source.cells))
+    for name, mine in target._asdict().items():
+        theirs = getattr(source, name)
+        if name == "cells":
+            mine[rows] = WALL_CELL
+            mine[rows, :height, :width] = theirs
+        elif name == "places":
+            wide = theirs // width * target.cells.shape[2] + theirs % width
+            mine[rows] = np.where(theirs >= 0, wide, theirs)
+        else:
+            mine[rows] = theirs
+
+
 @dataclass(frozen=True)
 class Pool:
     """L layouts of one or several levels, as a source of layouts for ``Engine``.
@@ -130,6 +170,7 @@ class Pool:
         that the engine does not have.
         """
         whole_number("number of layouts", n, low=1)
+        whole_number("seed", seed, low=0)
         world = make_worlds(level, 1, **settings).envs[0]
         check_rules(world.unwrapped, level)
         worlds = []
@@ -140,9 +181,18 @@ class Pool:
 
     @classmethod
     def join(cls, pools: Sequence[Pool], weights: Sequence[float] | None = None) -> Pool:
-        """One pool of several; each pool as likely as its weight says, by default its size."""
+        """One pool of several; each pool as likely as its weight says, by default its size.
+
+        Raises BadInput for no pools, and for weights that are not one number above 0 a pool.
+        """
         if not pools:
             raise BadInput("there are no pools to join")
+        if weights is not None:
+            if len(weights) != len(pools):
+                raise BadInput(f"there are {len(weights)} weights for {len(pools)} pools")
+            for weight in weights:
+                if not (isinstance(weight, Real) and 0 < weight < np.inf):
+                    raise BadInput(f"a pool's weight must be a number above 0, not {weight!r}")
         height = max(p.arrays.cells.shape[1] for p in pools)
         width = max(p.arrays.cells.shape[2] for p in pools)
         arrays = empty_layouts(sum(map(len, pools)), height, width)
@@ -154,19 +204,8 @@ class Pool:
         )
         first = 0
         for pool in pools:
-            last = first + len(pool)
-            for name, mine in arrays._asdict().items():
-                theirs = getattr(pool.arrays, name)
-                if name == "cells":
-                    mine[first:last, : theirs.shape[1], : theirs.shape[2]] = theirs
-                elif name == "places":
-                    w = pool.arrays.cells.shape[2]
-                    mine[first:last] = np.where(
-                        theirs >= 0, theirs // w * width + theirs % w, theirs
-                    )
-                else:
-                    mine[first:last] = theirs
-            first = last
+            copy_layouts(pool.arrays, arrays, first)
+            first += len(pool)
         arrays.weight[:] = np.cumsum(chances) / chances.sum()
         return cls(
             arrays,
@@ -200,7 +239,10 @@ class Pool:
         )
 
     def save(self, file: str | Path) -> None:
-        """Write the pool to ``file`` (NumPy's ``.npz``, compressed, nothing pickled)."""
+        """Write the pool to ``file`` (NumPy's ``.npz``, compressed, nothing pickled).
+
+        Raises BadInput where it cannot be written; what was there before is then still there.
+        """
         file = Path(file)
         head = {
             "version": VERSION,
@@ -214,8 +256,11 @@ class Pool:
             with open(temporary, "wb") as out:
                 np.savez_compressed(out, head=text, **self.arrays._asdict())
             os.replace(temporary, file)
-        finally:
-            temporary.unlink(missing_ok=True)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            why = error.strerror or error
+            raise BadInput(f"cannot write pool file '{file}': {why}") from error
 
     @classmethod
     def load(cls, file: str | Path) -> Pool:
@@ -240,6 +285,7 @@ class Pool:
         except Exception as error:  # zlib and zipfile raise more than they say
             raise BadInput(f"pool file '{file}' cannot be read: {error}") from error
         _check_arrays(arrays, len(missions), file)
+        arrays = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
         if len(levels) != len(missions):
             raise BadInput(f"pool file '{file}' names {len(levels)} levels, {len(missions)} tasks")
         return cls(LayoutArrays(**arrays), missions, levels)
@@ -258,42 +304,53 @@ def _check_arrays(arrays: dict[str, np.ndarray], n: int, file: str | Path) -> No
                 f"pool file '{file}': '{name}' is {arrays[name].dtype} {arrays[name].shape}, "
                 f"not {np.dtype(kind)} {want}"
             )
-    pose = arrays["pose"]
     width, height = sizes["W"], sizes["H"]
-    numbers = [(arrays[k] >> ID_SHIFT) & 255 for k in ("cells", "carried", "inside")]
+    pose, places, weight = arrays["pose"], arrays["places"], arrays["weight"]
+    kinds = {k: arrays[k] & 31 for k in _CELLS}
+    numbers = {k: (arrays[k] >> ID_SHIFT) & 255 for k in _CELLS}
+    held = np.arange(n), numbers["carried"]
+    nothing = arrays["carried"] == 0
     good = (
         (pose >= 0).all()
-        and (pose[:, 0] < width).all()
-        and (pose[:, 1] < height).all()
-        and (pose[:, 2] < 4).all()
-        and all((k <= MAX_THINGS).all() for k in numbers)
-        and (arrays["places"] < width * height).all()
+        and (pose < (width, height, 4)).all()
+        and all(np.isin(kinds[k], _KINDS).all() for k in ("cells", "inside"))
+        and (nothing | np.isin(kinds["carried"], _THINGS)).all()
+        and all(((arrays[k] >> COLOUR_SHIFT & 7) < len(COLOURS)).all() for k in _CELLS)
+        and all((numbers[k] <= MAX_THINGS).all() for k in _CELLS)
+        and (places >= -1).all()
+        and (places < width * height).all()
         and (arrays["max_steps"] > 0).all()
         and (arrays["rule"] < N_RULES).all()
         and (arrays["parts"][..., 0] <= PUT_NEXT).all()
         and (arrays["facts"] < len(FACTS)).all()
-        and (arrays["command"][:, 0] < len(VERBS)).all()
-        and (np.diff(arrays["weight"], prepend=0.0) >= 0).all()
+        and (arrays["command"] < _N_WORDS).all()
+        and (weight[0] >= 0 and (np.diff(weight) >= 0).all() and abs(weight[-1] - 1) < 1e-6)
+        # What is carried has a number, and a place at which the first view shows it.
+        and (nothing | ((numbers["carried"] > 0) & (places[held] >= 0))).all()
     )
     if good:
-        on_edge = np.isin(arrays["rule"], (UNLOCK, RED_BLUE_DOORS))
-        places = arrays["target"][on_edge]
-        good = bool(((places >= 0) & (places < max(width, height))).all())
+        doors = arrays["target"][np.isin(arrays["rule"], (UNLOCK, RED_BLUE_DOORS))]
+        good = bool(((doors >= 0) & (doors < (width, height, width, height))).all())
     if not good:
         raise BadInput(f"pool file '{file}' holds numbers that no layout has")
 
 
 def snapshot(env: gym.Env, seed: int, level: str) -> Pool:
     """The layout of a world that is reset with ``seed``, as a pool of one."""
-    # BabyAI's level generator prints every layout that it rejects.
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            env.reset(seed=seed)
-    except OSError as error:
-        raise BadInput(f"level '{level}' cannot make a world: {error}") from error
+    reset_quietly(env, seed, level)
     world = env.unwrapped
     assert isinstance(world, MiniGridEnv)
     return layout_of(world, level)
+
+
+def reset_quietly(env: gym.Env, seed: int, level: str) -> Any:
+    """Reset a world and give its first observation."""
+    # BabyAI's level generator prints every layout that it rejects.
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            return env.reset(seed=seed)[0]
+    except OSError as error:
+        raise BadInput(f"level '{level}' cannot make a world: {error}") from error
 
 
 def layout_of(world: MiniGridEnv, level: str) -> Pool:

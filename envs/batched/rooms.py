@@ -14,7 +14,17 @@ import numba
 import numpy as np
 from minigrid.core.constants import COLOR_TO_IDX, OBJECT_TO_IDX
 
-from envs.batched.cells import EMPTY, FIRST_ITEM, MARK_SHIFT, STATE_SHIFT, WALL_CELL, pack
+from envs.batched.cells import (
+    EMPTY,
+    FIRST_ITEM,
+    MARK_SHIFT,
+    STATE_SHIFT,
+    WALL_CELL,
+    colour_of,
+    kind_of,
+    pack,
+    state_of,
+)
 from envs.batched.randomness import draw, draw_below
 from envs.batched.rules import COMMAND, RIGHT_ITEM
 from envs.batched.truth import TOLD_PICK_UP
@@ -357,9 +367,9 @@ def build_room(rooms, layouts, w, random):
         cell = cells[wanted]
         layouts.rule[w] = COMMAND
         layouts.command[w, 0] = verb
-        layouts.command[w, 1] = 1 + (cell >> np.uint32(STATE_SHIFT)) % 3
-        layouts.command[w, 2] = 1 + ((cell >> np.uint32(5)) & np.uint32(7))
-        layouts.command[w, 3] = 1 + (cell & np.uint32(31)) - FIRST_ITEM
+        layouts.command[w, 1] = 1 + state_of(cell) % 3
+        layouts.command[w, 2] = 1 + colour_of(cell)
+        layouts.command[w, 3] = 1 + kind_of(cell) - FIRST_ITEM
         layouts.sets[w, 0, 0] = one << np.uint64(wanted + 1)
         if verb == TOLD_PICK_UP:
             layouts.sets[w, 1, 0] = layouts.sets[w, 0, 0]

@@ -1,0 +1,27 @@
+"""Where numba keeps the compiled kernels, so that they are compiled once and never out of date."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import numba
+
+
+def use_cache() -> None:
+    """Keep compiled kernels in a folder of their own for each state of the source.
+
+    numba compiles a function anew when its own file changes, but not when a function that it
+    calls from another file does. So the folder's name is a digest of all source files. Set
+    ``NUMBA_CACHE_DIR`` to choose another place.
+    """
+    if os.environ.get("NUMBA_CACHE_DIR"):
+        return
+    house = Path(__file__).parents[2]
+    digest = hashlib.sha256()
+    for room in ("envs", "agents"):
+        for file in sorted((house / room).rglob("*.py")):
+            digest.update(file.read_bytes())
+    root = Path(os.environ.get("PARLEY_CACHE") or Path.home() / ".cache" / "parley")
+    numba.config.CACHE_DIR = str(root / "kernels" / digest.hexdigest()[:16])

@@ -1,0 +1,84 @@
+"""The engine's numbers in words: items, events and the sentences of our own families."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from minigrid.core.constants import IDX_TO_OBJECT
+
+from envs.batched.cells import CODE_MASK, COLOUR_SHIFT, FIRST_ITEM, ID_SHIFT, STATE_SHIFT
+from envs.batched.kernels import LayoutArrays
+from envs.batched.rooms import (
+    CONDITIONAL,
+    FACTS,
+    FLOOR_CONDITION,
+    SEARCH,
+    TOLD,
+    VISUAL,
+    WALL_CONDITION,
+)
+from envs.batched.truth import EVENT_KINDS, EXAMINED
+from envs.batched.words import decode_command
+from envs.conditional import CONDITIONS, PHRASES
+from envs.events import Event
+from envs.items import COLOURS, MINIGRID_SHAPES, TEXTURES, Item
+from envs.room import join
+
+if TYPE_CHECKING:
+    from envs.batched.engine import Engine
+
+assert WALL_CONDITION == 0 and CONDITIONS[FLOOR_CONDITION] == "floor"
+
+
+def item_of_cell(cell: int) -> Item | None:
+    """The item that a cell looks like, or None for walls, floor and nothing."""
+    code = int(cell) & CODE_MASK
+    kind, colour, state = code & 31, code >> COLOUR_SHIFT & 7, code >> STATE_SHIFT & 63
+    shape = IDX_TO_OBJECT[kind]
+    if kind >= FIRST_ITEM:
+        return Item(shape, COLOURS[colour], TEXTURES[state % len(TEXTURES)])
+    return Item(shape, COLOURS[colour]) if shape in MINIGRID_SHAPES else None
+
+
+def items_by_number(cells: np.ndarray) -> dict[int, Item]:
+    """The items on ``cells``, by their things' own numbers, in the order of the numbers."""
+    found = {}
+    for cell in sorted(map(int, cells[cells >> ID_SHIFT > 0]), key=lambda c: c >> ID_SHIFT & 255):
+        item = item_of_cell(cell)
+        assert item is not None
+        found[cell >> ID_SHIFT & 255] = item
+    return found
+
+
+def events_of(engine: Engine, i: int) -> tuple[Event, ...]:
+    """The events of world i's last step, as ``info["events"]`` of MiniGrid worlds has them."""
+    found = []
+    for kind, cell in zip(engine.state.event_kinds[i], engine.state.event_cells[i], strict=True):
+        item = item_of_cell(cell) if kind else None
+        if item is not None:
+            fact = ""
+            if kind == EXAMINED:
+                layout = engine.state.layout[i]
+                fact = FACTS[engine.layouts.facts[layout, int(cell) >> ID_SHIFT & 255]]
+            found.append(Event(EVENT_KINDS[kind], item, fact))
+    return tuple(found)
+
+
+def sentence(family: int, layouts: LayoutArrays, w: int) -> str:
+    """The task of a room that ``build_room`` has made, in its family's own words."""
+    if family == TOLD:
+        return str(decode_command(layouts.command[w]))
+    condition, named, floor, _ = map(int, layouts.target[w])
+    items = [*items_by_number(layouts.cells[w]).values()]
+    if family == SEARCH:
+        return f"Exactly one of {join(items[:named])} is good. Pick up the good one."
+    assert family in (CONDITIONAL, VISUAL)
+    if family == CONDITIONAL:
+        said = "is good"
+    elif condition == FLOOR_CONDITION:
+        said = f"is on a {COLOURS[floor]} floor"
+    else:
+        said = PHRASES[CONDITIONS[condition]]
+    decider, yes, no = items[:3]
+    return f"If the {decider} {said}, pick up the {yes}, otherwise pick up the {no}."

@@ -1,0 +1,251 @@
+"""The team's face of the batched engine: Worlds whose steps are the engine's."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+import gymnasium as gym
+import numba
+import numpy as np
+from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker
+from minigrid.core.actions import Actions
+from minigrid.core.constants import IDX_TO_COLOR, IDX_TO_OBJECT
+from minigrid.minigrid_env import MiniGridEnv
+
+from envs.batched.cells import CODE_MASK, FIRST_ITEM, ID_SHIFT, unpack
+from envs.batched.engine import Engine
+from envs.batched.kernels import step_x, step_y
+from envs.batched.layouts import Pool, check_rules, empty_layouts, layout_of
+from envs.batched.rooms import FACTS
+from envs.batched.truth import EVENT_KINDS, EXAMINED, told_done
+from envs.commands import VERBS, Command
+from envs.errors import BadInput
+from envs.events import Event
+from envs.items import TEXTURES, Item
+from envs.places import Places
+from envs.worlds import Worlds
+
+_TRANSPARENT = (OrderEnforcing, PassiveEnvChecker)  # wrappers that change nothing
+_UNTOLD = -1
+
+
+class BatchedWorlds(Worlds):
+    """N MiniGrid worlds, stepped together by one ``Engine``; all else is as in ``Worlds``.
+
+    A world is reset by MiniGrid itself, so its episode is the one that ``Worlds`` gives for that
+    seed. The bare world stands still while the engine plays, and catches up, without looking, when
+    somebody asks for it. A layout that the engine cannot hold is played by MiniGrid.
+
+    Raises BadInput for levels whose rules the engine does not have.
+    """
+
+    def __init__(self, envs: Sequence[gym.Env]) -> None:
+        super().__init__(envs)
+        bare = [self._bare(i) for i in range(len(self))]
+        for env, world in zip(self.envs, bare, strict=True):
+            _check(env, world, bare[0].agent_view_size)
+        n = len(bare)
+        height, width = max(w.height for w in bare), max(w.width for w in bare)
+        own = Pool(empty_layouts(n, height, width), ("",) * n, ("",) * n)
+        self.engine = Engine(own, n, view=bare[0].agent_view_size, autoreset=False)
+        self.images, self.directions = self.engine.images, self.engine.directions
+        self._apart = np.zeros(n, bool)  # whose layouts the engine cannot hold
+        self._taken = np.zeros((n, 64), np.uint8)  # the episode's actions,
+        self._known = np.zeros(n, np.int64)  # and how many of them the bare world has taken
+        self._eventful: list[int] = []
+        # What `watch` was told, by the engine's numbers; _UNTOLD where MiniGrid must be asked.
+        self._verbs = np.full(n, _UNTOLD)
+        self._wanted = np.zeros(n, np.uint64)
+        self._fixed = np.zeros(n, np.uint64)
+
+    def world(self, i: int) -> MiniGridEnv:
+        world = self._bare(i)
+        missed = self._taken[i, self._known[i] : self.steps[i]]
+        if len(missed) and not self._apart[i]:
+            self.places(i)
+            with self._blindly(i):
+                for action in missed.tolist():
+                    world.step(action)
+            self._known[i] = self.steps[i]
+            pose = (*map(int, world.agent_pos), int(world.agent_dir))
+            assert pose == tuple(self.engine.state.pose[i]), "the engine and MiniGrid differ"
+        return world
+
+    def places(self, i: int) -> Places:
+        if i not in self._places:
+            self._places[i] = Places(self._bare(i))
+        return self._places[i]
+
+    def reset(self, i: int, seed: int) -> None:
+        self._known[i] = self.steps[i]  # nobody asks any more for what the last episode missed
+        self._verbs[i] = _UNTOLD
+        with self._blindly(i):
+            super().reset(i, seed)
+        self._known[i] = 0
+        try:
+            self.engine.put(i, layout_of(self._bare(i), _name(self.envs[i])))
+        except BadInput:
+            self._apart[i] = True
+            super().reset(i, seed)
+        else:
+            self._apart[i] = False
+
+    def watch(self, i: int, command: Command) -> None:
+        # The place of a box that is opened is a matter of its cell, not of the box.
+        by_cell = command.verb == "open" and command.item.place and command.item.shape != "door"
+        if self._apart[i] or by_cell:
+            self._verbs[i] = _UNTOLD
+            super().watch(i, command)
+            return
+        self._watches[i] = None
+        self._verbs[i] = VERBS.index(command.verb)
+        self._wanted[i] = self._meant(i, command.item)
+        self._fixed[i] = 0 if command.target is None else self._meant(i, command.target)
+        self.done[i] = False
+
+    def step(self, actions: np.ndarray, active: np.ndarray) -> None:
+        going = active & ~self.over
+        if (going & self._apart).any():
+            super().step(actions, going & self._apart)
+            going &= ~self._apart
+        rows = np.flatnonzero(going)
+        if not len(rows):
+            return
+        actions = np.where(going, actions, int(Actions.done))
+        if actions.min() < 0 or actions.max() > max(Actions):
+            raise ValueError(f"Unknown action: {actions[rows].tolist()}")
+        engine = self.engine
+        engine.step(actions, going)
+        at = self.steps[rows]
+        if at.max() >= self._taken.shape[1]:
+            self._taken = np.concatenate([self._taken, np.zeros_like(self._taken)], axis=1)
+        self._taken[rows, at] = actions[rows]
+        self.steps[rows] += 1
+        self.success[rows] = engine.success[rows]
+        self.truncated[rows] = (engine.truncated & ~engine.terminated)[rows]
+        self.over[rows] = (engine.truncated | engine.terminated)[rows]
+        self._tell_events(going)
+        self._follow(going)
+
+    def _begin(self, i: int) -> None:
+        # Made when they are asked for, but before the world moves on.
+        self._places.pop(i, None)
+
+    @contextlib.contextmanager
+    def _blindly(self, i: int) -> Iterator[None]:
+        """Without making views in the bare world i, which is what takes MiniGrid longest."""
+        world = self._bare(i)
+
+        def gen_obs() -> dict[str, Any]:
+            direction = int(world.agent_dir)
+            return {"image": self.images[i], "direction": direction, "mission": world.mission}
+
+        world.gen_obs = gen_obs  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            del world.gen_obs
+
+    def _tell_events(self, going: np.ndarray) -> None:
+        state, facts = self.engine.state, self.engine.layouts.facts
+        quiet = [i for i in self._eventful if not going[i]]
+        for i in self._eventful:
+            if going[i]:
+                self.events[i] = ()
+        fresh = np.flatnonzero(going & (state.event_kinds[:, 0] != 0)).tolist()
+        for i in fresh:
+            self.events[i] = tuple(
+                Event(
+                    EVENT_KINDS[kind],
+                    _item(cell & CODE_MASK),
+                    FACTS[facts[i, cell >> ID_SHIFT & 255]] if kind == EXAMINED else "",
+                )
+                for kind, cell in zip(
+                    state.event_kinds[i].tolist(), state.event_cells[i].tolist(), strict=True
+                )
+                if kind
+            )
+        self._eventful = quiet + fresh
+
+    def _follow(self, going: np.ndarray) -> None:
+        state = self.engine.state
+        _follow_commands(
+            (state.cells, state.pose, state.carried, state.event_kinds, state.event_cells),
+            (self._verbs, self._wanted, self._fixed, self.done),
+            going,
+            self.engine.view - 1,
+        )
+        for i in np.flatnonzero(going & (self._verbs == _UNTOLD)).tolist():
+            watch = self._watches[i]
+            if watch is not None:
+                self.done[i] = watch.update(self.world(i), self.events[i])
+
+    def _meant(self, i: int, name: Item) -> int:
+        """The set of the things that a name describes, as bits of the engine's numbers."""
+        layouts = self.engine.layouts
+        cells = np.concatenate([layouts.cells[i].ravel(), layouts.inside[i], layouts.carried[[i]]])
+        found = 0
+        for cell in cells[cells >> ID_SHIFT & 255 != 0].tolist():
+            number = cell >> ID_SHIFT & 255
+            if name.describes(_item(cell & CODE_MASK)) and self._lay(i, number, name):
+                found |= 1 << number
+        return found
+
+    def _lay(self, i: int, number: int, name: Item) -> bool:
+        if name.place is None:
+            return True
+        at, width = int(self.engine.layouts.places[i, number]), self.engine.layouts.cells.shape[2]
+        return at >= 0 and name.place in self.places(i).at((at % width, at // width))
+
+
+def _name(env: gym.Env) -> str:
+    return type(env.unwrapped).__name__ if env.spec is None else env.spec.id
+
+
+def _check(env: gym.Env, world: MiniGridEnv, view: int) -> None:
+    level = _name(env)
+    check_rules(world, level)
+    if world.agent_view_size != view:
+        raise BadInput(f"worlds with views of {view} and of {world.agent_view_size} cells")
+    if world.render_mode == "human":
+        raise BadInput(f"level '{level}' is to be shown in a window; the engine has none")
+    while isinstance(env, gym.Wrapper):
+        if not isinstance(env, _TRANSPARENT):
+            raise BadInput(f"level '{level}' is wrapped in {type(env).__name__}")
+        env = env.env
+
+
+@lru_cache(maxsize=4096)
+def _item(code: int) -> Item:
+    """What a cell's code looks like, as an item."""
+    kind, colour, state = map(int, unpack(np.uint32(code)))
+    texture = TEXTURES[state % 3] if kind >= FIRST_ITEM else None
+    return Item(IDX_TO_OBJECT[kind], IDX_TO_COLOR[colour], texture)
+
+
+@numba.njit(cache=True)
+def _follow_commands(seen, told, going, pad):
+    """Bring up to date whether each world's command is done."""
+    cells, pose, carried, kinds, events = seen
+    verbs, wanted, fixed, done = told
+    for w in range(len(going)):
+        if not going[w] or verbs[w] == _UNTOLD:
+            continue
+        fx = pose[w, 0] + pad + step_x(pose[w, 2])
+        fy = pose[w, 1] + pad + step_y(pose[w, 2])
+        done[w] = told_done(
+            verbs[w],
+            wanted[w],
+            fixed[w],
+            done[w],
+            cells[w, fy, fx],
+            carried[w],
+            kinds[w],
+            events[w],
+            cells[w],
+            fx,
+            fy,
+        )
