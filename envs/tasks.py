@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import inspect
@@ -25,12 +26,13 @@ TASKS = {
 _SUGGESTED = ("Parley/", "BabyAI-", "MiniGrid-")
 
 
-def make_worlds(task: str, n: int, **settings: Any) -> Worlds:
+def make_worlds(task: str, n: int, *, batched: bool = False, **settings: Any) -> Worlds:
     """N worlds of a task: a short name of ``TASKS`` or any registered id of a MiniGrid world.
 
     ``module:id`` imports the module that registers the id first. ``settings`` go to the
-    environment's constructor. Raises BadInput for an unknown task, for one that is no MiniGrid
-    world, and for settings that it does not take.
+    environment's constructor. ``batched`` steps them in the batched engine wherever it has the
+    level: the same episodes, sooner. Raises BadInput for an unknown task, for one that is no
+    MiniGrid world, and for settings that it does not take.
     """
     whole_number("number of worlds", n, low=1)
     spec = _spec(task)
@@ -56,6 +58,12 @@ def make_worlds(task: str, n: int, **settings: Any) -> Worlds:
         raise BadInput(f"task '{task}' cannot be made: {error}") from error
     if not isinstance(envs[0].unwrapped, MiniGridEnv):
         raise _no_minigrid(spec)
+    if batched:
+        # numba is loaded only where it is used, and the engine's layouts are drawn through here.
+        from envs.batched.worlds import BatchedWorlds
+
+        with contextlib.suppress(BadInput):
+            return BatchedWorlds(envs)
     return Worlds(envs)
 
 

@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 from minigrid.minigrid_env import MiniGridEnv
 
-from envs.commands import VERBS
+from envs.commands import VERBS, Command, CommandWatch
 from envs.events import Event, EventWatch
 from envs.places import Places
 
@@ -21,13 +21,14 @@ class Worlds:
 
     Attributes, all for the N worlds: ``images [N, view, view, 3] uint8``, ``directions [N]``,
     ``tasks`` (the task sentences), ``events`` (of the last step), ``over``, ``truncated``
-    and ``success`` ``[N] bool``, ``steps [N]``. Worlds that are over do not step.
+    and ``success`` ``[N] bool``, ``steps [N]``, and ``done [N] bool``: whether the command that
+    was given to ``watch`` is done. Worlds that are over do not step.
     """
 
     def __init__(self, envs: Sequence[gym.Env]) -> None:
         self.envs = list(envs)
         n = len(self.envs)
-        view = self.world(0).agent_view_size
+        view = self._bare(0).agent_view_size
         self.images = np.zeros((n, view, view, 3), np.uint8)
         self.directions = np.zeros(n, np.int64)
         self.tasks = [""] * n
@@ -36,28 +37,39 @@ class Worlds:
         self.truncated = np.zeros(n, bool)
         self.success = np.zeros(n, bool)
         self.steps = np.zeros(n, np.int64)
+        self.done = np.zeros(n, bool)
         self._places: dict[int, Places] = {}
+        self._watches: list[CommandWatch | None] = [None] * n
 
     def __len__(self) -> int:
         return len(self.envs)
 
     def world(self, i: int) -> MiniGridEnv:
         """The bare world i: hidden state, for cheats, scoring and pictures only."""
+        return self._bare(i)
+
+    def _bare(self, i: int) -> MiniGridEnv:
         bare = self.envs[i].unwrapped
         assert isinstance(bare, MiniGridEnv)
         return bare
 
     def verbs(self, i: int) -> tuple[str, ...]:
         """The verbs that make sense in world i; public knowledge, told to the Planner."""
-        return getattr(self.world(i), "verbs", tuple(v for v in VERBS if v != "examine"))
+        return getattr(self._bare(i), "verbs", tuple(v for v in VERBS if v != "examine"))
 
     def judged(self, i: int) -> bool:
         """Whether world i can tell success from failure (a free instruction cannot)."""
-        return getattr(self.world(i), "judged", True)
+        return getattr(self._bare(i), "judged", True)
 
     def places(self, i: int) -> Places:
         """What lay where when world i's episode began: hidden state, for cheats and scoring."""
         return self._places[i]
+
+    def watch(self, i: int, command: Command) -> None:
+        """From now on ``done[i]`` says whether this command is done in world i, in place of the
+        one before; until world i is reset."""
+        self._watches[i] = CommandWatch(command, self.places(i))
+        self.done[i] = False
 
     def reset(self, i: int, seed: int) -> None:
         """Begin world i anew with its own seed."""
@@ -65,9 +77,10 @@ class Worlds:
         with contextlib.redirect_stdout(io.StringIO()):
             obs, _ = self.envs[i].reset(seed=seed)
         self._observe(i, obs)
-        self._places[i] = Places(self.world(i))
+        self._begin(i)
+        self._watches[i] = None
         self.events[i] = ()
-        self.over[i] = self.truncated[i] = self.success[i] = False
+        self.over[i] = self.truncated[i] = self.success[i] = self.done[i] = False
         self.steps[i] = 0
 
     def step(self, actions: np.ndarray, active: np.ndarray) -> None:
@@ -76,20 +89,26 @@ class Worlds:
         Raises ValueError for an action that MiniGrid does not have.
         """
         for i in map(int, np.flatnonzero(active & ~self.over)):
-            world = self.world(i)
-            watch = EventWatch(world)
+            world = self._bare(i)
+            seen = EventWatch(world)
             action = int(actions[i])
             obs, reward, terminated, truncated, info = self.envs[i].step(action)
             self._observe(i, obs)
-            self.events[i] = info["events"] if "events" in info else watch.events(world, action)
+            self.events[i] = info["events"] if "events" in info else seen.events(world, action)
             self.success[i] = info.get("success", bool(terminated and float(reward) > 0))
             self.truncated[i] = truncated and not terminated
             self.over[i] = terminated or truncated
             self.steps[i] += 1
+            watch = self._watches[i]
+            if watch is not None:
+                self.done[i] = watch.update(world, self.events[i])
 
     def frame(self, i: int, tile_size: int = 32) -> np.ndarray:
         """World i from above, what the agent sees highlighted: ``[height, width, 3] uint8``."""
         return self.world(i).get_frame(highlight=True, tile_size=tile_size)
+
+    def _begin(self, i: int) -> None:
+        self._places[i] = Places(self._bare(i))
 
     def _observe(self, i: int, obs: dict[str, Any]) -> None:
         self.images[i] = obs["image"]

@@ -32,6 +32,9 @@ COMMANDS = {
     "train-actor": Command(
         "run.train_actor", "TrainActor", "train_actor", "train the learned Actor with PPO"
     ),
+    "check-engine": Command(
+        "run.check_engine", "CheckEngine", "check_engine", "play MiniGrid and the engine alike"
+    ),
 }
 
 

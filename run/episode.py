@@ -35,6 +35,9 @@ from run.summary import summarise
 from run.video import Videos
 
 HUMAN = "human"
+# From so many episodes on the batched engine is worth the half minute that it may have to be
+# compiled for. The episodes are the same.
+MANY = 1000
 
 
 @dataclass(frozen=True)
@@ -291,7 +294,8 @@ def _resolved(args: Episode) -> Episode:
 
 def _worlds(args: Episode) -> Worlds:
     task = "instruction" if args.instruction is not None else args.task
-    return make_worlds(task, min(args.group, args.episodes), **task_settings(args))
+    n = min(args.group, args.episodes)
+    return make_worlds(task, n, batched=args.episodes >= MANY, **task_settings(args))
 
 
 def _open(args: Episode) -> RunFolder:

@@ -3,57 +3,77 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
 import time
-from dataclasses import asdict, dataclass
-from importlib.util import find_spec
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envs.errors import BadInput
-from run.folder import RunFolder
-from run.settings import to_json
+from run.folder import RunFolder, read_config
+from run.settings import differences, from_json, to_json
 
 if TYPE_CHECKING:
     from agents.actor.network import ActorNetwork
+    from agents.actor.training import Checkpoint, Progress
+
+COLUMNS = ("stage", "steps", "loss", "success", "held_out", "seconds")
+LOOKS = ("resume", "runs_dir", "name", "out", "checkpoint_seconds")
+_STATE = "state.safetensors"
 
 
 @dataclass(frozen=True)
 class TrainActor:
     """Train the learned Actor to carry out commands: imitation first, then PPO.
 
-    The Actor sees its 7x7 view and the words of the command. It first imitates a teacher that
-    plans over what the Actor itself has seen (DAgger), then Stable-Baselines3's PPO goes on with
-    the truth of the command as the reward. The run folder gets checkpoints, a CSV of the curve,
-    and scores on training and held-out items. The defaults made the weights in the repository.
+    The Actor sees its 7x7 view and the words of the command, and keeps a map of what it has seen.
+    It first imitates a teacher that knows no more than that (DAgger), then Stable-Baselines3's
+    PPO goes on with the truth of the command as the reward, both on the batched engine: our
+    rooms, made anew without end, and BabyAI's levels, from pools that are drawn first. The stage
+    that does better on validation worlds is kept.
+
+    The run folder gets checkpoints, the curve as CSV, TensorBoard log and picture, and scores. The
+    defaults made the weights in the repository.
 
     Examples:
       python -m run train-actor
-      python -m run train-actor --imitation-steps 20000 --ppo-steps 4096 --score-commands 50
-      python -m run train-actor --init runs/train-actor/.../checkpoints/final --imitation-steps 0
+      python -m run train-actor --imitation-steps 200000 --ppo-steps 0 --score-commands 100
+      python -m run train-actor --resume runs/train-actor/20260102-030405-actor
+      python -m run train-actor --init agents/actor/weights --imitation-steps 0 --ppo-steps 0
     """
 
-    imitation_steps: int = 320_000
+    imitation_steps: int = 3_000_000
     """Environment steps of imitation; 0 leaves it out."""
-    ppo_steps: int = 81_920
+    ppo_steps: int = 1_000_000
     """Environment steps of PPO; 0 leaves it out."""
-    worlds: int = 32
+    ppo_learning_rate: float = 3e-5
+    """PPO's step size."""
+    worlds: int = 512
     """Worlds stepped together."""
+    pool: int = 1500
+    """Layouts drawn of each BabyAI level to practise on."""
     seed: int = 0
     """Seed of weights, worlds and sampling."""
+    evaluate_every: int = 250_000
+    """Environment steps between evaluations on held-out items; 0 for none."""
+    validation_commands: int = 300
+    """Commands of each validation ground that the stages are compared on; 0 keeps the last."""
     score_commands: int = 1000
-    """Commands to score on, for training items and for held-out items."""
-    score_room_sizes: tuple[int, ...] = (8,)
-    """Rooms to score in."""
-    score_n_items: tuple[int, ...] = (3, 4, 5, 6)
-    """Numbers of items to score with."""
+    """Commands to score on at the end, for each line of the table; 0 leaves the table out."""
     init: Path | None = None
     """Folder of weights to start from instead of new ones."""
     out: Path | None = None
     """Folder to which the final weights are also written."""
+    resume: Path | None = None
+    """Run folder of a run that was stopped, even killed: goes on exactly as it would have."""
+    checkpoint_seconds: float = 30.0
+    """Least time between two checkpoints."""
+    device: str = "cpu"
+    """Where the network learns: cpu or cuda. The worlds are always stepped on the CPU."""
     threads: int = 1
     """Threads of torch. Another number gives other last digits, and so other weights."""
-    tensorboard: bool = False
-    """Also write PPO's curves for TensorBoard (needs the extra [track])."""
     runs_dir: Path = Path("runs")
     """Where run folders are made."""
     name: str = "actor"
@@ -63,110 +83,366 @@ class TrainActor:
         for name, low in (
             ("imitation_steps", 0),
             ("ppo_steps", 0),
-            ("worlds", 1),
-            ("score_commands", 1),
+            ("worlds", 16),
+            ("pool", 1),
+            ("seed", 0),
+            ("evaluate_every", 0),
+            ("validation_commands", 0),
+            ("score_commands", 0),
             ("threads", 1),
         ):
             if getattr(self, name) < low:
                 raise BadInput(
                     f"--{name.replace('_', '-')} must be at least {low}, not {getattr(self, name)}"
                 )
-        if self.tensorboard and find_spec("tensorboard") is None:
-            raise BadInput("--tensorboard needs TensorBoard: pip install 'parley[track]'")
+        if self.device.split(":")[0] not in ("cpu", "cuda"):
+            raise BadInput(f"unknown device '{self.device}'; known: cpu, cuda")
 
 
 def train_actor(args: TrainActor) -> Path:
     """Train as ``args`` say; returns the run folder."""
     import torch
-    from rich.console import Console
-    from rich.progress import Progress as Bars
 
-    from agents.actor.learned import load_network
-    from agents.actor.network import ActorNetwork
-    from agents.actor.practice import Ground
-    from agents.actor.training import Progress, reinforce, warm_start
-
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(args.seed)
-    network = ActorNetwork() if args.init is None else load_network(args.init)
-    started = time.monotonic()
-    ground = Ground()
-    # Training seeds lie far above those that evaluations use (0 and up), apart for each stage.
-    first_seed = 1_000_000_000 + 20_000_000 * args.seed
-    console = Console(stderr=True)
-    with (
-        RunFolder.new(args.runs_dir, "train-actor", args.name, to_json(args)) as folder,
-        Bars(console=console) as bars,
-        open(folder.path / "curve.csv", "w", newline="") as file,
-    ):
-        curve = csv.writer(file)
-        curve.writerow(["stage", "steps", "loss", "success", "seconds"])
-        task = bars.add_task("", total=None)
-
-        def tell(progress: Progress) -> None:
-            seconds = time.monotonic() - started
-            curve.writerow([*asdict(progress).values(), round(seconds, 1)])
-            file.flush()
-            # Both stages train the network in place, so this is a checkpoint for --init.
-            network.save_pretrained(folder.part("checkpoints", "latest"))
-            total = args.imitation_steps if progress.stage == "imitation" else args.ppo_steps
-            text = f"{progress.stage}: success {progress.success:.2f}, loss {progress.loss:.3f}"
-            bars.update(task, description=text, completed=progress.steps, total=total)
-            if not console.is_terminal:
-                console.print(f"{text}, {progress.steps:,} of {total:,} steps, {seconds:.0f} s")
-
-        common: dict[str, Any] = {"n_worlds": args.worlds, "on_progress": tell}
-        if args.imitation_steps:
-            warm_start(network, ground, steps=args.imitation_steps, seed=first_seed, **common)
-            network.save_pretrained(folder.part("checkpoints", "imitation"))
-        if args.ppo_steps:
-            reinforce(
-                network,
-                ground,
-                steps=args.ppo_steps,
-                seed=first_seed + 10_000_000,
-                tensorboard=str(folder.path / "tensorboard") if args.tensorboard else None,
-                **common,
+    if args.device.startswith("cuda") and not torch.cuda.is_available():
+        raise BadInput(f"--device {args.device}: torch finds no such GPU here; use --device cpu")
+    if args.resume is None:
+        folder = RunFolder.new(args.runs_dir, "train-actor", args.name, to_json(args), True)
+    else:
+        stored = from_json(TrainActor, read_config(args.resume, "train-actor"))
+        default = to_json(TrainActor())
+        given = {k: v for k, v in to_json(args).items() if v != default[k]}
+        differing = differences(
+            replace(stored, **{k: getattr(args, k) for k in given}), stored, LOOKS
+        )
+        if differing:
+            raise BadInput(
+                f"--resume takes its settings from the folder; these differ: {', '.join(differing)}"
             )
-        for path in (folder.part("checkpoints", "final"), args.out):
-            if path is not None:
-                network.save_pretrained(path)
-        scores = score(network, args)
-        folder.write_json(
-            "summary.json",
-            {
-                "command": "train-actor",
-                "seed": args.seed,
-                "n": args.score_commands,
-                "n_errors": 0,
-                "seconds": round(time.monotonic() - started, 1),
-                "scores": scores,
-            },
-        )
-    for name, found in scores.items():
-        console.print(
-            f"{name} items: {found['success_rate']:.3f} of {found['n']} commands carried out "
-            f"within {ground.max_steps} steps, {found['mean_steps'] or 0:.1f} steps on average"
-        )
+        args = replace(stored, resume=args.resume, out=args.out or stored.out)
+        folder = RunFolder.resume(args.resume, "train-actor")
+    torch.set_num_threads(args.threads)
+    with folder:
+        _Training(args, folder).go()
     print(folder.path)
     return folder.path
 
 
-def score(network: ActorNetwork, args: TrainActor) -> dict[str, dict[str, Any]]:
-    """The share of examine and pick up commands carried out, on training and held-out items."""
-    from agents.actor.learned import LearnedActor
-    from agents.actor.practice import Ground, measure
+class _Training:
+    """One run of ``train-actor``."""
+
+    def __init__(self, args: TrainActor, folder: RunFolder) -> None:
+        import torch
+        from rich.console import Console
+
+        from agents.actor.learned import load_network
+        from agents.actor.network import ActorNetwork
+
+        self.args = args
+        self.folder = folder
+        self.console = Console(stderr=True)
+        self.saved = self._read_state() if args.resume is not None else None
+        before = float(self.saved[1]["seconds"]) if self.saved else 0.0
+        self.started = time.monotonic() - before
+        self.rows: list[list[Any]] = json.loads(self.saved[1]["rows"]) if self.saved else []
+        self._written = 0.0
+        self._evaluated = max((r[1] for r in self.rows if r[4] != ""), default=0)
+        torch.manual_seed(args.seed)
+        network = ActorNetwork() if args.init is None else load_network(args.init)
+        self.network: ActorNetwork = network.to(args.device)
+        self.stage = ""
+
+    def go(self) -> None:
+        """Train, choose, score."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        args = self.args
+        stages: list[tuple[str, int, Callable[..., None]]] = [
+            (stage, steps, make)
+            for stage, steps, make in (
+                ("imitation", args.imitation_steps, self._imitate),
+                ("ppo", args.ppo_steps, self._reinforce),
+            )
+            if steps
+        ]
+        at = self.saved[1]["stage"] if self.saved else ""
+        if stages:
+            # What was logged after the checkpoint is trained, and so logged, again.
+            board = SummaryWriter(
+                str(self.folder.path / "tensorboard"),
+                purge_step=self.rows[-1][1] + 1 if self.rows else None,
+            )
+            self.board = board
+            self._write_curve()
+            for stage, steps, run in stages:
+                checkpoint = self.folder.path / "checkpoints" / stage
+                if at and stage != at:
+                    from agents.actor.learned import load_network
+
+                    if stage == "imitation":  # finished before the run was stopped
+                        done = load_network(checkpoint)
+                        self.network.load_state_dict(done.state_dict())
+                        continue
+                self.stage = stage
+                run(steps, self.saved[0] if self.saved and stage == at else None)
+                self._save_network(checkpoint)
+            board.close()
+            self._plot()
+        self._finish([stage for stage, _, _ in stages])
+
+    def _sources(self, stage_seed: int) -> Any:
+        from agents.actor.grounds import draw_pools, practice_sources
+        from agents.actor.practice import Gym
+
+        pools = draw_pools(
+            self.args.pool, self.args.seed, self.folder.part("pools", "x").parent, self._say
+        )
+        seed = 1_000_000_007 + 1000 * (2 * self.args.seed + stage_seed)
+        return Gym(practice_sources(self.args.worlds, pools), seed)
+
+    def _imitate(self, steps: int, resume: Checkpoint | None) -> None:
+        from agents.actor.training import warm_start
+
+        gym = self._sources(0)
+        with self._bar(steps) as tell:
+            warm_start(
+                self.network,
+                gym,
+                steps=steps,
+                seed=2 * self.args.seed,
+                on_progress=tell,
+                save=self._offer,
+                resume=resume,
+            )
+
+    def _reinforce(self, steps: int, resume: Checkpoint | None) -> None:
+        from agents.actor.training import reinforce
+
+        gym = self._sources(1)
+        with self._bar(steps) as tell:
+            reinforce(
+                self.network,
+                gym,
+                steps=steps,
+                seed=2 * self.args.seed + 1,
+                learning_rate=self.args.ppo_learning_rate,
+                device=self.args.device,
+                on_progress=tell,
+                save=self._offer,
+                resume=resume,
+            )
+
+    def _bar(self, steps: int) -> Any:
+        return _Bar(self, steps)
+
+    def log(self, progress: Progress) -> None:
+        """Enter a round into the curves; now and then with an evaluation on held-out items."""
+        seconds = round(time.monotonic() - self.started, 1)
+        held_out: float | str = ""
+        every = self.args.evaluate_every
+        whole = progress.steps + (self.args.imitation_steps if progress.stage == "ppo" else 0)
+        if every and whole // every > self._evaluated // every:
+            held_out = self._evaluate()
+            self._evaluated = whole
+        self.rows.append(
+            [progress.stage, whole, progress.loss, progress.success, held_out, seconds]
+        )
+        with open(self.folder.path / "curve.csv", "a", newline="") as file:
+            csv.writer(file).writerow(self.rows[-1])
+        self.board.add_scalar("loss", progress.loss, whole)
+        self.board.add_scalar("success", progress.success, whole)
+        if held_out != "":
+            self.board.add_scalar("held_out", held_out, whole)
+
+    def _evaluate(self) -> float:
+        from agents.actor.grounds import TESTS
+        from agents.actor.practice import measure
+
+        source = next(t for t in TESTS if "held-out" in t.name).source(200)
+        # Other rooms than those that the table at the end is made of.
+        return measure(self._policy(), source, 200, seed=600_000_000).carried_out / 200
+
+    def _policy(self, network: ActorNetwork | None = None) -> Callable[[Any], Any]:
+        from agents.actor.learned import choose
+
+        return lambda seen: choose(network or self.network, seen)
+
+    def _write_curve(self) -> None:
+        half = self.folder.path / ".curve.csv.half"
+        with open(half, "w", newline="") as file:
+            csv.writer(file).writerows([COLUMNS, *self.rows])
+        os.replace(half, self.folder.path / "curve.csv")
+
+    def _offer(self, make: Callable[[], Checkpoint]) -> None:
+        """Write a checkpoint, if the last is old enough."""
+        if time.monotonic() - self._written < self.args.checkpoint_seconds:
+            return
+        from safetensors.torch import save_file
+
+        saved = make()
+        head = {
+            "stage": self.stage,
+            "numbers": json.dumps(saved.numbers),
+            "rows": json.dumps(self.rows),
+            "seconds": str(time.monotonic() - self.started),
+        }
+        file = self.folder.part("checkpoints", _STATE)
+        half = file.with_name(f".{file.name}.half")
+        save_file({k: v.contiguous() for k, v in saved.tensors.items()}, half, head)
+        os.replace(half, file)
+        self._save_network(self.folder.part("checkpoints", "latest"))
+        self._written = time.monotonic()
+
+    def _read_state(self) -> tuple[Checkpoint, dict[str, str]] | None:
+        from safetensors import SafetensorError, safe_open
+
+        from agents.actor.training import Checkpoint
+
+        file = self.folder.path / "checkpoints" / _STATE
+        if not file.exists():
+            return None
+        try:
+            with safe_open(file, "pt") as found:
+                head = found.metadata()
+                tensors = {name: found.get_tensor(name) for name in found.keys()}  # noqa: SIM118
+            return Checkpoint(tensors, json.loads(head["numbers"])), head
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+            raise BadInput(f"the checkpoint '{file}' cannot be read: {error}") from error
+
+    def _save_network(self, path: Path) -> None:
+        self.network.save_pretrained(path)
+
+    def _finish(self, stages: list[str]) -> None:
+        from agents.actor.learned import load_network
+
+        chosen = stages[-1] if stages else "init"
+        validated: dict[str, float] = {}
+        if len(stages) > 1 and self.args.validation_commands:
+            for stage in stages:
+                network = load_network(self.folder.path / "checkpoints" / stage)
+                validated[stage] = self._validate(network)
+                self._say(f"validation after {stage}: {validated[stage]:.4f}")
+            chosen = max(stages, key=lambda s: validated[s])
+            best = load_network(self.folder.path / "checkpoints" / chosen)
+            self.network.load_state_dict(best.state_dict())
+        for path in (self.folder.part("checkpoints", "final"), self.args.out):
+            if path is not None:
+                self._save_network(path)
+        scores = score(self._policy(), self.args.score_commands, self._say)
+        self.folder.write_json(
+            "summary.json",
+            {
+                "command": "train-actor",
+                "seed": self.args.seed,
+                "n": sum(s["n"] for s in scores.values()),
+                "n_errors": 0,
+                "seconds": round(time.monotonic() - self.started, 1),
+                "validation": validated,
+                "chosen": chosen,
+                "scores": scores,
+            },
+        )
+
+    def _validate(self, network: ActorNetwork) -> float:
+        from agents.actor.grounds import validation
+        from agents.actor.practice import measure
+
+        n = self.args.validation_commands
+        found = [
+            measure(self._policy(network), source, n, seed=700_000_000).carried_out / n
+            for source in validation(n)
+        ]
+        return sum(found) / len(found)
+
+    def _plot(self) -> None:
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(8, 4.5), layout="constrained")
+        axes = figure.subplots()
+        for stage in dict.fromkeys(r[0] for r in self.rows):
+            rows = [r for r in self.rows if r[0] == stage]
+            axes.plot(
+                [r[1] / 1e6 for r in rows], [r[3] for r in rows], label=f"{stage}: all practice"
+            )
+        seen = [(r[1] / 1e6, r[4]) for r in self.rows if r[4] != ""]
+        if seen:
+            axes.plot(*zip(*seen, strict=True), "ko-", ms=4, label="8x8 rooms, held-out items")
+        axes.set(xlabel="million environment steps", ylabel="commands carried out", ylim=(0, 1.02))
+        axes.grid(alpha=0.3)
+        axes.legend(loc="lower right")
+        figure.savefig(self.folder.part("plots", "curve.png"), dpi=120)
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, highlight=False)
+
+
+class _Bar:
+    """The progress bar of a stage; entering gives what is to be called after each round."""
+
+    def __init__(self, training: _Training, steps: int) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.training = training
+        self.steps = steps
+        self.bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[rate]:,.0f} steps/s"),
+            TimeRemainingColumn(),
+            console=training.console,
+        )
+
+    def __enter__(self) -> Callable[[Progress], None]:
+        self.bars.__enter__()
+        task = self.bars.add_task(self.training.stage, total=self.steps, rate=0.0)
+        began, first, told = time.monotonic(), None, 0.0
+
+        def tell(progress: Progress) -> None:
+            nonlocal first, told
+            first = progress.steps if first is None else first
+            self.training.log(progress)
+            now = time.monotonic()
+            rate = (progress.steps - first) / max(now - began, 1e-9)
+            text = f"{progress.stage}: success {progress.success:.3f}, loss {progress.loss:.4f}"
+            self.bars.update(task, description=text, completed=progress.steps, rate=rate)
+            if not self.training.console.is_terminal and now - told > 10:
+                told = now
+                self.training._say(
+                    f"{text}, {progress.steps:,} of {self.steps:,} steps, {rate:,.0f} steps/s"
+                )
+
+        return tell
+
+    def __exit__(self, *why: Any) -> None:
+        self.bars.__exit__(*why)
+
+
+def score(
+    policy: Callable[[Any], Any], n: int, say: Callable[[str], None] = lambda _: None
+) -> dict[str, dict[str, Any]]:
+    """The table of the model card: ``n`` commands a line, deterministic policy, with intervals."""
+    from agents.actor.grounds import TESTS
+    from agents.actor.practice import measure
+    from envs.batched import Pool
     from run.summary import wilson
 
-    scores = {}
-    for items in ("train", "held-out"):
-        ground = Ground(items, args.score_n_items, args.score_room_sizes, ("examine", "pick up"))
-        found = measure(LearnedActor(network), ground, args.score_commands, args.seed)
-        scores[items] = {
-            "n": found.n,
-            "success_rate": found.carried_out / found.n,
-            "success_ci95": wilson(found.carried_out, found.n),
-            "said_done": found.said_done / found.n,
+    scores: dict[str, dict[str, Any]] = {}
+    for test in TESTS if n else ():
+        source = test.source(n)
+        found = measure(policy, source, n, seed=0)
+        # BabyAI's episodes end by themselves; as command tasks they go on until ``done``.
+        told = measure(policy, source.as_commands(), n, 0) if isinstance(source, Pool) else found
+        scores[test.name] = {
+            "n": n,
+            "success_rate": found.carried_out / n,
+            "success_ci95": wilson(found.carried_out, n),
+            "floor": test.floor,
+            "said_done": (told.said_done or 0) / n,
+            "said_done_ci95": wilson(told.said_done or 0, n),
             "mean_steps": found.mean_steps if found.carried_out else None,
         }
+        line = scores[test.name]
+        say(
+            f"{test.name}: {line['success_rate']:.3f} (floor {test.floor}), "
+            f"said done in time {line['said_done']:.3f}"
+        )
     return scores

@@ -1,4 +1,4 @@
-"""The learned Actor: a trained policy over its own map and the words of the command."""
+"""The learned Actor: a trained policy over what it senses and the words of the command."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from minigrid.core.actions import Actions
 from safetensors import SafetensorError
 from safetensors.torch import load_model
 
-from agents.actor.network import ActorEyes, ActorNetwork
+from agents.actor import sense
+from agents.actor.network import ActorNetwork
 from agents.actor.registry import ACTORS
 from agents.actor.stepping import StepActor
+from envs.batched.words import encode_command
 from envs.commands import Command
 from envs.errors import BadInput
 from envs.worlds import Worlds
@@ -33,28 +35,39 @@ class LearnedActor(StepActor):
     def __init__(self, weights: str | Path | ActorNetwork = WEIGHTS) -> None:
         self.network = weights if isinstance(weights, ActorNetwork) else load_network(weights)
         self.network.eval()
-        self._eyes = ActorEyes(0)
+        self._senses = sense.new_senses(0)
+        self._scratch = sense.new_scratch()
 
     def begin(self, worlds: Worlds) -> None:
-        self._eyes = ActorEyes(len(worlds))
-        self._eyes.reset(np.arange(len(worlds)), worlds.images)
+        self._senses = sense.new_senses(len(worlds))
+        sense.begin_some(self._senses, np.arange(len(worlds)), worlds.images)
 
     def start(self, worlds: Worlds, commands: Sequence[Command | None]) -> None:
         for i, command in enumerate(commands):
             if command is not None:
-                self._eyes.command(i, command)
+                self._senses.words[i] = encode_command(command)
+                self._senses.last[i] = sense.NO_ACTION
 
-    @torch.inference_mode()
     def act(self, worlds: Worlds, active: np.ndarray) -> np.ndarray:
         going = np.flatnonzero(active)
-        logits, _ = self.network(torch.from_numpy(self._eyes.observe(going)))
+        seen = np.zeros((len(going), sense.OBSERVATION_SIZE), np.uint8)
+        view = worlds.images.shape[1]
+        sense.observe_some(self._senses, going, self._scratch, view, seen)
         actions = np.full(len(worlds), int(Actions.done))
-        actions[going] = logits.argmax(-1).numpy()
+        actions[going] = choose(self.network, seen)
         return actions
 
     def saw(self, worlds: Worlds, actions: np.ndarray, active: np.ndarray) -> None:
         going = np.flatnonzero(active)
-        self._eyes.step(going, actions[going], worlds.images[going])
+        sense.step_some(self._senses, going, actions[going], worlds.images[going])
+
+
+@torch.inference_mode()
+def choose(network: ActorNetwork, seen: np.ndarray) -> np.ndarray:
+    """The most probable actions ``[N]`` for observations ``[N, OBSERVATION_SIZE] uint8``."""
+    device = next(network.parameters()).device
+    logits, _ = network(torch.from_numpy(seen).to(device))
+    return logits.argmax(-1).cpu().numpy()
 
 
 def load_network(folder: str | Path) -> ActorNetwork:
@@ -67,5 +80,6 @@ def load_network(folder: str | Path) -> ActorNetwork:
         network = ActorNetwork(**json.loads((folder / "config.json").read_text("utf-8")))
         load_model(network, folder / "model.safetensors", strict=True)
     except (RuntimeError, ValueError, TypeError, OSError, SafetensorError) as error:
-        raise BadInput(f"the Actor weights in '{folder}' cannot be loaded: {error}") from error
+        why = " ".join(str(error).split())[:300]
+        raise BadInput(f"the Actor weights in '{folder}' cannot be loaded: {why}") from error
     return network

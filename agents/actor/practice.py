@@ -63,7 +63,14 @@ class Practice:
     def _observe(self, actions: np.ndarray, over: np.ndarray) -> None:
         state, words = self.engine.state, self.engine.layouts.command
         _after_step(
-            self.senses, self.scratch, actions, state.images, words, state.layout, over, VIEW,
+            self.senses,
+            self.scratch,
+            actions,
+            state.images,
+            words,
+            state.layout,
+            over,
+            VIEW,
             self.observations,
         )
 

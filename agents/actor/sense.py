@@ -32,6 +32,7 @@ from envs.batched.cells import (
     UNSEEN,
     WALL,
 )
+from envs.batched.truth import TOLD_PICK_UP, TOLD_PUT
 from envs.batched.words import SHAPE_WORDS, WORDS_A_COMMAND
 
 SIZE = 64  # cells a side of the map; larger worlds wrap around and overwrite the farthest part
@@ -237,7 +238,9 @@ def _fits(cell, x, y, words, first):
     if tint == 0 or colour == tint - 1:
         fits |= 2
     wanted = _KIND_OF_WORD[shape]
-    if shape == 0 or wanted == kind or (wanted == _ANY and _is_thing(kind)):
+    takes = words[0] == TOLD_PICK_UP or (words[0] == TOLD_PUT and first == 1)
+    anything = wanted == _ANY and _is_thing(kind) and not (takes and kind == DOOR)
+    if shape == 0 or wanted == kind or anything:
         fits |= 4
     dx, dy = x - MIDDLE, y - MIDDLE
     if (

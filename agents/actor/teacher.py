@@ -82,7 +82,7 @@ def teach_one(seen):
         if is_front:
             return DONE if last == TOGGLE else TOGGLE
     elif verb == TOLD_OPEN:
-        if last == TOGGLE and front < OPEN_DOOR or last == TOGGLE and front > LOCKED_WITH_KEY:
+        if (last == TOGGLE and front < OPEN_DOOR) or (last == TOGGLE and front > LOCKED_WITH_KEY):
             return DONE  # a box, which is gone now
         if is_front:
             if front == OPEN_DOOR:

@@ -2,12 +2,14 @@
 
 The warm start is DAgger (arXiv 1011.0686): the student acts, the teacher says what it would have
 done, the student imitates. PPO is Stable-Baselines3's, on the same tasks, rewarded by their truth.
+Every round draws its random numbers from its own seed, so that training goes on after a
+checkpoint exactly as it would have gone on without one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium as gym
@@ -21,11 +23,15 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 from torch.nn import functional
 
-from agents.actor.network import N_ACTIONS, OBSERVATION_SIZE, ActorNetwork, ActorTrunk
-from agents.actor.practice import Ground, Practice
-from agents.actor.teacher import teach
+from agents.actor.network import N_ACTIONS, ActorNetwork, ActorTrunk
+from agents.actor.practice import Gym
+from agents.actor.sense import OBSERVATION_SIZE
+from agents.actor.teacher import taught
+from envs.errors import BadInput
 
-GAMMA = 0.97
+GAMMA = 0.99
+HORIZON = 32
+KEPT = 4  # rounds of demonstrations that are learned from together
 
 
 @dataclass(frozen=True)
@@ -38,129 +44,206 @@ class Progress:
     success: float
 
 
+@dataclass
+class Checkpoint:
+    """All that a stage of training needs to go on: tensors by name, and plain numbers."""
+
+    tensors: dict[str, torch.Tensor] = field(default_factory=dict)
+    numbers: dict[str, int] = field(default_factory=dict)
+
+
+Save = Callable[[Callable[[], Checkpoint]], None]
+
+
+def _nothing(_: Any) -> None:
+    """For callers that want to be told nothing."""
+
+
+def pack_state(network: torch.nn.Module, optimiser: torch.optim.Optimizer, gym_: Gym) -> Checkpoint:
+    """Weights, the optimiser's memory and the worlds with all that goes on in them."""
+    tensors = {f"network.{k}": v.detach().clone() for k, v in network.state_dict().items()}
+    for k, memory in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{k}.{n}": v.clone() for n, v in memory.items()}
+    for name, array in gym_.arrays().items():
+        tensors[f"gym.{name}"] = torch.from_numpy(_bytes(array).copy())
+    return Checkpoint(tensors)
+
+
+def unpack_state(
+    saved: Checkpoint, network: torch.nn.Module, optimiser: torch.optim.Optimizer, gym_: Gym
+) -> None:
+    """The way back from ``pack_state``. Raises BadInput where the parts are not of one kind."""
+    groups: dict[str, dict[str, torch.Tensor]] = {"network": {}, "optimiser": {}, "gym": {}}
+    for name, tensor in saved.tensors.items():
+        group, _, rest = name.partition(".")
+        groups.setdefault(group, {})[rest] = tensor
+    try:
+        network.load_state_dict(groups["network"])
+        memory: dict[int, dict[str, torch.Tensor]] = {}
+        for name, tensor in groups["optimiser"].items():
+            k, _, part = name.partition(".")
+            memory.setdefault(int(k), {})[part] = tensor
+        optimiser.load_state_dict({**optimiser.state_dict(), "state": memory})
+        for name, array in gym_.arrays().items():
+            _bytes(array)[:] = groups["gym"][name].numpy()
+    except (RuntimeError, KeyError, ValueError) as error:
+        why = str(error).splitlines()[0]
+        raise BadInput(f"the checkpoint is of another network or other worlds: {why}") from error
+
+
+def _bytes(array: np.ndarray) -> np.ndarray:
+    return array.reshape(-1).view(np.uint8)
+
+
+def learning_rate_at(round_: int, rounds: int, peak: float) -> float:
+    """Up over the first tenth of the rounds, then down to nothing along a cosine."""
+    share = (round_ + 1) / rounds
+    if share < 0.1:
+        return peak * share / 0.1
+    return peak * 0.5 * (1 + float(np.cos(np.pi * (share - 0.1) / 0.9)))
+
+
 def warm_start(
     network: ActorNetwork,
-    ground: Ground,
+    gym_: Gym,
     *,
     steps: int,
-    n_worlds: int,
     seed: int,
-    learning_rate: float = 1e-3,
+    learning_rate: float = 2e-3,
+    batch: int = 2048,
     epochs: int = 2,
-    on_progress: Callable[[Progress], None] = lambda _: None,
+    on_progress: Callable[[Progress], None] = _nothing,
+    save: Save = _nothing,
+    resume: Checkpoint | None = None,
 ) -> None:
     """Imitate the teacher for ``steps`` environment steps, in place.
 
     The student's share of the actions rises from 0 to 1 over the first fifth, so that it learns
     to come back from its own mistakes. The value head learns the discounted outcome.
     """
-    practice = Practice(ground, n_worlds, seed)
-    rng = np.random.default_rng(seed)
-    generator = torch.Generator().manual_seed(seed)
+    device = next(network.parameters()).device
     optimiser = torch.optim.AdamW(network.parameters(), learning_rate, weight_decay=1e-4)
-    horizon = 128
-    rounds = max(1, steps // (horizon * n_worlds))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, learning_rate, total_steps=rounds, pct_start=0.1
-    )
-    practice.reset(practice.everyone)
-    kept: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
-    for k in range(rounds):
+    rounds = max(1, steps // (HORIZON * gym_.n))
+    kept: list[tuple[torch.Tensor, ...]] = []
+    first = 0
+    if resume is None:
+        gym_.reset()
+    else:
+        unpack_state(resume, network, optimiser, gym_)
+        first = resume.numbers["round"]
+        for k in range(min(first, KEPT)):
+            kept.append(tuple(resume.tensors[f"kept.{k}.{j}"] for j in range(3)))
+    for k in range(first, rounds):
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate_at(k, rounds, learning_rate)
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + k)
         student = min(1.0, 5 * k / rounds)
-        fresh, success = _demonstrate(network, practice, horizon, student, rng, generator)
-        kept = [*kept[-7:], fresh]
+        fresh, success = _demonstrate(network, gym_, student, seed, k, generator)
+        kept = [*kept[-(KEPT - 1) :], fresh]
         data = tuple(torch.cat(parts) for parts in zip(*kept, strict=True))
         loss = 0.0
-        for _ in range(epochs * len(fresh[0]) // 512):
-            batch = torch.randint(len(data[0]), (512,), generator=generator)
-            logits, values = network(data[0][batch])
-            imitation = functional.cross_entropy(logits, data[1][batch])
-            outcome = functional.mse_loss(values, data[2][batch])
+        for _ in range(max(1, epochs * len(fresh[0]) // batch)):
+            rows = torch.randint(len(data[0]), (batch,), generator=generator)
+            seen, lessons, outcomes = (part[rows].to(device) for part in data)
+            logits, values = network(seen)
+            imitation = functional.cross_entropy(logits, lessons)
+            outcome = functional.mse_loss(values, outcomes)
             optimiser.zero_grad()
             (imitation + 0.5 * outcome).backward()
             torch.nn.utils.clip_grad_norm_(list(network.parameters()), 1.0)
             optimiser.step()
             loss = imitation.item()
-        schedule.step()
-        on_progress(Progress("imitation", (k + 1) * horizon * n_worlds, loss, success))
+        on_progress(Progress("imitation", (k + 1) * HORIZON * gym_.n, loss, success))
+
+        def checkpoint(k: int = k, kept: list[tuple[torch.Tensor, ...]] = kept) -> Checkpoint:
+            saved = pack_state(network, optimiser, gym_)
+            saved.numbers["round"] = k + 1
+            for i, demonstrations in enumerate(kept):
+                for j, tensor in enumerate(demonstrations):
+                    saved.tensors[f"kept.{i}.{j}"] = tensor
+            return saved
+
+        save(checkpoint)
 
 
 @torch.no_grad()
 def _demonstrate(
     network: ActorNetwork,
-    practice: Practice,
-    horizon: int,
+    gym_: Gym,
     student: float,
-    rng: np.random.Generator,
+    seed: int,
+    round_: int,
     generator: torch.Generator,
 ) -> tuple[tuple[torch.Tensor, torch.Tensor, torch.Tensor], float]:
-    """``horizon`` steps of every task: observations, the teacher's actions, outcomes; and the
+    """``HORIZON`` steps of every task: observations, the teacher's actions, outcomes; and the
     share of episodes that succeeded. With probability ``student`` the student's action is taken."""
-    n = len(practice)
-    seen = np.zeros((horizon, n, OBSERVATION_SIZE), np.uint8)
-    taught = np.zeros((horizon, n), np.int64)
-    reward, ended = np.zeros((horizon, n)), np.zeros((horizon, n), bool)
-    for t in range(horizon):
-        seen[t] = practice.observe()
-        for i in range(n):
-            task = practice.task(i)
-            taught[t, i] = teach(practice.eyes.memory, i, task.command, task.watch.done)
-        probabilities = network(torch.from_numpy(seen[t]))[0].softmax(-1)
+    device = next(network.parameters()).device
+    rng = np.random.default_rng([seed, round_])
+    n = gym_.n
+    seen = np.zeros((HORIZON, n, OBSERVATION_SIZE), np.uint8)
+    lessons = np.zeros((HORIZON, n), np.int64)
+    reward, ended = np.zeros((HORIZON, n)), np.zeros((HORIZON, n), bool)
+    for t in range(HORIZON):
+        seen[t] = gym_.observations
+        lessons[t] = taught(seen[t])
+        probabilities = network(torch.from_numpy(seen[t]).to(device))[0].softmax(-1).cpu()
         own = torch.multinomial(probabilities, 1, generator=generator)[:, 0].numpy()
         own = np.where(rng.random(n) < 0.05, rng.integers(N_ACTIONS, size=n), own)
-        actions = np.where(rng.random(n) < student, own, taught[t])
-        reward[t], ended[t], _ = practice.step(actions)
-        if ended[t].any():
-            practice.reset(np.flatnonzero(ended[t]))
+        actions = np.where(rng.random(n) < student, own, lessons[t])
+        ended[t] = gym_.step(actions)
+        reward[t] = gym_.success & ended[t]
     # What lies beyond the horizon is as good as the network believes.
-    outcome = network(torch.from_numpy(practice.observe()))[1].numpy()
-    outcomes = np.zeros((horizon, n), np.float32)
-    for t in reversed(range(horizon)):
+    outcome = network(torch.from_numpy(gym_.observations).to(device))[1].cpu().numpy()
+    outcomes = np.zeros((HORIZON, n), np.float32)
+    for t in reversed(range(HORIZON)):
         outcome = np.where(ended[t], reward[t], GAMMA * outcome)
         outcomes[t] = outcome
     data = (
-        torch.from_numpy(seen.reshape(horizon * n, -1)),
-        torch.from_numpy(taught.reshape(-1)),
+        torch.from_numpy(seen.reshape(HORIZON * n, -1)),
+        torch.from_numpy(lessons.reshape(-1)),
         torch.from_numpy(outcomes.reshape(-1)),
     )
     return data, float(reward.sum() / max(1, ended.sum()))
 
 
-class PracticeVecEnv(VecEnv):
-    """Practice as Stable-Baselines3 wants it. Reward 1 for a command done and said so."""
+class GymVecEnv(VecEnv):
+    """A ``Gym`` as Stable-Baselines3 wants it. Reward 1 for a command done and said so."""
 
-    def __init__(self, practice: Practice) -> None:
-        self.practice = practice
-        self._actions = np.zeros(len(practice), np.int64)
+    def __init__(self, gym_: Gym) -> None:
+        self.gym = gym_
+        self._actions = np.zeros(gym_.n, np.int64)
+        self._quiet: list[dict[str, Any]] = [{} for _ in range(gym_.n)]
         super().__init__(
-            len(practice),
+            gym_.n,
             gym.spaces.Box(0, 255, (OBSERVATION_SIZE,), np.uint8),
             gym.spaces.Discrete(N_ACTIONS),
         )
 
     def reset(self) -> VecEnvObs:
-        self.practice.reset(self.practice.everyone)
-        return self.practice.observe()
+        self.gym.reset()
+        return self.gym.observations.copy()
 
     def step_async(self, actions: np.ndarray) -> None:
         self._actions = actions
 
     def step_wait(self) -> VecEnvStepReturn:
-        success, over, truncated = self.practice.step(self._actions)
-        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        seen = self.practice.observe()
-        for i in np.flatnonzero(over):
-            # Truncation is no termination: PPO takes the value of the last observation then.
-            infos[i] = {
-                "terminal_observation": seen[i],
-                "TimeLimit.truncated": bool(truncated[i]),
-                "is_success": bool(success[i]),
-                "episode": {"r": float(success[i]), "l": int(self.practice.worlds.steps[i])},
-            }
+        before = self.gym.observations.copy()
+        over = self.gym.step(self._actions)
+        infos = self._quiet
         if over.any():
-            self.practice.reset(np.flatnonzero(over))
-            seen = self.practice.observe()
-        return seen, success.astype(np.float32), over, infos
+            infos = list(infos)
+            for i in np.flatnonzero(over):
+                success = float(self.gym.success[i])
+                infos[i] = {
+                    # Truncation is no termination: PPO takes the value of the last observation
+                    # then; the one before the last step is near enough and at hand.
+                    "terminal_observation": before[i],
+                    "TimeLimit.truncated": bool(self.gym.truncated[i]),
+                    "is_success": bool(success),
+                    "episode": {"r": success, "l": int(self.gym.lengths[i])},
+                }
+        rewards = (self.gym.success & over).astype(np.float32)
+        return self.gym.observations.copy(), rewards, over, infos
 
     def close(self) -> None:
         pass
@@ -181,23 +264,33 @@ class PracticeVecEnv(VecEnv):
 class TrunkExtractor(BaseFeaturesExtractor):
     """The Actor's trunk as Stable-Baselines3's features extractor."""
 
-    def __init__(self, space: gym.Space, channels: int, width: int) -> None:
+    def __init__(self, space: gym.Space, channels: int, heads: int, width: int) -> None:
         super().__init__(space, width)
-        self.trunk = ActorTrunk(channels, width)
+        self.trunk = ActorTrunk(channels, heads, width)
 
     def forward(self, observations: torch.Tensor) -> torch.Tensor:
         return self.trunk(observations)
 
 
 class Watch(BaseCallback):
-    """Tells of progress after each of PPO's rollouts."""
+    """Seeds each of PPO's rollouts, offers a checkpoint before it and tells of it afterwards."""
 
-    def __init__(self, tell: Callable[[Progress], None]) -> None:
+    def __init__(
+        self, seed: int, tell: Callable[[Progress], None], offer: Callable[[], None]
+    ) -> None:
         super().__init__()
+        self._seed = seed
         self._tell = tell
+        self._offer = offer
 
     def _on_step(self) -> bool:
         return True
+
+    def _on_rollout_start(self) -> None:
+        # Stable-Baselines3 draws from the global generators.
+        torch.manual_seed(self._seed * 1_000_003 + self.num_timesteps)
+        np.random.seed((self._seed * 1_000_003 + self.num_timesteps) % 2**32)  # noqa: NPY002
+        self._offer()
 
     def _on_rollout_end(self) -> None:
         recent = [e["r"] for e in self.model.ep_info_buffer or ()]
@@ -208,29 +301,34 @@ class Watch(BaseCallback):
 
 def reinforce(
     network: ActorNetwork,
-    ground: Ground,
+    gym_: Gym,
     *,
     steps: int,
-    n_worlds: int,
     seed: int,
     learning_rate: float = 1e-4,
-    on_progress: Callable[[Progress], None] = lambda _: None,
+    batch: int = 2048,
+    epochs: int = 3,
+    device: str = "cpu",
+    on_progress: Callable[[Progress], None] = _nothing,
+    save: Save = _nothing,
+    resume: Checkpoint | None = None,
     tensorboard: str | None = None,
 ) -> None:
     """Fine-tune the network with PPO for ``steps`` environment steps, in place."""
     model = PPO(
         ActorCriticPolicy,
-        PracticeVecEnv(Practice(ground, n_worlds, seed)),
+        GymVecEnv(gym_),
         learning_rate=learning_rate,
-        n_steps=64,
-        batch_size=512,
-        n_epochs=3,
+        n_steps=HORIZON,
+        batch_size=min(batch, HORIZON * gym_.n),
+        n_epochs=epochs,
         gamma=GAMMA,
         ent_coef=0.003,
         target_kl=0.03,
         seed=seed,
-        device="cpu",
+        device=device,
         tensorboard_log=tensorboard,
+        stats_window_size=2000,
         policy_kwargs={
             "features_extractor_class": TrunkExtractor,
             "features_extractor_kwargs": network.settings,
@@ -246,6 +344,11 @@ def reinforce(
     )
     for theirs, ours in pairs:
         theirs.load_state_dict(ours.state_dict())
+    if resume is not None:
+        unpack_state(resume, policy, policy.optimizer, gym_)
+        model.num_timesteps = resume.numbers["steps"]
+        model._last_obs = gym_.observations.copy()
+        model._last_episode_starts = resume.tensors["episode_starts"].numpy().astype(bool)
 
     def take_over() -> None:
         for theirs, ours in pairs:
@@ -255,5 +358,16 @@ def reinforce(
         take_over()
         on_progress(progress)
 
-    model.learn(steps, callback=Watch(tell))
+    def checkpoint() -> Checkpoint:
+        saved = pack_state(policy, policy.optimizer, gym_)
+        saved.numbers["steps"] = model.num_timesteps
+        starts = np.asarray(model._last_episode_starts, np.uint8)
+        saved.tensors["episode_starts"] = torch.from_numpy(starts)
+        return saved
+
+    model.learn(
+        steps - model.num_timesteps,
+        callback=Watch(seed, tell, lambda: save(checkpoint)),
+        reset_num_timesteps=resume is None,
+    )
     take_over()

@@ -145,9 +145,7 @@ class Engine:
         copy_layouts(layout.arrays, self.layouts, i)
         kernels.load(self.layouts, self.state, i, i, self._pad)
         self.directions[i] = self.state.pose[i, 2]
-        kernels.look_first(
-            self.layouts, self.state, i, self._pad, self.view, self.state.images[i]
-        )
+        kernels.look_first(self.layouts, self.state, i, self._pad, self.view, self.state.images[i])
 
     def step(self, actions: np.ndarray, active: np.ndarray | None = None) -> None:
         """Take ``actions [N]`` of whole numbers from 0 to 6 in all worlds, or in the ``active

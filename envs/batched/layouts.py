@@ -378,6 +378,8 @@ def layout_of(world: MiniGridEnv, level: str) -> Pool:
             if isinstance(thing, Box):
                 arrays.inside[0, number[id(thing)]] = enter(thing.contains)
             if isinstance(thing, ItemObject):
+                if thing.fact not in FACTS:
+                    raise BadInput(f"level '{level}' has a fact of its own: '{thing.fact}'")
                 arrays.facts[0, number[id(thing)]] = FACTS.index(thing.fact)
         return pack_object(thing, number[id(thing)])
 
@@ -425,6 +427,11 @@ _DYNAMICS = (
     "get_view_exts",
     "place_agent_in_front",
 )
+# What decides only what a world is like when it begins.
+_MAKERS = (
+    *("__init__", "_gen_grid", "_gen_mission", "gen_mission"),
+    *("_draw_task", "_place_rule", "_needed", "oracle"),
+)
 _OWN_RESET = ("RoomGridLevel", "PutNext", "RoomEnv", "BabyAIMixedLocal")
 
 
@@ -448,6 +455,17 @@ def check_rules(world: Any, level: str) -> None:
                     f"level '{level}' has a rule that the engine does not have: "
                     f"{cls.__name__}.{name}"
                 )
+        own = [] if ours else [n for n, v in vars(cls).items() if callable(v) or _computed(v)]
+        for name in own:
+            if name not in _MAKERS and any(name in vars(c) for c in cls.__mro__[1:-1]):
+                raise BadInput(
+                    f"level '{level}' may have a rule that the engine does not have: "
+                    f"{cls.__name__}.{name}"
+                )
+
+
+def _computed(value: object) -> bool:
+    return isinstance(value, (property, staticmethod, classmethod))
 
 
 def _fill_rule(arrays: LayoutArrays, world: Any, level: str, numbers: dict[int, int]) -> None:

@@ -95,7 +95,8 @@ def rebuild(engine: Engine, i: int) -> RoomEnv:
             elif cell & 31 == FLOOR:
                 world.grid.set(x, y, Floor(COLOURS[cell >> COLOUR_SHIFT & 7]))
     if carried:
-        world.carrying = things[carried >> ID_SHIFT & 255]
+        # MiniGrid declares it as None.
+        world.carrying = things[carried >> ID_SHIFT & 255]  # type: ignore[assignment]
     x, y, direction = map(int, engine.state.pose[i])
     world.agent_pos, world.agent_dir = (x, y), direction
     world.step_count = int(engine.state.steps[i])

@@ -168,7 +168,7 @@ def _play(
         obs, reward, terminated, truncated, info = env.step(action)
         engine.step(np.array([action]))
         happened = info["events"] if "events" in info else watch.events(world, action)
-        success = verdicts[-1] == "success" if verdicts else bool(terminated and reward > 0)
+        success = verdicts[-1] == "success" if verdicts else bool(terminated and float(reward) > 0)
         success = info.get("success", success)
         taken += 1
         over = terminated or truncated
@@ -210,13 +210,14 @@ def _listen(world: MiniGridEnv) -> list[str]:
     """A list that gets what BabyAI's verifier says of each step, where the level has one."""
     verdicts: list[str] = []
     if isinstance(world, RoomGridLevel):
-        verify = world.instrs.verify
+        instruction: Any = world.instrs  # type: ignore[attr-defined]
+        verify = instruction.verify
 
         def listening(action: Any) -> str:
             verdicts.append(verify(action))
             return verdicts[-1]
 
-        world.instrs.verify = listening
+        instruction.verify = listening
     return verdicts
 
 
@@ -246,6 +247,7 @@ def _first(pairs: dict[str, tuple[Any, Any]], where: str) -> str | None:
             x, y = np.argwhere((theirs != ours).any(-1))[0]
             there, here = theirs[x, y].tolist(), ours[x, y].tolist()
             return f"{where}: {name} at ({x}, {y}) is {there} in MiniGrid, {here} here"
+        theirs, ours = (v.item() if isinstance(v, np.generic) else v for v in (theirs, ours))
         if theirs != ours:
             return f"{where}: {name} is {theirs!r} in MiniGrid, {ours!r} here"
     return None
@@ -257,7 +259,7 @@ def _policy(rng: np.random.Generator, world: MiniGridEnv) -> Callable[[], int]:
         return lambda: int(rng.integers(N_ACTIONS))
     if kind == 1:
         return lambda: int(rng.choice(N_ACTIONS, p=[0.12, 0.12, 0.4, 0.14, 0.07, 0.14, 0.01]))
-    return _Walker(rng, world)
+    return Walker(rng, world)
 
 
 Cell = tuple[int, int]
@@ -271,7 +273,7 @@ _USES = {
 _USES_OF_OTHERS = ("pickup", "pickup", "toggle", "done", "drop")
 
 
-class _Walker:
+class Walker:
     """Walks to things, most often to those that the mission names, and uses them."""
 
     def __init__(self, rng: np.random.Generator, world: MiniGridEnv) -> None:

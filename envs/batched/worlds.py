@@ -90,6 +90,7 @@ class BatchedWorlds(Worlds):
         except BadInput:
             self._apart[i] = True
             super().reset(i, seed)
+            self.places(i)
         else:
             self._apart[i] = False
 
@@ -221,13 +222,13 @@ def _check(env: gym.Env, world: MiniGridEnv, view: int) -> None:
 @lru_cache(maxsize=4096)
 def _item(code: int) -> Item:
     """What a cell's code looks like, as an item."""
-    kind, colour, state = map(int, unpack(np.uint32(code)))
+    kind, colour, state = map(int, unpack(np.array(code, np.uint32)))
     texture = TEXTURES[state % 3] if kind >= FIRST_ITEM else None
     return Item(IDX_TO_OBJECT[kind], IDX_TO_COLOR[colour], texture)
 
 
 @numba.njit(cache=True)
-def _follow_commands(seen, told, going, pad):
+def _follow_commands(seen: Any, told: Any, going: np.ndarray, pad: int) -> None:
     """Bring up to date whether each world's command is done."""
     cells, pose, carried, kinds, events = seen
     verbs, wanted, fixed, done = told

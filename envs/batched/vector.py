@@ -1,0 +1,113 @@
+"""The engine as a ``gymnasium.vector.VectorEnv``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from envs.batched.engine import N_ACTIONS, Engine
+from envs.errors import BadInput
+from envs.room import TaskSpace
+
+Observation = dict[str, Any]
+
+
+class EngineVectorEnv(VectorEnv):
+    """The engine's worlds with MiniGrid's observations, as gymnasium's vectors have them.
+
+    An observation holds ``image [N, view, view, 3] uint8``, ``direction [N] int64`` and, unless
+    ``missions`` is off, ``mission``, a tuple of N sentences. A world that ends begins anew in the
+    same step (``AutoresetMode.SAME_STEP``); ``infos`` then has ``final_obs`` and ``final_info``,
+    the latter with ``success [N] bool``.
+
+    With ``copy=False`` all arrays are views of the engine's own, which the next step overwrites.
+    ``final_obs`` always are. Raises BadInput for an engine that does not reset by itself.
+    """
+
+    def __init__(self, engine: Engine, *, missions: bool = True, copy: bool = True) -> None:
+        if not engine.autoreset:
+            raise BadInput("a vector of worlds needs an engine with autoreset=True")
+        self.engine = engine
+        self.num_envs = n = engine.n
+        self.copy = copy
+        self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
+        spaces: dict[str, gym.Space] = {
+            "image": gym.spaces.Box(0, 255, (engine.view, engine.view, 3), np.uint8),
+            "direction": gym.spaces.Discrete(4),
+        }
+        batched: dict[str, gym.Space] = {k: batch_space(s, n) for k, s in spaces.items()}
+        if missions:
+            spaces["mission"] = TaskSpace()
+            batched["mission"] = gym.spaces.Tuple((spaces["mission"],) * n)
+        self.single_observation_space = gym.spaces.Dict(spaces)
+        self.observation_space = gym.spaces.Dict(batched)
+        self.single_action_space = gym.spaces.Discrete(N_ACTIONS)
+        self.action_space = batch_space(self.single_action_space, n)
+        self._missions: tuple[str, ...] | None = ("",) * n if missions else None
+        self._begun = False
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin new episodes, in all worlds or where ``options["reset_mask"] [N] bool`` is true."""
+        super().reset(seed=seed)
+        which = np.arange(self.num_envs)
+        if options is not None and "reset_mask" in options:
+            mask = np.asarray(options["reset_mask"])
+            if mask.shape != (self.num_envs,) or mask.dtype != bool or not mask.any():
+                raise BadInput(f"reset_mask must be {self.num_envs} truth values, one of them true")
+            which = np.flatnonzero(mask)
+        self.engine.reset(seed, which)
+        self._begun = True
+        self._tell_missions(which)
+        return self._observe(), {}
+
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        if not self._begun:
+            raise gym.error.ResetNeeded("step() before reset()")
+        engine = self.engine
+        engine.step(actions)
+        over = engine.terminated | engine.truncated
+        infos = self._end(over) if over.any() else {}
+        result = (engine.rewards, engine.terminated, engine.truncated)
+        rewards, terminated, truncated = (a.copy() for a in result) if self.copy else result
+        return self._observe(), rewards, terminated, truncated, infos
+
+    def _observe(self) -> Observation:
+        images, directions = self.engine.images, self.engine.directions
+        if self.copy:
+            images, directions = images.copy(), directions.copy()
+        seen: Observation = {"image": images, "direction": directions}
+        if self._missions is not None:
+            seen["mission"] = self._missions
+        return seen
+
+    def _end(self, over: np.ndarray) -> dict[str, Any]:
+        """What is told of the worlds that have just ended, and begun anew."""
+        engine, which = self.engine, np.flatnonzero(over)
+        last = np.full(self.num_envs, None, object)
+        for i in which.tolist():
+            last[i] = {"image": engine.last_images[i], "direction": int(engine.last_directions[i])}
+            if self._missions is not None:
+                last[i]["mission"] = self._missions[i]
+        self._tell_missions(which)
+        return {
+            "final_obs": last,
+            "_final_obs": over,
+            "final_info": {"success": engine.success.copy(), "_success": over.copy()},
+            "_final_info": over.copy(),
+        }
+
+    def _tell_missions(self, which: np.ndarray) -> None:
+        if self._missions is None:
+            return
+        told = list(self._missions)
+        for i in which.tolist():
+            told[i] = self.engine.mission(i)
+        self._missions = tuple(told)
