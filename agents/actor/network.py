@@ -34,7 +34,7 @@ assert len(GENERAL_SIZES) == N_GENERAL
 
 
 class Tables(nn.Module):
-    """One embedding for each value of several numbers, added up: ``[..., F]`` to ``[..., width]``."""
+    """The sum of one embedding for each of F numbers: ``[..., F]`` to ``[..., width]``."""
 
     starts: torch.Tensor
 

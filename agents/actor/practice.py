@@ -9,7 +9,7 @@ import numba
 import numpy as np
 
 from agents.actor import sense
-from agents.actor.sense import NO_ACTION, OBSERVATION_SIZE, new_scratch, new_senses
+from agents.actor.sense import OBSERVATION_SIZE, new_scratch, new_senses
 from envs.batched import Engine, Pool, Rooms
 from envs.batched.rules import COMMAND, COMMAND_ALONE
 
@@ -17,10 +17,17 @@ VIEW = 7
 
 
 @numba.njit(cache=True)
-def _after_step(senses, scratch, actions, images, words, layout, over, view, out):
-    """All Actors see what came of ``actions``; those whose episode is over begin anew."""
+def _after_step(senses, scratch, actions, images, last_images, words, layout, over, out, last_out):
+    """All Actors see what came of ``actions``; those whose episode is over begin anew.
+
+    Of these, ``last_out`` gets what they went by at the end, where there was an end to see.
+    """
+    view = images.shape[1]
     for w in range(len(actions)):
         if over[w]:
+            if actions[w] >= 0:
+                sense.step_one(senses, w, actions[w], last_images[w])
+                sense.observe_one(senses, w, scratch, view, last_out[w])
             senses.words[w] = words[layout[w]]
             sense.begin_one(senses, w, images[w])
         else:
@@ -31,19 +38,25 @@ def _after_step(senses, scratch, actions, images, words, layout, over, view, out
 class Practice:
     """N command tasks of one source, with the senses of N Actors; ended ones begin anew.
 
-    ``observations [N, OBSERVATION_SIZE] uint8`` is what the Actors go by now, overwritten by each
-    step. ``engine`` holds the truth.
+    ``observations [N, OBSERVATION_SIZE] uint8`` is what the Actors go by now, and
+    ``last_observations`` what those went by whose episode ended in the last step; both are
+    overwritten by each step. ``engine`` holds the truth.
     """
 
     def __init__(
-        self, source: Pool | Rooms, n: int, seed: int, observations: np.ndarray | None = None
+        self,
+        source: Pool | Rooms,
+        n: int,
+        seed: int,
+        observations: np.ndarray | None = None,
+        last_observations: np.ndarray | None = None,
     ) -> None:
         self.engine = Engine(source, n, seed=seed, view=VIEW)
         self.senses = new_senses(n)
         self.scratch = new_scratch()
-        self.observations = (
-            np.zeros((n, OBSERVATION_SIZE), np.uint8) if observations is None else observations
-        )
+        empty = np.zeros((2, n, OBSERVATION_SIZE), np.uint8)
+        self.observations = empty[0] if observations is None else observations
+        self.last_observations = empty[1] if last_observations is None else last_observations
 
     def __len__(self) -> int:
         return self.engine.n
@@ -51,7 +64,11 @@ class Practice:
     def reset(self) -> None:
         """Begin all tasks anew."""
         self.engine.reset()
-        self._observe(np.zeros(len(self), np.int64), np.ones(len(self), bool))
+        self.look_anew()
+
+    def look_anew(self) -> None:
+        """All Actors forget what they knew and see the first view of their episodes."""
+        self._observe(np.full(len(self), -1), np.ones(len(self), bool))
 
     def step(self, actions: np.ndarray) -> np.ndarray:
         """Take ``actions [N] int64``; gives which episodes ended, ``[N] bool``."""
@@ -60,18 +77,26 @@ class Practice:
         self._observe(actions, over)
         return over
 
+    def follow(self, actions: np.ndarray, going: np.ndarray) -> None:
+        """The Actors of the worlds that are ``going [N] bool`` see what came of ``actions``, which
+        the engine has taken without beginning anything anew."""
+        for w in map(int, np.flatnonzero(going)):
+            sense.step_one(self.senses, w, actions[w], self.engine.images[w])
+            sense.observe_one(self.senses, w, self.scratch, VIEW, self.observations[w])
+
     def _observe(self, actions: np.ndarray, over: np.ndarray) -> None:
-        state, words = self.engine.state, self.engine.layouts.command
+        state = self.engine.state
         _after_step(
             self.senses,
             self.scratch,
             actions,
             state.images,
-            words,
+            state.last_images,
+            self.engine.layouts.command,
             state.layout,
             over,
-            VIEW,
             self.observations,
+            self.last_observations,
         )
 
 
@@ -84,12 +109,15 @@ class Gym:
     def __init__(self, sources: Sequence[tuple[Pool | Rooms, int]], seed: int) -> None:
         self.n = sum(n for _, n in sources)
         self.observations = np.zeros((self.n, OBSERVATION_SIZE), np.uint8)
+        self.last_observations = np.zeros_like(self.observations)
         self.grounds: list[Practice] = []
         self.slices: list[slice] = []
         first = 0
         for k, (source, n) in enumerate(sources):
             rows = slice(first, first + n)
-            self.grounds.append(Practice(source, n, seed + k, self.observations[rows]))
+            self.grounds.append(
+                Practice(source, n, seed + k, self.observations[rows], self.last_observations[rows])
+            )
             self.slices.append(rows)
             first += n
         self.success = np.zeros(self.n, bool)
@@ -149,7 +177,7 @@ def measure(
     practice.reset()
     if isinstance(source, Pool):
         engine.place(np.arange(n) % len(source))
-        practice._observe(np.zeros(n, np.int64), np.ones(n, bool))
+        practice.look_anew()
     asks = np.isin(engine.layouts.rule[engine.state.layout], (COMMAND, COMMAND_ALONE))
     engine.autoreset = False
     going = np.ones(n, bool)
@@ -160,7 +188,7 @@ def measure(
     while going.any():
         actions = np.asarray(policy(practice.observations), np.int64)
         engine.step(actions, going)
-        practice._observe(actions, ~going)
+        practice.follow(actions, going)
         done = engine.state.command_done.astype(bool) & going
         done_since[done & (done_since < 0)] = engine.steps[done & (done_since < 0)]
         done_since[~done & going] = -1
@@ -176,6 +204,3 @@ def measure(
         int(on_time.sum()) if asks.all() else None,
         float(steps[carried_out].mean()) if carried_out.any() else float("nan"),
     )
-
-
-__all__ = ["NO_ACTION", "Gym", "Practice", "Score", "measure"]

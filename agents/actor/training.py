@@ -227,7 +227,6 @@ class GymVecEnv(VecEnv):
         self._actions = actions
 
     def step_wait(self) -> VecEnvStepReturn:
-        before = self.gym.observations.copy()
         over = self.gym.step(self._actions)
         infos = self._quiet
         if over.any():
@@ -235,9 +234,8 @@ class GymVecEnv(VecEnv):
             for i in np.flatnonzero(over):
                 success = float(self.gym.success[i])
                 infos[i] = {
-                    # Truncation is no termination: PPO takes the value of the last observation
-                    # then; the one before the last step is near enough and at hand.
-                    "terminal_observation": before[i],
+                    # Truncation is no termination: PPO takes the value of this observation then.
+                    "terminal_observation": self.gym.last_observations[i].copy(),
                     "TimeLimit.truncated": bool(self.gym.truncated[i]),
                     "is_success": bool(success),
                     "episode": {"r": success, "l": int(self.gym.lengths[i])},

@@ -1,8 +1,10 @@
 """Cells: one number for all that lies on a cell of a batched world.
 
-A cell is a ``uint32``: MiniGrid's three numbers (object type 5 bits, colour 3, state 6), whether
-it blocks the view (1), the thing's own number in its world (8, 0 for what has no identity: walls,
-floor, nothing) and the mark that examining would show (2).
+A cell is a ``uint32``. Its lower three bytes hold MiniGrid's three numbers, object type, colour
+and state, so that a masked cell is written to an image at once. What those leave free holds
+whether it blocks the view (bit 7) and the mark that examining would show (bits 22 and 23). The
+upper byte is the thing's own number in its world, 0 for what has no identity: walls, floor,
+nothing.
 """
 
 from __future__ import annotations
@@ -15,9 +17,10 @@ from minigrid.core.world_object import WorldObj
 from envs.items import SHAPES
 from envs.objects import MARKS, ItemObject
 
-COLOUR_SHIFT, STATE_SHIFT, ID_SHIFT, MARK_SHIFT = 5, 8, 16, 24
-OPAQUE = 1 << 14
-CODE_MASK = (1 << 14) - 1  # what MiniGrid's encoding shows
+COLOUR_SHIFT, STATE_SHIFT, MARK_SHIFT, ID_SHIFT = 8, 16, 22, 24
+OPAQUE_SHIFT = 7
+OPAQUE = 1 << OPAQUE_SHIFT
+CODE_MASK = 31 | 7 << COLOUR_SHIFT | 63 << STATE_SHIFT  # what MiniGrid's encoding shows
 MAX_THINGS = 63  # things with an identity, so that a set of them is one 64-bit mask
 
 UNSEEN, EMPTY, WALL, FLOOR, DOOR, KEY, BALL, BOX, GOAL, LAVA = (
@@ -79,7 +82,7 @@ def state_of(cell):
 @numba.njit(inline="always")
 def number_of(cell):
     """The own number of the thing on a cell, 0 for none."""
-    return (cell >> ID_SHIFT) & 255
+    return cell >> ID_SHIFT
 
 
 @numba.njit(inline="always")

@@ -11,6 +11,7 @@ from envs.batched import kernels
 from envs.batched.cells import MAX_THINGS, WALL_CELL, unpack
 from envs.batched.kernels import LayoutArrays, State
 from envs.batched.layouts import Pool, copy_layouts, empty_layouts
+from envs.batched.pixels import TILE_SIZES, draw_views, draw_worlds
 from envs.batched.randomness import generators
 from envs.batched.rooms import NO_GENERATOR, Rooms
 from envs.batched.sentences import sentence
@@ -18,6 +19,7 @@ from envs.errors import BadInput, whole_number
 
 VIEW_SIZES = (3, 31)
 N_ACTIONS = 7
+WORTH_A_THREAD = 512  # worlds; with fewer, waking a thread costs more than it brings
 
 
 class Engine:
@@ -101,6 +103,7 @@ class Engine:
         ):
             setattr(self, name, getattr(self.state, name))
         self._everyone = np.ones(n, bool)
+        self._frames: np.ndarray | None = None
 
     images: np.ndarray
     directions: np.ndarray
@@ -158,20 +161,67 @@ class Engine:
             raise BadInput(f"actions must have the shape ({self.n},), not {actions.shape}")
         if actions.dtype.kind not in "iu":
             raise BadInput(f"actions must be whole numbers, not {actions.dtype}")
-        if actions.min() < 0 or actions.max() >= N_ACTIONS:
+        whole = np.ascontiguousarray(actions, np.int64)
+        if whole.view(np.uint64).max() >= N_ACTIONS:  # a number below 0 is a huge one there
             wrong = actions[(actions < 0) | (actions >= N_ACTIONS)][0]
             raise BadInput(f"action {wrong} is not between 0 and {N_ACTIONS - 1}")
-        self._step(np.ascontiguousarray(actions, np.int64), self._active(active))
+        self._step(whole, self._active(active))
 
     def _step(self, actions: np.ndarray, active: np.ndarray) -> None:
         common = (self.layouts, self.rooms, self.state, actions, active)
-        if self.threads == 1:
+        chunks = min(self.threads, self.n // WORTH_A_THREAD)
+        if chunks <= 1:
             kernels.step_range(*common, 0, self.n, self._pad, self.view, self.autoreset)
         else:
             numba.set_num_threads(self.threads)
-            kernels.step_parallel(
-                *common, self.n, min(self.n, self.threads), self._pad, self.view, self.autoreset
+            kernels.step_parallel(*common, self.n, chunks, self._pad, self.view, self.autoreset)
+
+    def frames(
+        self, tile_size: int = 8, which: np.ndarray | None = None, out: np.ndarray | None = None
+    ) -> np.ndarray:
+        """What the agents of all worlds, or of ``which [K] int``, see now, in pixels: ``[K, view
+        * tile_size, view * tile_size, 3] uint8``, as MiniGrid's RGBImgPartialObsWrapper gives it.
+
+        They are written into ``out`` where it is given. Otherwise those of all worlds are an
+        array of the engine's own that the next call overwrites, those of ``which`` a new one.
+        (``envs.batched.pixels.draw_views`` draws other views, such as ``last_images``.) Raises
+        BadInput for a tile size, worlds or an ``out`` that won't do.
+        """
+        views = self._views(which)
+        side = self.view * whole_number("tile size", tile_size, *TILE_SIZES)
+        shape = (len(views), side, side, 3)
+        if out is None and which is None:
+            if self._frames is None or self._frames.shape != shape:
+                self._frames = np.empty(shape, np.uint8)
+            out = self._frames
+        elif out is None:
+            out = np.empty(shape, np.uint8)
+        elif out.shape != shape or out.dtype != np.uint8 or not out.flags.c_contiguous:
+            raise BadInput(
+                f"out must be contiguous, uint8 and {shape}, not {out.dtype} {out.shape}"
             )
+        draw_views(views, tile_size, out)
+        return out
+
+    def pictures(self, which: np.ndarray | int | None = None, tile_size: int = 32) -> np.ndarray:
+        """All worlds, or ``which [K] int``, from above, with what the agents see highlighted:
+        ``[K, height * tile_size, width * tile_size, 3] uint8``, as MiniGrid's ``get_frame``
+        draws it. Where worlds differ in size, walls surround the smaller ones."""
+        views = self._views(which)
+        whole_number("tile size", tile_size, *TILE_SIZES)
+        which = np.arange(self.n) if which is None else self._worlds(which)
+        pad = self._pad
+        cells = self.state.cells[which, pad:-pad, pad:-pad]
+        height, width = cells.shape[1:]
+        out = np.empty((len(which), height * tile_size, width * tile_size, 3), np.uint8)
+        draw_worlds(cells, self.state.pose[which], views, tile_size, out)
+        return out
+
+    def _views(self, which: np.ndarray | int | None) -> np.ndarray:
+        which = np.arange(self.n) if which is None else self._worlds(which)
+        views = np.empty((len(which), self.view, self.view, 3), np.uint8)
+        kernels.look_again(self.layouts, self.state, which, self._pad, self.view, views)
+        return views
 
     def mission(self, i: int) -> str:
         """The mission of world i, as a sentence."""

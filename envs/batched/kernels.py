@@ -33,6 +33,7 @@ from envs.batched.cells import (
     number_of,
     state_of,
 )
+from envs.batched.compiled import kernel
 from envs.batched.randomness import draw
 from envs.batched.rooms import NO_ROOMS, build_room
 from envs.batched.rules import (
@@ -64,6 +65,7 @@ from envs.batched.truth import (
     UNLOCKED,
     told_done,
 )
+from envs.batched.view import look, step_x, step_y
 
 LEFT, RIGHT, FORWARD, PICKUP, DROP, TOGGLE, DONE = range(7)
 
@@ -118,87 +120,6 @@ class State(NamedTuple):
     last_steps: np.ndarray  # [N] int32
 
 
-@numba.njit(inline="always")
-def step_x(direction):
-    """How far east a step in this direction goes (0 east, 1 south, 2 west, 3 north)."""
-    return 1 - direction if direction % 2 == 0 else 0
-
-
-@numba.njit(inline="always")
-def step_y(direction):
-    """How far south a step in this direction goes."""
-    return 2 - direction if direction % 2 == 1 else 0
-
-
-@numba.njit(cache=True)
-def look(cells, w, x, y, direction, carried, see_through, view, out):
-    """Write what an agent at padded cell (x, y) of world ``w`` sees into ``out [v, v, 3]``.
-
-    MiniGrid's ``gen_obs``: its shadow casting (``Grid.process_vis``) goes row by row away from
-    the agent; a row of the view is one bit mask here, and its two sweeps are floods along runs of
-    transparent cells.
-    """
-    half = view // 2
-    fx, fy = step_x(direction), step_y(direction)
-    rx, ry = -fy, fx
-    full = (1 << view) - 1
-    not_last, not_first = full >> 1, full & ~1
-    mask = 1 << half
-    alive = True
-    for depth in range(view):
-        j = view - 1 - depth
-        cx, cy = x + fx * depth - rx * half, y + fy * depth - ry * half
-        if not alive:
-            for i in range(view):
-                out[i, j, 0] = 0
-                out[i, j, 1] = 0
-                out[i, j, 2] = 0
-            continue
-        if see_through:
-            mask = full
-            beyond = full
-        else:
-            clear = 0
-            for i in range(view):
-                clear |= (1 - ((cells[w, cy + ry * i, cx + rx * i] >> 14) & 1)) << i
-            # Rightwards: every seen and transparent cell but the last shows its right neighbour.
-            can = clear & not_last
-            seen = mask & can
-            while True:
-                more = seen | ((seen << 1) & can)
-                if more == seen:
-                    break
-                seen = more
-            mask |= seen << 1
-            beyond = seen | seen << 1
-            # Leftwards: the same with what is seen by now.
-            can = clear & not_first
-            seen = mask & can
-            while True:
-                more = seen | ((seen >> 1) & can)
-                if more == seen:
-                    break
-                seen = more
-            mask |= seen >> 1
-            beyond |= seen | seen >> 1
-        for i in range(view):
-            if (mask >> i) & 1:
-                cell = cells[w, cy + ry * i, cx + rx * i]
-                out[i, j, 0] = cell & 31
-                out[i, j, 1] = (cell >> COLOUR_SHIFT) & 7
-                out[i, j, 2] = (cell >> STATE_SHIFT) & 63
-            else:
-                out[i, j, 0] = 0
-                out[i, j, 1] = 0
-                out[i, j, 2] = 0
-        mask = beyond & full
-        alive = mask != 0
-    shown = carried if carried != 0 else EMPTY
-    out[half, view - 1, 0] = shown & 31
-    out[half, view - 1, 1] = (shown >> COLOUR_SHIFT) & 7
-    out[half, view - 1, 2] = (shown >> STATE_SHIFT) & 63
-
-
 @numba.njit(cache=True)
 def load(layouts, state, w, which, pad):
     """Put world ``w`` into layout ``which``, without looking."""
@@ -242,7 +163,7 @@ def look_first(layouts, state, w, pad, view, out):
     state.cells[w, oy, ox] = EMPTY
 
 
-@numba.njit(cache=True)
+@kernel()
 def _part(layouts, state, w, p, action, front_cell, front_at, hands):
     """BabyAI's ``verify_action`` of one part; ``hands`` is the number of what is carried now."""
     which = state.layout[w]
@@ -295,7 +216,7 @@ def _part(layouts, state, w, p, action, front_cell, front_at, hands):
     return CONTINUE
 
 
-@numba.njit(cache=True)
+@kernel()
 def _half(layouts, state, w, first, action, front_cell, front_at, hands):
     """Verify an action, or two joined by "and", whose parts are ``first`` and ``first + 1``."""
     which = state.layout[w]
@@ -310,7 +231,7 @@ def _half(layouts, state, w, first, action, front_cell, front_at, hands):
     return CONTINUE
 
 
-@numba.njit(cache=True)
+@kernel()
 def _verify(layouts, state, w, action, front_cell, front_at, hands):
     """Verify a whole instruction. Parts 0 and 1 come first, 2 and 3 after them."""
     which = state.layout[w]
@@ -332,7 +253,7 @@ def _verify(layouts, state, w, action, front_cell, front_at, hands):
     return _half(layouts, state, w, 2, action, front_cell, front_at, hands)
 
 
-@numba.njit(cache=True)
+@kernel()
 def _remember_places(layouts, state, w, pad):
     """BabyAI looks where all things lie whenever the agent tries to drop something."""
     height, width = layouts.cells.shape[1], layouts.cells.shape[2]
@@ -345,7 +266,7 @@ def _remember_places(layouts, state, w, pad):
                 state.places[w, number] = y * width + x
 
 
-@numba.njit(cache=True)
+@kernel()
 def _judge(layouts, state, w, action, rule, x, y, front_cell, picked, dropped_from, pad):
     """What the level itself says of this step: CONTINUE, SUCCESS or FAILURE.
 
@@ -432,7 +353,7 @@ def _judge(layouts, state, w, action, rule, x, y, front_cell, picked, dropped_fr
     return CONTINUE
 
 
-@numba.njit(cache=True)
+@kernel(forceinline=True)
 def _act(layouts, state, w, action, x, y):
     """MiniGrid's ``step`` but for its end: what the action does to world ``w``.
 
@@ -535,7 +456,7 @@ def begin(layouts, rooms, state, w, pad, view):
     state.directions[w] = state.pose[w, 2]
 
 
-@numba.njit(cache=True)
+@kernel()
 def step_range(layouts, rooms, state, actions, active, low, high, pad, view, autoreset):
     """Step the active worlds of ``low`` to ``high``; those that end begin anew if asked to."""
     for w in range(low, high):
@@ -627,3 +548,17 @@ def place_all(layouts, state, which, pad, view):
         state.directions[w] = state.pose[w, 2]
         state.event_kinds[w, 0] = 0
         state.event_kinds[w, 1] = 0
+
+
+@kernel()
+def look_again(layouts, state, which, pad, view, out):
+    """Write what the agents of the worlds ``which`` see now into ``out [K, v, v, 3]``.
+
+    That is ``state.images``, but for first views that show on the floor what the agent has in
+    its hands (``look_first``).
+    """
+    for k in range(len(which)):
+        w = which[k]
+        see_through = layouts.see_through[state.layout[w]]
+        x, y, direction = state.pose[w, 0] + pad, state.pose[w, 1] + pad, state.pose[w, 2]
+        look(state.cells, w, x, y, direction, state.carried[w], see_through, view, out[k])

@@ -103,7 +103,9 @@ def rebuild(engine: Engine, i: int) -> RoomEnv:
 
     # What could be reached when the episode began, which is what the family means by it.
     inside = {(int(x), int(y)) for y, x in np.argwhere(before != WALL_CELL)}
-    lay = {(x, y): int(before[y, x]) >> ID_SHIFT & 255 for x, y in inside if before[y, x] >> 16}
+    lay = {
+        (x, y): int(before[y, x]) >> ID_SHIFT & 255 for x, y in inside if before[y, x] >> ID_SHIFT
+    }
     start = (int(layouts.pose[w, 0]), int(layouts.pose[w, 1]))
     walked: set[Cell] = set()
     edge = {start}

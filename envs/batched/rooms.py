@@ -17,6 +17,7 @@ from minigrid.core.constants import COLOR_TO_IDX, OBJECT_TO_IDX
 from envs.batched.cells import (
     EMPTY,
     FIRST_ITEM,
+    ID_SHIFT,
     MARK_SHIFT,
     STATE_SHIFT,
     WALL_CELL,
@@ -291,7 +292,7 @@ def build_room(rooms, layouts, w, random):
                 again = again or drawn[j] == drawn[k]
     cells = np.empty(n, np.uint32)
     for k in range(n):
-        cells[k] = rooms.items[drawn[k]] | np.uint32((k + 1) << 16)
+        cells[k] = rooms.items[drawn[k]] | np.uint32((k + 1) << ID_SHIFT)
     random, half = draw_below(random, 2)
     holds = half == 1
     one = np.uint64(1)
@@ -343,7 +344,7 @@ def build_room(rooms, layouts, w, random):
         else:
             asked = 0
             for k in range(n):
-                own = (cells[k] >> np.uint32(5)) & np.uint32(7)
+                own = colour_of(cells[k])
                 while True:
                     random, floor = draw_below(random, 6)
                     if floor == own:

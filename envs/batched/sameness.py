@@ -14,7 +14,7 @@ from minigrid.core.world_object import Door, WorldObj
 from minigrid.envs.babyai.core.roomgrid_level import RoomGridLevel
 from minigrid.minigrid_env import MiniGridEnv
 
-from envs.batched.cells import CODE_MASK
+from envs.batched.cells import CODE_MASK, COLOUR_SHIFT, STATE_SHIFT
 from envs.batched.engine import N_ACTIONS, Engine
 from envs.batched.layouts import check_rules, layout_of, reset_quietly
 from envs.batched.rebuild import rebuild
@@ -233,7 +233,7 @@ def _code(thing: WorldObj | None) -> int:
     if thing is None:
         return 0
     kind, colour, state = thing.encode()
-    return kind | colour << 5 | state << 8
+    return kind | colour << COLOUR_SHIFT | state << STATE_SHIFT
 
 
 def _first(pairs: dict[str, tuple[Any, Any]], where: str) -> str | None:

@@ -10,7 +10,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from envs.batched.engine import N_ACTIONS, Engine
-from envs.errors import BadInput
+from envs.batched.pixels import TILE_SIZES, draw_views
+from envs.errors import BadInput, whole_number
 from envs.room import TaskSpace
 
 Observation = dict[str, Any]
@@ -24,19 +25,24 @@ class EngineVectorEnv(VectorEnv):
     same step (``AutoresetMode.SAME_STEP``); ``infos`` then has ``final_obs`` and ``final_info``,
     the latter with ``success [N] bool``.
 
-    With ``copy=False`` all arrays are views of the engine's own, which the next step overwrites.
+    ``rgb`` pixels a side of a tile make ``image`` pictures, as MiniGrid's RGBImgPartialObsWrapper
+    gives them. With ``copy=False`` all arrays are views of the engine's own, which the next step overwrites.
     ``final_obs`` always are. Raises BadInput for an engine that does not reset by itself.
     """
 
-    def __init__(self, engine: Engine, *, missions: bool = True, copy: bool = True) -> None:
+    def __init__(
+        self, engine: Engine, *, missions: bool = True, copy: bool = True, rgb: int | None = None
+    ) -> None:
         if not engine.autoreset:
             raise BadInput("a vector of worlds needs an engine with autoreset=True")
         self.engine = engine
         self.num_envs = n = engine.n
         self.copy = copy
+        self.rgb = None if rgb is None else whole_number("rgb", rgb, *TILE_SIZES)
+        side = engine.view * (rgb or 1)
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
         spaces: dict[str, gym.Space] = {
-            "image": gym.spaces.Box(0, 255, (engine.view, engine.view, 3), np.uint8),
+            "image": gym.spaces.Box(0, 255, (side, side, 3), np.uint8),
             "direction": gym.spaces.Discrete(4),
         }
         batched: dict[str, gym.Space] = {k: batch_space(s, n) for k, s in spaces.items()}
@@ -81,6 +87,8 @@ class EngineVectorEnv(VectorEnv):
 
     def _observe(self) -> Observation:
         images, directions = self.engine.images, self.engine.directions
+        if self.rgb is not None:
+            images = self.engine.frames(self.rgb)
         if self.copy:
             images, directions = images.copy(), directions.copy()
         seen: Observation = {"image": images, "direction": directions}
@@ -92,8 +100,15 @@ class EngineVectorEnv(VectorEnv):
         """What is told of the worlds that have just ended, and begun anew."""
         engine, which = self.engine, np.flatnonzero(over)
         last = np.full(self.num_envs, None, object)
+        images = engine.last_images
+        if self.rgb is not None:
+            side = self.rgb * engine.view
+            images = np.zeros((self.num_envs, side, side, 3), np.uint8)
+            drawn = np.empty((len(which), side, side, 3), np.uint8)
+            draw_views(engine.last_images[which], self.rgb, drawn)
+            images[which] = drawn
         for i in which.tolist():
-            last[i] = {"image": engine.last_images[i], "direction": int(engine.last_directions[i])}
+            last[i] = {"image": images[i], "direction": int(engine.last_directions[i])}
             if self._missions is not None:
                 last[i]["mission"] = self._missions[i]
         self._tell_missions(which)

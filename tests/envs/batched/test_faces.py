@@ -12,6 +12,7 @@ import torch
 from gymnasium.utils.env_checker import data_equivalence
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
+from minigrid.wrappers import RGBImgPartialObsWrapper
 from stable_baselines3 import PPO
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecCheckNan, VecMonitor
@@ -82,6 +83,25 @@ def test_a_run_is_that_of_gymnasiums_own_vector_of_minigrid() -> None:
                 assert infos["final_info"]["success"][i] == (expected[0][i] > 0)
     assert min(ended.values()) > 5
     theirs.close()
+
+
+def test_pictures_are_those_of_minigrids_own_wrapper() -> None:
+    pool = Pool.draw(LEVEL, 1)
+    env = EngineVectorEnv(Engine(pool, 2), rgb=8)
+    theirs = RGBImgPartialObsWrapper(gym.make(LEVEL), tile_size=8)
+    seen, _ = env.reset(seed=0)
+    same, _ = theirs.reset(seed=0)
+    ends = 0
+    for action in np.random.default_rng(1).integers(3, size=200).tolist():
+        assert (seen["image"] == same["image"]).all()
+        assert seen in env.observation_space
+        seen, *_, infos = env.step(np.full(2, action))
+        same, _, terminated, truncated, _ = theirs.step(action)
+        if terminated or truncated:
+            assert (infos["final_obs"][1]["image"] == same["image"]).all()
+            same, _ = theirs.reset(seed=0)
+            ends += 1
+    assert ends > 1
 
 
 @pytest.mark.parametrize("source", ["pool", "rooms"])

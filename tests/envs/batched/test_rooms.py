@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import chisquare
 
 from envs.batched import Engine, Pool, Rooms
-from envs.batched.cells import ID_SHIFT
+from envs.batched.cells import ID_SHIFT, STATE_SHIFT
 from envs.batched.rebuild import rebuild
 from envs.batched.rooms import FACTS, item_cell
 from envs.batched.sentences import events_of, item_of_cell, items_by_number, sentence
@@ -219,7 +219,7 @@ def test_a_pool_is_not_rebuilt() -> None:
 @pytest.mark.parametrize("item", [*HELD_OUT_ITEMS, Item("square", "grey", "checkered")])
 def test_items_and_cells(item: Item) -> None:
     for state in (0, 3, 6, 9, 54, 60):  # marks and floors change nothing
-        assert item_of_cell(item_cell(item) + (state << 8)) == item
+        assert item_of_cell(item_cell(item) + (state << STATE_SHIFT)) == item
 
 
 def test_what_is_no_item() -> None:

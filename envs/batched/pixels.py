@@ -1,0 +1,152 @@
+"""Pixels of batched worlds, put together from tiles that MiniGrid itself drew.
+
+MiniGrid draws a tile from what encoding shows of its object, from whether and how the agent
+stands there, and from whether it is highlighted. Those make a tile's key here. A tile is drawn by
+MiniGrid's ``Grid.render_tile`` when it is first needed; from then on it is copied.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from minigrid.core.constants import IDX_TO_COLOR, IDX_TO_OBJECT
+from minigrid.core.grid import Grid
+from minigrid.core.world_object import WorldObj
+
+from envs.batched.cells import EMPTY, FIRST_ITEM, UNSEEN, colour_of, kind_of, state_of
+from envs.batched.compiled import kernel
+from envs.batched.view import step_x, step_y
+from envs.errors import whole_number
+from envs.items import TEXTURES, Item
+from envs.objects import MARKS, ItemObject
+
+TILE_SIZES = (1, 128)
+# A key: type 5 bits, colour 3, state 6, highlighted 1, and the agent: 0 none, else 1 + direction.
+_COLOUR, _STATE, _LIT, _AGENT = 5, 8, 14, 15
+_N_KEYS = 5 << _AGENT
+_NORTH = 3
+
+
+class Tiles:
+    """Tiles of ``size`` by ``size`` pixels, by key."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._number = np.full(_N_KEYS, -1, np.int32)
+        self._tiles = np.zeros((0, size, size, 3), np.uint8)
+
+    def draw(self, keys: np.ndarray, out: np.ndarray) -> None:
+        """Write the tiles of ``keys [K, rows, columns]`` into ``out [K, height, width, 3]``."""
+        # Copied eight bytes at a time, where a row of a tile is made up of eights.
+        word = np.uint64 if self.size % 8 == 0 else np.uint8
+        rows = out.reshape(len(keys), out.shape[1], -1).view(word)
+        done = 0
+        while done < len(keys):
+            tiles = self._tiles.reshape(len(self._tiles), self.size, 3 * self.size).view(word)
+            done, missing = _copy(keys, done, self._number, tiles, rows)
+            if done < len(keys):
+                self._number[missing] = len(self._tiles)
+                self._tiles = np.concatenate([self._tiles, self._render(missing)[None]])
+
+    def _render(self, key: int) -> np.ndarray:
+        agent = key >> _AGENT
+        tile = Grid.render_tile(
+            _object(key & 31, key >> _COLOUR & 7, key >> _STATE & 63),
+            agent_dir=agent - 1 if agent else None,
+            highlight=bool(key >> _LIT & 1),
+            tile_size=self.size,
+        )
+        return tile.astype(np.uint8)  # cut off, not rounded, as where MiniGrid uses it
+
+
+def _object(kind: int, colour: int, state: int) -> WorldObj | None:
+    """The object that MiniGrid encodes as these three numbers, as far as it can be seen."""
+    if kind < FIRST_ITEM:
+        return WorldObj.decode(kind, colour, state)
+    item = Item(IDX_TO_OBJECT[kind], IDX_TO_COLOR[colour], TEXTURES[state % 3])
+    floor = state // 9
+    thing = ItemObject(item, floor=IDX_TO_COLOR[floor - 1] if floor else None)
+    thing.mark = MARKS[state // 3 % 3]
+    return thing
+
+
+@cache
+def tiles(size: int) -> Tiles:
+    """The tiles of that size; raises BadInput where it is none."""
+    return Tiles(whole_number("tile size", size, *TILE_SIZES))
+
+
+def draw_views(images: np.ndarray, tile_size: int, out: np.ndarray) -> None:
+    """Draw views ``images [K, view, view, 3]`` into ``out [K, view * tile_size, ..., 3]``, as
+    MiniGrid's ``get_pov_render`` draws them.
+
+    The agent stands at the bottom and looks up. Cells that are seen are highlighted; others are
+    drawn as if they were empty.
+    """
+    keys = np.empty(images.shape[:3], np.int32)
+    _view_keys(images, keys)
+    tiles(tile_size).draw(keys, out)
+
+
+def draw_worlds(
+    cells: np.ndarray, pose: np.ndarray, images: np.ndarray, tile_size: int, out: np.ndarray
+) -> None:
+    """Draw worlds ``cells [K, height, width]`` from above into ``out [K, height * tile_size,
+    ..., 3]``, with the agents at ``pose [K, 3]`` and what they see, ``images``, highlighted:
+    MiniGrid's ``get_frame``."""
+    keys = np.empty(cells.shape, np.int32)
+    _world_keys(cells, pose, images, keys)
+    tiles(tile_size).draw(keys, out)
+
+
+@kernel()
+def _copy(keys, first, number, tiles, rows):
+    """Draw from the ``first`` on, row by row of pixels; gives the first that could not be drawn
+    and the key of the tile that it lacks."""
+    size, words = tiles.shape[1], tiles.shape[2]
+    for k in range(first, keys.shape[0]):
+        for j in range(keys.shape[1]):
+            for i in range(keys.shape[2]):
+                if number[keys[k, j, i]] < 0:
+                    return k, keys[k, j, i]
+            for y in range(size):
+                for i in range(keys.shape[2]):
+                    tile = number[keys[k, j, i]]
+                    for x in range(words):
+                        rows[k, j * size + y, i * words + x] = tiles[tile, y, x]
+    return keys.shape[0], np.int32(0)
+
+
+@kernel()
+def _view_keys(images, keys):
+    view = images.shape[1]
+    for k in range(images.shape[0]):
+        for j in range(view):
+            for i in range(view):
+                kind = np.int32(images[k, i, j, 0])
+                colour, state = np.int32(images[k, i, j, 1]), np.int32(images[k, i, j, 2])
+                key = kind | colour << _COLOUR | state << _STATE | 1 << _LIT
+                keys[k, j, i] = EMPTY if kind == UNSEEN else key
+        keys[k, view - 1, view // 2] |= (1 + _NORTH) << _AGENT
+
+
+@kernel()
+def _world_keys(cells, pose, images, keys):
+    view = images.shape[1]
+    for k in range(cells.shape[0]):
+        for y in range(cells.shape[1]):
+            for x in range(cells.shape[2]):
+                cell = np.int32(cells[k, y, x] & np.uint32(0xFFFFFF))
+                looks = kind_of(cell) | colour_of(cell) << _COLOUR | state_of(cell) << _STATE
+                keys[k, y, x] = looks
+        px, py, direction = pose[k, 0], pose[k, 1], pose[k, 2]
+        keys[k, py, px] |= (1 + direction) << _AGENT
+        fx, fy = step_x(direction), step_y(direction)
+        for j in range(view):
+            for i in range(view):
+                ahead, right = view - 1 - j, i - view // 2
+                x, y = px + fx * ahead - fy * right, py + fy * ahead + fx * right
+                inside = 0 <= x < cells.shape[2] and 0 <= y < cells.shape[1]
+                if inside and images[k, i, j, 0] != UNSEEN:
+                    keys[k, y, x] |= 1 << _LIT
