@@ -26,8 +26,8 @@ class EngineVectorEnv(VectorEnv):
     the latter with ``success [N] bool``.
 
     ``rgb`` pixels a side of a tile make ``image`` pictures, as MiniGrid's RGBImgPartialObsWrapper
-    gives them. With ``copy=False`` all arrays are views of the engine's own, which the next step overwrites.
-    ``final_obs`` always are. Raises BadInput for an engine that does not reset by itself.
+    gives them. With ``copy=False`` all arrays are views of the engine's own, which the next step
+    overwrites; ``final_obs`` always are. Raises BadInput for an engine without autoreset.
     """
 
     def __init__(
@@ -100,15 +100,14 @@ class EngineVectorEnv(VectorEnv):
         """What is told of the worlds that have just ended, and begun anew."""
         engine, which = self.engine, np.flatnonzero(over)
         last = np.full(self.num_envs, None, object)
-        images = engine.last_images
-        if self.rgb is not None:
+        if self.rgb is None:
+            images: Any = [engine.last_images[i] for i in which]
+        else:
             side = self.rgb * engine.view
-            images = np.zeros((self.num_envs, side, side, 3), np.uint8)
-            drawn = np.empty((len(which), side, side, 3), np.uint8)
-            draw_views(engine.last_images[which], self.rgb, drawn)
-            images[which] = drawn
-        for i in which.tolist():
-            last[i] = {"image": images[i], "direction": int(engine.last_directions[i])}
+            images = np.empty((len(which), side, side, 3), np.uint8)
+            draw_views(engine.last_images[which], self.rgb, images)
+        for image, i in zip(images, which.tolist(), strict=True):
+            last[i] = {"image": image, "direction": int(engine.last_directions[i])}
             if self._missions is not None:
                 last[i]["mission"] = self._missions[i]
         self._tell_missions(which)

@@ -1,8 +1,9 @@
-"""The learned Actor: its map, its teacher, its network, its training and its shipped weights."""
+"""The learned Actor: its senses, its teacher, its network, its training and its shipped weights."""
 
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from pathlib import Path
 
 import gymnasium as gym
@@ -15,26 +16,36 @@ from minigrid.core.actions import Actions
 from minigrid.core.constants import OBJECT_TO_IDX
 from safetensors.torch import load_file, save_file
 
-from agents.actor import make_actor
-from agents.actor.learned import WEIGHTS, LearnedActor, load_network
-from agents.actor.memory import SIZE, MapMemory
-from agents.actor.network import COMMAND_SLOTS, OBSERVATION_SIZE, ActorNetwork, encode_command
-from agents.actor.practice import Ground, Practice, measure
+from agents.actor import make_actor, sense
+from agents.actor.grounds import TESTS, practice_sources, with_key
+from agents.actor.learned import WEIGHTS, LearnedActor, choose, load_network
+from agents.actor.network import ActorNetwork
+from agents.actor.practice import Gym, Practice, measure
 from agents.actor.route import STEPS
-from agents.actor.teacher import teach
-from agents.actor.training import PracticeVecEnv, reinforce, warm_start
+from agents.actor.sense import MIDDLE, OBSERVATION_SIZE
+from agents.actor.teacher import taught
+from agents.actor.training import Checkpoint, GymVecEnv, reinforce, warm_start
+from envs.batched import Pool, Rooms
+from envs.batched.words import decode_command, encode_command
 from envs.commands import VERBS, Command, all_commands
 from envs.errors import BadInput
 from envs.items import HELD_OUT_ITEMS, Item
 from envs.worlds import Worlds
 
-SMALL = Ground(n_items=(3,), room_sizes=(6,), verbs=("go to",), max_steps=16)
+SMALL = Rooms("command", n_items=(3,), room_sizes=(6,), verbs=("go to",), max_steps=16)
+ROOMS = Rooms(
+    "command", n_items=(3, 6, 8), room_sizes=(6, 8, 10), verbs=("go to", "examine", "pick up")
+)
 
 
 def turned(dx: int, dy: int, quarter_turns: int) -> tuple[int, int]:
     for _ in range(quarter_turns % 4):
         dx, dy = -dy, dx
     return dx, dy
+
+
+def unpacked(cell: int) -> tuple[int, int, int]:
+    return cell & 31, cell >> 5 & 7, cell >> 8
 
 
 @pytest.mark.parametrize("task", ["Parley/SecretSearch-v0", "BabyAI-GoToObjMaze-v0"])
@@ -44,90 +55,142 @@ def turned(dx: int, dy: int, quarter_turns: int) -> tuple[int, int]:
 )
 def test_the_map_is_the_world_as_seen(task: str, seed: int, actions: list[int]) -> None:
     """Every cell of the map, turned back to the world's own axes, holds what the world has there,
-    and the map's pose is the agent's: without the memory ever having seen either."""
+    and the map's pose is the agent's: without the senses ever having seen either."""
     worlds = Worlds([gym.make(task, disable_env_checker=True)])
     worlds.reset(0, seed)
     world = worlds.world(0)
     start, heading = tuple(world.agent_pos), world.agent_dir
-    memory, one = MapMemory(1), np.array([0])
-    memory.reset(one, worlds.images)
+    senses, one = sense.new_senses(1), np.array([0])
+    sense.begin_some(senses, one, worlds.images)
     for action in actions:
-        before = world.grid.encode()
         worlds.step(np.array([action]), np.array([True]))
-        memory.step(one, np.array([action]), worlds.images)
-        if not np.array_equal(before, world.grid.encode()) and worlds.over[0]:
+        sense.step_some(senses, one, np.array([action]), worlds.images)
+        if worlds.over[0]:
             break
-    dx, dy = (int(v) for v in memory.position[0] - SIZE // 2)
-    assert (start[0] + turned(dx, dy, heading)[0], start[1] + turned(dx, dy, heading)[1]) == tuple(
-        world.agent_pos
-    )
-    assert (memory.direction[0] + heading) % 4 == world.agent_dir
+    dx, dy = (int(v) - MIDDLE for v in senses.pose[0, :2])
+    rx, ry = turned(dx, dy, heading)
+    assert (start[0] + rx, start[1] + ry) == tuple(world.agent_pos)
+    assert (senses.pose[0, 2] + heading) % 4 == world.agent_dir
     truth = world.grid.encode()
-    for x, y in np.argwhere(memory.codes[0, :, :, 0]):
-        rx, ry = turned(int(x) - SIZE // 2, int(y) - SIZE // 2, heading)
+    for y, x in np.argwhere(senses.cells[0]):
+        rx, ry = turned(int(x) - MIDDLE, int(y) - MIDDLE, heading)
         wx, wy = start[0] + rx, start[1] + ry
         if (wx, wy) == tuple(world.agent_pos) or truth[wx, wy, 0] == OBJECT_TO_IDX["door"]:
             continue  # a door may have been opened and closed again out of view
-        assert tuple(memory.codes[0, x, y]) == tuple(truth[wx, wy])
+        assert unpacked(int(senses.cells[0, y, x])) == tuple(truth[wx, wy])
 
 
-def test_the_crop_shows_the_agents_own_view() -> None:
-    """The middle upper part of the crop is, where seen, exactly the 7x7 view."""
-    practice = Practice(Ground(), 8, seed=3)
-    practice.reset(practice.everyone)
-    crop = practice.eyes.memory.crop(practice.everyone, 15)
-    view = practice.worlds.images
-    part = crop[:, 4:11, 1:8]
-    seen = view[..., 0] > 0
-    seen[:, 3, 6] = False
-    assert seen.sum() > 100
-    assert np.array_equal(part[seen], view[seen])
+def slow_ways(senses: sense.Senses, w: int) -> dict[tuple[int, int], int]:
+    """For each thing that can be faced, over known cells: the fewest actions to face it. A second,
+    plain way to get what ``observe_one`` finds (rooms without doors)."""
+    start = tuple(map(int, senses.pose[w]))
+    best, edge, found = {start: 0}, deque([start]), {}
+    while edge:
+        pose = edge.popleft()
+        x, y, direction = pose
+        dx, dy = STEPS[direction]
+        ahead = ((x + dx) % sense.SIZE, (y + dy) % sense.SIZE)
+        kind = int(senses.cells[w, ahead[1], ahead[0]]) & 31
+        if kind >= OBJECT_TO_IDX["circle"]:
+            found.setdefault(ahead, best[pose])
+        after = [(x, y, (direction + 1) % 4), (x, y, (direction + 3) % 4)]
+        if kind in (OBJECT_TO_IDX["empty"], OBJECT_TO_IDX["floor"]):
+            after.append((*ahead, direction))
+        for pose_after in after:
+            if pose_after not in best:
+                best[pose_after] = best[pose] + 1
+                edge.append(pose_after)
+    return found
 
 
-def test_the_teacher_carries_out_every_command_with_what_it_has_seen() -> None:
-    practice = Practice(Ground(room_sizes=(6, 8, 10)), 24, seed=11)
-    practice.reset(practice.everyone)
-    outcomes = []
-    for _ in range(80):
-        actions = [
-            teach(practice.eyes.memory, i, practice.task(i).command, practice.task(i).watch.done)
-            for i in range(len(practice))
-        ]
-        success, over, _ = practice.step(np.array(actions))
-        outcomes += list(success[over])
-        if over.any():
-            practice.reset(np.flatnonzero(over))
-    assert len(outcomes) > 100
-    assert all(outcomes)
+def test_ways_are_the_shortest_over_the_known_cells() -> None:
+    practice = Practice(ROOMS, 32, seed=2)
+    practice.reset()
+    rng = np.random.default_rng(0)
+    compared = 0
+    for _ in range(6):
+        practice.step(rng.choice([0, 1, 2, 2], 32))
+        for w in range(32):
+            things = practice.observations[w, : 4 * sense.N_THINGS].reshape(-1, 4)
+            ways = [int(t[sense.FACE]) for t in things if t[sense.LOOK] and t[2] != sense.NO_WAY]
+            far = sorted(slow_ways(practice.senses, w).values())
+            steps = [int(np.searchsorted(sense.FAR, d, side="right") - 1) for d in far]
+            assert sorted(way % sense.N_FAR for way in ways) == sorted(steps)
+            compared += len(ways)
+    assert compared > 300
 
 
-def test_commands_are_told_apart_by_their_numbers() -> None:
+def test_following_a_way_leads_nearer() -> None:
+    """Taking the first action of the way to the nearest thing, again and again, arrives."""
+    practice = Practice(ROOMS, 32, seed=4)
+    practice.reset()
+    arrived = np.zeros(32, bool)
+    for _ in range(40):
+        actions = np.zeros(32, np.int64)
+        for w, seen in enumerate(practice.observations):
+            way = seen[sense.FACE] if seen[sense.LOOK] else sense.NO_WAY
+            arrived[w] |= way // sense.N_FAR == sense.HERE
+            actions[w] = sense.WAY_ACTIONS[way // sense.N_FAR] if way < 48 else Actions.left
+        practice.step(actions)
+    assert arrived.all()
+
+
+def test_the_place_to_explore_always_shows_something_new() -> None:
+    pool = Pool.draw("BabyAI-GoToObjMaze-v0", 8, seed=900).as_commands()
+    practice = Practice(pool, 8, seed=0)
+    practice.reset()
+    practice.engine.autoreset = False
+    explored = practice.observations[:, 4 * sense.N_THINGS + sense.EXPLORE]
+    for _ in range(400):
+        known = (practice.senses.cells > 0).sum((1, 2))
+        here = explored.copy()
+        actions = np.array(
+            [sense.WAY_ACTIONS[e // sense.N_FAR] if e < 48 else Actions.left for e in here]
+        )
+        assert (here // sense.N_FAR != sense.HERE).all()  # what is here has been seen already
+        last_step = (here < 48) & (here % sense.N_FAR == 1)
+        practice.engine.step(actions)
+        practice.follow(actions, np.ones(8, bool))
+        more = (practice.senses.cells > 0).sum((1, 2)) > known
+        assert more[last_step].all()
+    assert (explored == sense.NO_WAY).sum() >= 6  # the whole maze is known
+
+
+@pytest.mark.parametrize("level", ["ours", "BabyAI-PutNextLocal-v0", "BabyAI-GoToObjMaze-v0"])
+def test_the_teacher_carries_out_every_command_with_what_it_has_sensed(level: str) -> None:
+    source = ROOMS if level == "ours" else Pool.draw(level, 40, seed=800).as_commands()
+    score = measure(taught, source, 40, seed=11)
+    assert score.carried_out == 40
+    assert score.said_done == 40
+
+
+def test_the_teacher_gives_up_at_a_locked_door_and_opens_it_with_the_key() -> None:
+    settings = {"kinds": ("open",), "distractors": 0}
+    pool = Pool.draw("Parley/BabyAIMixedLocal-v0", 10, seed=700, **settings).as_commands()
+    practice = Practice(pool, 10, seed=0)
+    practice.reset()
+    said = np.zeros(10, bool)
+    for _ in range(40):
+        actions = taught(practice.observations)
+        said |= practice.step(actions) & (actions == Actions.done)
+    assert said.all()
+    score = measure(taught, with_key(pool), 10, seed=0)
+    assert score.carried_out == 10
+
+
+def test_commands_are_told_apart_by_their_numbers_and_read_back() -> None:
     items = [*HELD_OUT_ITEMS[:4], Item("box", "blue"), Item("door", "red"), Item("ball")]
+    items.append(Item("ball", "green", place="left"))
     commands = all_commands(items, VERBS)
     codes = {encode_command(c).tobytes() for c in commands}
     assert len(codes) == len(commands)
-    assert encode_command(commands[0]).shape == (COMMAND_SLOTS,)
+    assert [decode_command(encode_command(c)) for c in commands] == list(commands)
 
 
-def test_an_item_that_matches_the_command_stands_out_even_if_never_trained_on() -> None:
-    """The product of word matches is highest on the cell that holds the named item."""
-    torch.manual_seed(0)
-    trunk = ActorNetwork().trunk
-    practice = Practice(Ground(items="held-out", verbs=("go to",)), 48, seed=5)
-    practice.reset(practice.everyone)
-    seen, best = 0, 0
-    for i in range(len(practice)):
-        window = practice.eyes.memory.crop(np.array([i]), 15)[0].reshape(-1, 3)
-        words = torch.from_numpy(practice.eyes.commands[i, 1:]).long()[None]
-        scores = trunk._look(torch.from_numpy(window).long()[None], words)[0, :, -5]
-        item = practice.task(i).command.item
-        at = practice.task(i).things[[t.item for t in practice.task(i).things].index(item)].encode()
-        cells = np.flatnonzero((window == at).all(-1))
-        if len(cells):
-            seen += 1
-            best += int(scores.argmax()) in cells
-    assert seen >= 15
-    assert best == seen
+def test_places_are_seen_from_where_the_episode_began() -> None:
+    """Of two balls alike, only the one on the side that the command names fits all its words."""
+    pool = Pool.draw("BabyAI-PickupLoc-v0", 60, seed=300).as_commands()
+    assert measure(taught, pool, 60, seed=0).carried_out >= 59
 
 
 def test_weights_survive_saving_and_wrong_ones_are_refused(tmp_path: Path) -> None:
@@ -145,59 +208,147 @@ def test_weights_survive_saving_and_wrong_ones_are_refused(tmp_path: Path) -> No
         load_network(tmp_path / "good")
     with pytest.raises(BadInput, match=r"config\.json is missing"):
         load_network(tmp_path)
+    # of another vocabulary: a table with fewer rows
+    network.save_pretrained(tmp_path / "other")
+    weights = load_file(tmp_path / "other" / "model.safetensors")
+    weights["trunk.general.table.weight"] = weights["trunk.general.table.weight"][:-1].clone()
+    save_file(weights, tmp_path / "other" / "model.safetensors")
+    with pytest.raises(BadInput, match=r"cannot be loaded.*size mismatch"):
+        load_network(tmp_path / "other")
+
+
+def test_what_is_not_there_does_not_count() -> None:
+    """The same observation gives the same answer beside one that knows more things."""
+    torch.manual_seed(0)
+    network = ActorNetwork()
+    practice = Practice(ROOMS, 16, seed=1)
+    practice.reset()
+    for _ in range(5):
+        practice.step(np.full(16, int(Actions.right)))
+    seen = practice.observations
+    fewest, most = seen[:, -1].argmin(), seen[:, -1].argmax()
+    assert seen[fewest, -1] < seen[most, -1]
+    alone = network(torch.from_numpy(seen[[fewest]]))[0][0]
+    beside = network(torch.from_numpy(seen[[fewest, most]]))[0][0]
+    assert torch.allclose(alone, beside, atol=1e-5)
 
 
 def test_the_vec_env_tells_truncation_from_termination() -> None:
     """Standing still runs into the step limit: truncated, with the last observation kept."""
-    env = PracticeVecEnv(Practice(SMALL, 4, seed=0))
+    env = GymVecEnv(Gym([(SMALL, 4)], seed=0))
     env.reset()
+    assert SMALL.max_steps is not None
     for step in range(SMALL.max_steps):
-        last = env.practice.observe()
         turn = Actions.left if step % 2 else Actions.right
         seen, reward, over, infos = env.step(np.full(4, turn))
     assert over.all()
     assert all(i["TimeLimit.truncated"] for i in infos)
     assert reward.sum() == 0
-    # the kept observation is one step after ``last``, not the first of the next episode
-    assert not np.array_equal(infos[0]["terminal_observation"], seen[0])
-    assert infos[0]["terminal_observation"].shape == last[0].shape
-    env.step(np.full(4, Actions.done))
+    last = infos[0]["terminal_observation"]
+    assert last[4 * sense.N_THINGS + sense.LAST] == Actions.left
+    assert seen[0][4 * sense.N_THINGS + sense.LAST] == sense.NO_ACTION
     over, infos = env.step(np.full(4, Actions.done))[2:]
     assert over.all()
     assert not any(i["TimeLimit.truncated"] for i in infos)
 
 
-def trained(seed: int) -> ActorNetwork:
+def trained(seed: int, stop: bool = False) -> ActorNetwork:
+    """A little training; with ``stop``, broken off in each stage and gone on from a checkpoint."""
     torch.manual_seed(seed)
     network = ActorNetwork(channels=8, width=32)
-    warm_start(network, SMALL, steps=1024, n_worlds=8, seed=seed)
-    reinforce(network, SMALL, steps=512, n_worlds=8, seed=seed)
+    for stage, steps in ((warm_start, 2048), (reinforce, 1024)):
+        if not stop:
+            stage(network, Gym([(SMALL, 8)], seed), steps=steps, seed=seed)
+            continue
+        saved: list[Checkpoint] = []
+
+        def keep(make, saved=saved) -> None:
+            saved.append(make())
+            if len(saved) == 3:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            stage(network, Gym([(SMALL, 8)], seed), steps=steps, seed=seed, save=keep)
+        network = ActorNetwork(channels=8, width=32)  # as a new process would have it
+        anew = Gym([(SMALL, 8)], seed + 99)
+        stage(network, anew, steps=steps, seed=seed, resume=saved[2])
     return network
 
 
+def same(one: ActorNetwork, two: ActorNetwork) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
 def test_training_twice_with_one_seed_gives_the_same_weights() -> None:
-    one, two, other = trained(0), trained(0), trained(1)
-    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
-    assert not torch.equal(one.head.weight, other.head.weight)
+    one = trained(0)
+    assert same(one, trained(0))
+    assert not same(one, trained(1))
+
+
+def test_training_goes_on_after_a_checkpoint_as_if_it_had_not_stopped() -> None:
+    assert same(trained(0), trained(0, stop=True))
+
+
+def test_a_checkpoint_of_another_network_is_refused() -> None:
+    saved: list[Checkpoint] = []
+    network = ActorNetwork(channels=8, width=32)
+    warm_start(
+        network, Gym([(SMALL, 8)], 0), steps=512, seed=0, save=lambda make: saved.append(make())
+    )
+    for other, n in ((ActorNetwork(channels=8, width=16), 8), (ActorNetwork(8, 4, 32), 4)):
+        with pytest.raises(BadInput, match="another network or other worlds"):
+            warm_start(other, Gym([(SMALL, n)], 0), steps=512, seed=0, resume=saved[-1])
 
 
 def test_imitation_learns_a_small_world() -> None:
     torch.manual_seed(0)
-    network = ActorNetwork(channels=8, width=64)
-    before = measure(LearnedActor(network), SMALL, 60, seed=500, batch=20)
-    warm_start(network, SMALL, steps=12_288, n_worlds=16, seed=7, learning_rate=3e-3, epochs=2)
-    after = measure(LearnedActor(network), SMALL, 60, seed=500, batch=20)
-    assert after.carried_out >= before.carried_out + 8
+    network = ActorNetwork(channels=8, width=32)
+
+    def policy(seen: np.ndarray) -> np.ndarray:
+        return choose(network, seen)
+
+    before = measure(policy, SMALL, 100, seed=500)
+    gym_ = Gym([(SMALL, 64)], seed=7)
+    warm_start(network, gym_, steps=65_536, seed=7, learning_rate=5e-3, batch=512)
+    after = measure(policy, SMALL, 100, seed=500)
+    assert after.carried_out >= before.carried_out + 30
+    assert after.carried_out >= 80
 
 
-@pytest.mark.parametrize(("items", "floor"), [("train", 0.9), ("held-out", 0.85)])
-def test_the_shipped_weights_carry_out_commands(items: str, floor: float) -> None:
+def test_the_grounds_share_out_all_worlds() -> None:
+    from agents.actor.grounds import LEVELS
+
+    pool = Pool.draw("Parley/BabyAIMixedLocal-v0", 30, seed=10)
+    sources = practice_sources(100, dict.fromkeys(LEVELS, pool))
+    assert sum(n for _, n in sources) == 100
+    assert min(n for _, n in sources) >= 1
+
+
+@pytest.mark.parametrize("test", TESTS, ids=[t.name for t in TESTS])
+def test_the_shipped_weights_carry_out_commands(test) -> None:
     """A small fixed set, so that the weights cannot rot; the model card has the 1,000 commands."""
-    ground = Ground(
-        items=items, n_items=(3, 4, 5, 6), room_sizes=(8,), verbs=("examine", "pick up")
-    )
-    score = measure(make_actor("learned"), ground, 128, seed=0)
-    assert score.carried_out / score.n >= floor
+    network = load_network(WEIGHTS)
+    score = measure(lambda seen: choose(network, seen), test.source(60), 60, seed=0)
+    assert score.carried_out / score.n >= test.floor - 0.05
+
+
+def test_the_learned_actor_is_the_same_in_the_loop_as_in_practice() -> None:
+    """Actions chosen from ``Worlds`` step by step, and in one engine of many, are the same."""
+    from envs.batched.layouts import snapshot
+
+    env = gym.make("Parley/Command-v0", disable_env_checker=True, n_items=6)
+    worlds = Worlds([env])
+    actor = make_actor("learned")
+    network = load_network(WEIGHTS)
+    for seed in range(8):
+        worlds.reset(0, seed)
+        command = worlds.world(0).command  # type: ignore[attr-defined]
+        actor.begin(worlds)
+        rollout = actor.execute(worlds, [command], 100)[0]
+        assert rollout is not None
+        pool = snapshot(env, seed, "Parley/Command-v0")
+        score = measure(lambda seen: choose(network, seen), pool, 1, seed=0)
+        assert (rollout.done, rollout.steps) == (score.carried_out == 1, score.mean_steps)
 
 
 def test_the_learned_actor_sees_only_its_view_and_the_command() -> None:
