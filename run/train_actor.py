@@ -108,6 +108,7 @@ def train_actor(args: TrainActor) -> Path:
     if args.resume is None:
         folder = RunFolder.new(args.runs_dir, "train-actor", args.name, to_json(args), True)
     else:
+        path = args.resume
         stored = from_json(TrainActor, read_config(args.resume, "train-actor"))
         default = to_json(TrainActor())
         given = {k: v for k, v in to_json(args).items() if v != default[k]}
@@ -118,8 +119,8 @@ def train_actor(args: TrainActor) -> Path:
             raise BadInput(
                 f"--resume takes its settings from the folder; these differ: {', '.join(differing)}"
             )
-        args = replace(stored, resume=args.resume, out=args.out or stored.out)
-        folder = RunFolder.resume(args.resume, "train-actor")
+        args = replace(stored, resume=path, out=args.out or stored.out)
+        folder = RunFolder.resume(path, "train-actor")
     torch.set_num_threads(args.threads)
     with folder:
         _Training(args, folder).go()

@@ -58,7 +58,7 @@ def name_of(requirement: str) -> str:
 def test_everything_imported_is_declared(room: str) -> None:
     extras = PROJECT["optional-dependencies"]
     declared = {
-        name_of(r) for rs in (PROJECT["dependencies"], extras["api"], extras["track"]) for r in rs
+        name_of(r) for rs in (PROJECT["dependencies"], extras["api"]) for r in rs
     }
     provides = importlib.metadata.packages_distributions()
     for path, module in imported(room):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numba
 import numpy as np
@@ -144,7 +145,7 @@ class Gym:
         """All that changes from step to step, by name, for checkpoints; views, not copies."""
         found: dict[str, np.ndarray] = {"observations": self.observations}
         for k, ground in enumerate(self.grounds):
-            parts = {"state": ground.engine.state, "senses": ground.senses}
+            parts: dict[str, Any] = {"state": ground.engine.state, "senses": ground.senses}
             if isinstance(ground.engine.source, Rooms):
                 parts["layouts"] = ground.engine.layouts
             for part, arrays in parts.items():

@@ -212,6 +212,7 @@ class GymVecEnv(VecEnv):
     def __init__(self, gym_: Gym) -> None:
         self.gym = gym_
         self._actions = np.zeros(gym_.n, np.int64)
+        self.ended = self.succeeded = 0  # episodes, since whoever looks has set them to 0
         self._quiet: list[dict[str, Any]] = [{} for _ in range(gym_.n)]
         super().__init__(
             gym_.n,
@@ -230,6 +231,8 @@ class GymVecEnv(VecEnv):
         over = self.gym.step(self._actions)
         infos = self._quiet
         if over.any():
+            self.ended += int(over.sum())
+            self.succeeded += int((self.gym.success & over).sum())
             infos = list(infos)
             for i in np.flatnonzero(over):
                 success = float(self.gym.success[i])
@@ -274,10 +277,17 @@ class Watch(BaseCallback):
     """Seeds each of PPO's rollouts, offers a checkpoint before it and tells of it afterwards."""
 
     def __init__(
-        self, seed: int, tell: Callable[[Progress], None], offer: Callable[[], None]
+        self,
+        env: GymVecEnv,
+        seed: int,
+        loss: float,
+        tell: Callable[[Progress], None],
+        offer: Callable[[], None],
     ) -> None:
         super().__init__()
+        self._env = env
         self._seed = seed
+        self.loss = loss
         self._tell = tell
         self._offer = offer
 
@@ -288,13 +298,14 @@ class Watch(BaseCallback):
         # Stable-Baselines3 draws from the global generators.
         torch.manual_seed(self._seed * 1_000_003 + self.num_timesteps)
         np.random.seed((self._seed * 1_000_003 + self.num_timesteps) % 2**32)  # noqa: NPY002
+        found = self.model.logger.name_to_value.get("train/policy_gradient_loss")
+        self.loss = self.loss if found is None else float(found)
         self._offer()
+        self._env.ended = self._env.succeeded = 0
 
     def _on_rollout_end(self) -> None:
-        recent = [e["r"] for e in self.model.ep_info_buffer or ()]
-        loss = float(self.model.logger.name_to_value.get("train/policy_gradient_loss", 0.0))
-        success = float(np.mean(recent)) if recent else 0.0
-        self._tell(Progress("ppo", self.num_timesteps, loss, success))
+        success = self._env.succeeded / max(1, self._env.ended)
+        self._tell(Progress("ppo", self.num_timesteps, self.loss, success))
 
 
 def reinforce(
@@ -313,9 +324,10 @@ def reinforce(
     tensorboard: str | None = None,
 ) -> None:
     """Fine-tune the network with PPO for ``steps`` environment steps, in place."""
+    env = GymVecEnv(gym_)
     model = PPO(
         ActorCriticPolicy,
-        GymVecEnv(gym_),
+        env,
         learning_rate=learning_rate,
         n_steps=HORIZON,
         batch_size=min(batch, HORIZON * gym_.n),
@@ -326,7 +338,6 @@ def reinforce(
         seed=seed,
         device=device,
         tensorboard_log=tensorboard,
-        stats_window_size=2000,
         policy_kwargs={
             "features_extractor_class": TrunkExtractor,
             "features_extractor_kwargs": network.settings,
@@ -359,13 +370,16 @@ def reinforce(
     def checkpoint() -> Checkpoint:
         saved = pack_state(policy, policy.optimizer, gym_)
         saved.numbers["steps"] = model.num_timesteps
+        saved.tensors["loss"] = torch.tensor(watch.loss, dtype=torch.float64)
         starts = np.asarray(model._last_episode_starts, np.uint8)
         saved.tensors["episode_starts"] = torch.from_numpy(starts)
         return saved
 
+    loss = 0.0 if resume is None else float(resume.tensors["loss"])
+    watch = Watch(env, seed, loss, tell, lambda: save(checkpoint))
     model.learn(
         steps - model.num_timesteps,
-        callback=Watch(seed, tell, lambda: save(checkpoint)),
+        callback=watch,
         reset_num_timesteps=resume is None,
     )
     take_over()

@@ -52,7 +52,9 @@ class Engine:
         if self.view % 2 == 0:
             raise BadInput(f"view size must be odd, not {view}")
         whole_number("seed", seed, low=0)
-        self.threads = whole_number("threads", threads, 1, numba.config.NUMBA_NUM_THREADS)
+        self.threads = whole_number(
+            "threads", threads, 1, int(numba.config.NUMBA_NUM_THREADS)
+        )
         self.source = source
         self.autoreset = autoreset
         if isinstance(source, Rooms):
@@ -239,7 +241,12 @@ class Engine:
         return self.state.cells[i, pad:-pad, pad:-pad]
 
     def _worlds(self, which: Any) -> np.ndarray:
-        which = np.asarray(which, np.int64).reshape(-1)
+        which = np.asarray(which)
+        if which.ndim != 1 or (len(which) and which.dtype.kind not in "iu"):
+            raise BadInput(
+                f"worlds are chosen by their numbers, not by {which.dtype} {which.shape}"
+            )
+        which = which.astype(np.int64)
         if len(which) and (which.min() < 0 or which.max() >= self.n):
             raise BadInput(f"there are worlds 0 to {self.n - 1}, not {which}")
         return which

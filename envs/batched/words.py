@@ -40,6 +40,6 @@ def decode_command(words: np.ndarray) -> Command:
             for n, names in zip(map(int, words[k : k + 4]), ITEM_WORDS, strict=True)
         )
         extra = {"place": place} if place else {}
-        items.append(Item(shape, colour, texture, **extra) if shape else None)  # type: ignore[arg-type]
+        items.append(Item(shape, colour, texture, **extra) if shape else None)
     assert items[0] is not None
     return Command(VERBS[words[0]], items[0], items[1])

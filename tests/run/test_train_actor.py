@@ -4,48 +4,121 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
+import torch
 
-from agents.actor.learned import load_network
+from agents.actor.learned import WEIGHTS, load_network
 from run.__main__ import main
 
-SMALL = ["train-actor", "--imitation-steps", "1024", "--ppo-steps", "512", "--worlds", "8"]
-SCORE = ["--score-commands", "8", "--score-room-sizes", "6", "--score-n-items", "3"]
+SMALL = [
+    "train-actor",
+    *("--imitation-steps", "8192", "--ppo-steps", "4096", "--worlds", "32", "--pool", "6"),
+    *("--evaluate-every", "4096", "--validation-commands", "4", "--score-commands", "3"),
+    *("--checkpoint-seconds", "0"),
+]
 
 
-def test_it_trains_scores_and_saves_what_can_be_trained_on(
+def last_line(capsys: pytest.CaptureFixture[str]) -> Path:
+    return Path(capsys.readouterr().out.splitlines()[-1])
+
+
+def same(one: Path, two: Path) -> bool:
+    a, b = load_network(one), load_network(two)
+    return all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
+
+
+def test_it_trains_scores_and_goes_on_after_a_kill_as_if_nothing_had_been(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "weights"
-    assert main([*SMALL, *SCORE, "--runs-dir", str(tmp_path), "--out", str(out)]) == 0
-    folder = Path(capsys.readouterr().out.splitlines()[-1])
-    summary = json.loads((folder / "summary.json").read_text())
-    assert summary["command"] == "train-actor"
-    assert {s["n"] for s in summary["scores"].values()} == {8}
-    assert set(summary["scores"]) == {"train", "held-out"}
-    stages = [row["stage"] for row in csv.DictReader((folder / "curve.csv").open())]
-    assert stages == ["imitation", "ppo"]
-    final, kept = load_network(folder / "checkpoints" / "final"), load_network(out)
-    early = load_network(folder / "checkpoints" / "imitation")
-    assert all((a == b).all() for a, b in zip(final.parameters(), kept.parameters(), strict=True))
-    assert not (final.head.weight == early.head.weight).all()
+    assert main([*SMALL, "--runs-dir", str(tmp_path), "--out", str(out)]) == 0
+    whole = last_line(capsys)
+    summary = json.loads((whole / "summary.json").read_text())
+    assert (summary["command"], summary["n_errors"]) == ("train-actor", 0)
+    assert len(summary["scores"]) == 12
+    assert summary["n"] == 36
+    assert set(summary["validation"]) == {"imitation", "ppo"}
+    assert same(whole / "checkpoints" / "final", out)
+    assert same(out, whole / "checkpoints" / summary["chosen"])
+    assert not same(whole / "checkpoints" / "imitation", whole / "checkpoints" / "ppo")
+    rows = list(csv.DictReader((whole / "curve.csv").open()))
+    assert [r["steps"] for r in rows] == [str(1024 * k) for k in range(1, 13)]
+    assert {r["stage"] for r in rows} == {"imitation", "ppo"}
+    assert sum(r["held_out"] != "" for r in rows) >= 2
+    assert (whole / "plots" / "curve.png").stat().st_size > 5000
+    assert list((whole / "tensorboard").iterdir())
 
-    only_score = ["train-actor", "--imitation-steps", "0", "--ppo-steps", "0", *SCORE]
-    assert main([*only_score, "--init", str(out), "--runs-dir", str(tmp_path)]) == 0
-    folder = Path(capsys.readouterr().out.splitlines()[-1])
-    again = load_network(folder / "checkpoints" / "final")
-    assert all((a == b).all() for a, b in zip(final.parameters(), again.parameters(), strict=True))
+    # The same again, killed in each stage.
+    killed = kill_when(tmp_path, lambda folder: stage_of(folder) == "imitation")
+    resumed = ["train-actor", "--resume", str(killed)]
+    kill_when(tmp_path, lambda folder: stage_of(folder) == "ppo", resumed, killed)
+    assert main(resumed) == 0
+    assert last_line(capsys) == killed
+    for stage in ("imitation", "ppo", "final"):
+        assert same(whole / "checkpoints" / stage, killed / "checkpoints" / stage)
+    again = list(csv.DictReader((killed / "curve.csv").open()))
+    timeless = [{k: v for k, v in r.items() if k != "seconds"} for r in again]
+    assert timeless == [{k: v for k, v in r.items() if k != "seconds"} for r in rows]
+
+
+def stage_of(folder: Path) -> str:
+    """The stage of the last row that is a few rounds into it, or nothing."""
+    try:
+        rows = list(csv.DictReader((folder / "curve.csv").open()))
+    except OSError:
+        return ""
+    stages = [r["stage"] for r in rows]
+    return stages[-1] if stages and stages.count(stages[-1]) >= 2 else ""
+
+
+def kill_when(tmp_path: Path, seen, arguments=None, folder: Path | None = None) -> Path:
+    """Start the run and kill it once its folder looks like that."""
+    runs = tmp_path / "killed"
+    command = arguments or [*SMALL, "--runs-dir", str(runs)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "run", *command],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        for _ in range(3000):
+            found = sorted((runs / "train-actor").glob("*")) if runs.exists() else []
+            if found and seen(found[0]):
+                break
+            assert process.poll() is None, process.stderr.read()  # type: ignore[union-attr]
+            time.sleep(0.02)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not (found[0] / "summary.json").exists()
+    return found[0]
+
+
+def test_scoring_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    only = ["train-actor", "--imitation-steps", "0", "--ppo-steps", "0", "--score-commands", "20"]
+    assert main([*only, "--init", str(WEIGHTS), "--runs-dir", str(tmp_path)]) == 0
+    folder = last_line(capsys)
+    scores = json.loads((folder / "summary.json").read_text())["scores"]
+    assert scores["8x8, 3 to 8 items, held-out items"]["success_rate"] >= 0.9
+    assert same(WEIGHTS, folder / "checkpoints" / "final")
 
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
         (["--ppo-steps", "-1"], "--ppo-steps must be at least 0"),
-        (["--worlds", "0"], "--worlds must be at least 1"),
+        (["--worlds", "0"], "--worlds must be at least 16"),
         (["--init", "nowhere"], "config.json is missing"),
-        (["--score-room-sizes", "99"], "room_size must be between 6 and 16"),
+        (["--device", "abacus"], "unknown device 'abacus'"),
+        (["--resume", "nowhere"], "is no run folder"),
     ],
 )
 def test_bad_input_is_one_sentence(
@@ -58,9 +131,16 @@ def test_bad_input_is_one_sentence(
     assert "Traceback" not in said
 
 
-def test_without_tensorboard_its_option_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_damaged_checkpoint_and_other_settings_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("run.train_actor.find_spec", lambda name: None)
-    assert main(["train-actor", "--tensorboard"]) == 2
-    assert "parley[track]" in capsys.readouterr().err
+    none = ["--imitation-steps", "0", "--ppo-steps", "0", "--score-commands", "0"]
+    assert main(["train-actor", *none, "--runs-dir", str(tmp_path)]) == 0
+    folder = last_line(capsys)
+    assert main(["train-actor", "--resume", str(folder), "--seed", "3"]) == 2
+    assert "--seed 3 (there 0)" in capsys.readouterr().err
+    state = folder / "checkpoints" / "state.safetensors"
+    state.write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00 not safetensors")
+    assert main(["train-actor", "--resume", str(folder)]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+    assert state.exists()
