@@ -27,8 +27,9 @@ COMMANDS = [
 SHORT = {
     "episode": "--episodes 2 --planner oracle --actor scripted --video 0",
     "train-actor": (
-        "--imitation-steps 256 --ppo-steps 0 --worlds 8 --score-commands 4 --threads 1"
+        "--imitation-steps 1024 --ppo-steps 0 --worlds 32 --pool 2 --score-commands 2 --threads 1"
     ),
+    "check-engine": "--steps 50 --levels BabyAI-GoToLocal-v0",
 }
 
 
@@ -125,7 +126,7 @@ def test_the_tables_of_commands_and_parts_are_complete() -> None:
 
 
 def test_links_to_files_lead_somewhere() -> None:
-    for page in ("README.md", "ARCHITECTURE.md", "docs/items.md"):
+    for page in ("README.md", "ARCHITECTURE.md", "docs/items.md", "docs/engine.md", "agents/actor/weights/README.md"):
         text = re.sub(
             r"^```.*?^```$", "", (ROOT / page).read_text(), flags=re.DOTALL | re.MULTILINE
         )
