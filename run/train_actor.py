@@ -359,10 +359,13 @@ class _Training:
 
         figure = Figure(figsize=(8, 4.5), layout="constrained")
         axes = figure.subplots()
+        noise = {"imitation": ", 5 % of actions at random", "ppo": ""}
         for stage in dict.fromkeys(r[0] for r in self.rows):
             rows = [r for r in self.rows if r[0] == stage]
             axes.plot(
-                [r[1] / 1e6 for r in rows], [r[3] for r in rows], label=f"{stage}: all practice"
+                [r[1] / 1e6 for r in rows],
+                [r[3] for r in rows],
+                label=f"{stage}: all practice{noise[stage]}",
             )
         seen = [(r[1] / 1e6, r[4]) for r in self.rows if r[4] != ""]
         if seen:

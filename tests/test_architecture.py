@@ -57,9 +57,7 @@ def name_of(requirement: str) -> str:
 @pytest.mark.parametrize("room", ROOMS)
 def test_everything_imported_is_declared(room: str) -> None:
     extras = PROJECT["optional-dependencies"]
-    declared = {
-        name_of(r) for rs in (PROJECT["dependencies"], extras["api"]) for r in rs
-    }
+    declared = {name_of(r) for rs in (PROJECT["dependencies"], extras["api"]) for r in rs}
     provides = importlib.metadata.packages_distributions()
     for path, module in imported(room):
         top = module.split(".")[0]

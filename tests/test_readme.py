@@ -126,7 +126,13 @@ def test_the_tables_of_commands_and_parts_are_complete() -> None:
 
 
 def test_links_to_files_lead_somewhere() -> None:
-    for page in ("README.md", "ARCHITECTURE.md", "docs/items.md", "docs/engine.md", "agents/actor/weights/README.md"):
+    for page in (
+        "README.md",
+        "ARCHITECTURE.md",
+        "docs/items.md",
+        "docs/engine.md",
+        "agents/actor/weights/README.md",
+    ):
         text = re.sub(
             r"^```.*?^```$", "", (ROOT / page).read_text(), flags=re.DOTALL | re.MULTILINE
         )

@@ -33,6 +33,7 @@ from envs.batched.cells import (
     WALL,
 )
 from envs.batched.truth import TOLD_PICK_UP, TOLD_PUT
+from envs.batched.view import step_x, step_y, sweep
 from envs.batched.words import SHAPE_WORDS, WORDS_A_COMMAND
 
 SIZE = 64  # cells a side of the map; larger worlds wrap around and overwrite the farthest part
@@ -126,16 +127,6 @@ def new_scratch() -> Scratch:
 
 
 @numba.njit(inline="always")
-def _dx(direction):
-    return 1 - direction if direction % 2 == 0 else 0
-
-
-@numba.njit(inline="always")
-def _dy(direction):
-    return 2 - direction if direction % 2 == 1 else 0
-
-
-@numba.njit(inline="always")
 def _can_enter(cell):
     kind = cell & 31
     return kind == EMPTY or kind == FLOOR or kind == GOAL or (kind == DOOR and cell >> 8 == OPEN)
@@ -158,7 +149,7 @@ def _write_view(s, w, view):
     size = view.shape[0]
     half = size // 2
     x, y, direction = s.pose[w, 0], s.pose[w, 1], s.pose[w, 2]
-    fx, fy = _dx(direction), _dy(direction)
+    fx, fy = step_x(direction), step_y(direction)
     rx, ry = -fy, fx
     changed = False
     for i in range(size):
@@ -204,8 +195,8 @@ def step_one(s, w, action, view):
     elif action == RIGHT:
         s.pose[w, 2] = (direction + 1) & 3
     elif action == FORWARD:
-        x = (s.pose[w, 0] + _dx(direction)) % SIZE
-        y = (s.pose[w, 1] + _dy(direction)) % SIZE
+        x = (s.pose[w, 0] + step_x(direction)) % SIZE
+        y = (s.pose[w, 1] + step_y(direction)) % SIZE
         if _can_enter(s.cells[w, y, x]):
             s.pose[w, 0] = x
             s.pose[w, 1] = y
@@ -306,7 +297,7 @@ def _shows_more(cells, w, x, y, direction, size):
     through known ones only, so it will be seen for certain.
     """
     half = size // 2
-    fx, fy = _dx(direction), _dy(direction)
+    fx, fy = step_x(direction), step_y(direction)
     rx, ry = -fy, fx
     full = (1 << size) - 1
     mask = 1 << half
@@ -321,27 +312,10 @@ def _shows_more(cells, w, x, y, direction, size):
                 clear |= 1 << i
             elif not _blocks_view(cell) or (ahead == 0 and i == half):
                 clear |= 1 << i  # a closed door is open by the time one stands in it
-        can = clear & (full >> 1)
-        seen = mask & can
-        while True:
-            more = seen | ((seen << 1) & can)
-            if more == seen:
-                break
-            seen = more
-        mask |= seen << 1
-        beyond = seen | seen << 1
-        can = clear & full & ~1
-        seen = mask & can
-        while True:
-            more = seen | ((seen >> 1) & can)
-            if more == seen:
-                break
-            seen = more
-        mask |= seen >> 1
-        beyond |= seen | seen >> 1
+        mask, beyond = sweep(mask, clear, full)
         if mask & unknown:
             return True
-        mask = beyond & full
+        mask = beyond
         if mask == 0:
             return False
     return False
@@ -379,7 +353,7 @@ def observe_one(s, w, scratch, view_size, out):
     out[:] = 0
     hands = s.hands[w]
     x, y, direction = s.pose[w, 0], s.pose[w, 1], s.pose[w, 2]
-    front_x, front_y = (x + _dx(direction)) % SIZE, (y + _dy(direction)) % SIZE
+    front_x, front_y = (x + step_x(direction)) % SIZE, (y + step_y(direction)) % SIZE
     front = s.cells[w, front_y, front_x]
     out[general + VERB] = s.words[w, 0]
     out[general + HANDS] = 0 if hands == 0 else _look(hands, 0)
@@ -414,7 +388,7 @@ def observe_one(s, w, scratch, view_size, out):
             first = scratch.first[pose]
             direction = pose & 3
             x, y = (pose >> 2) % SIZE, (pose >> 2) // SIZE
-            fx, fy = (x + _dx(direction)) % SIZE, (y + _dy(direction)) % SIZE
+            fx, fy = (x + step_x(direction)) % SIZE, (y + step_y(direction)) % SIZE
             front = s.cells[w, fy, fx]
             kind = front & 31
             if _is_thing(kind):
@@ -423,7 +397,7 @@ def observe_one(s, w, scratch, view_size, out):
                 if out[general + LAY_DOWN] == NO_WAY:
                     out[general + LAY_DOWN] = _way(first, distance)
                 for side in range(4):
-                    nx, ny = (fx + _dx(side)) % SIZE, (fy + _dy(side)) % SIZE
+                    nx, ny = (fx + step_x(side)) % SIZE, (fy + step_y(side)) % SIZE
                     if _is_thing(s.cells[w, ny, nx] & 31):
                         _list(s, w, scratch, nx, ny, BESIDE, _way(first, distance), out)
             if looking and _shows_more(s.cells, w, x, y, direction, view_size):

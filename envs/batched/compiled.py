@@ -27,7 +27,7 @@ def use_cache() -> None:
         return
     house = Path(__file__).parents[2]
     digest = hashlib.sha256()
-    for room in ("envs", "agents"):
+    for room in ("envs", "agents/actor"):
         for file in sorted((house / room).rglob("*.py")):
             digest.update(file.read_bytes())
     root = Path(os.environ.get("PARLEY_CACHE") or Path.home() / ".cache" / "parley")

@@ -52,9 +52,7 @@ class Engine:
         if self.view % 2 == 0:
             raise BadInput(f"view size must be odd, not {view}")
         whole_number("seed", seed, low=0)
-        self.threads = whole_number(
-            "threads", threads, 1, int(numba.config.NUMBA_NUM_THREADS)
-        )
+        self.threads = whole_number("threads", threads, 1, int(numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
         self.source = source
         self.autoreset = autoreset
         if isinstance(source, Rooms):
@@ -242,11 +240,11 @@ class Engine:
 
     def _worlds(self, which: Any) -> np.ndarray:
         which = np.asarray(which)
-        if which.ndim != 1 or (len(which) and which.dtype.kind not in "iu"):
+        if which.ndim > 1 or (which.size and which.dtype.kind not in "iu"):
             raise BadInput(
                 f"worlds are chosen by their numbers, not by {which.dtype} {which.shape}"
             )
-        which = which.astype(np.int64)
+        which = which.astype(np.int64).reshape(-1)
         if len(which) and (which.min() < 0 or which.max() >= self.n):
             raise BadInput(f"there are worlds 0 to {self.n - 1}, not {which}")
         return which

@@ -118,11 +118,36 @@ def _write3(out, i, j, cell):
     out[i, j, 2] = (cell >> STATE_SHIFT) & 63
 
 
+@numba.njit(inline="always")
+def sweep(mask, clear, full):
+    """One row of the shadow casting, for a view of any size: bit masks of the cells that the row
+    before shows, of those that are transparent, and of the whole row. Gives which cells of the row
+    are seen, and which of the next row they show."""
+    # Rightwards: every seen and transparent cell but the last shows its right neighbour.
+    can = clear & full >> 1
+    seen = mask & can
+    while True:
+        more = seen | ((seen << 1) & can)
+        if more == seen:
+            break
+        seen = more
+    mask |= seen << 1
+    beyond = seen | seen << 1
+    # Leftwards: the same with what is seen by now.
+    can = clear & full & ~1
+    seen = mask & can
+    while True:
+        more = seen | ((seen >> 1) & can)
+        if more == seen:
+            break
+        seen = more
+    return mask | seen >> 1, (beyond | seen | seen >> 1) & full
+
+
 @kernel()
 def _look_far(cells, corner, ahead, right, see_through, view, out):
     """``_look_7`` for any view size."""
     full = (1 << view) - 1
-    not_last, not_first = full >> 1, full & ~1
     mask = 1 << view // 2
     for depth in range(view):
         j = view - 1 - depth
@@ -134,29 +159,10 @@ def _look_far(cells, corner, ahead, right, see_through, view, out):
             clear = 0
             for i in range(view):
                 clear |= (1 - ((_cell(cells, at + right * i) >> OPAQUE_SHIFT) & 1)) << i
-            # Rightwards: every seen and transparent cell but the last shows its right neighbour.
-            can = clear & not_last
-            seen = mask & can
-            while True:
-                more = seen | ((seen << 1) & can)
-                if more == seen:
-                    break
-                seen = more
-            mask |= seen << 1
-            beyond = seen | seen << 1
-            # Leftwards: the same with what is seen by now.
-            can = clear & not_first
-            seen = mask & can
-            while True:
-                more = seen | ((seen >> 1) & can)
-                if more == seen:
-                    break
-                seen = more
-            mask |= seen >> 1
-            beyond |= seen | seen >> 1
+            mask, beyond = sweep(mask, clear, full)
         for i in range(view):
             _write3(out, i, j, _cell(cells, at + right * i) if (mask >> i) & 1 else np.uint32(0))
-        mask = beyond & full
+        mask = beyond
 
 
 @kernel(forceinline=True)
