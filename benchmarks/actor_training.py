@@ -340,7 +340,7 @@ def prepare(options: Options, notes: dict[str, str]) -> list[Contender]:
     found = []
     for name in options.contenders:
         if name == "ours":
-            gym_ = Gym([(pool, options.worlds)], options.seed)
+            gym_ = Gym([(pool, options.worlds)], options.seed, options.threads)
             model: Any = our_ppo(network, gym_, options)
             found.append(Contender(name, model, _our_success(model, network, tests)))
             continue

@@ -73,7 +73,8 @@ class TrainActor:
     device: str = "cpu"
     """Where the network learns: cpu or cuda. The worlds are always stepped on the CPU."""
     threads: int = 1
-    """Threads of torch. Another number gives other last digits, and so other weights."""
+    """Threads of the worlds, the senses and torch. In torch another number gives other last digits,
+    and so other weights."""
     runs_dir: Path = Path("runs")
     """Where run folders are made."""
     name: str = "actor"
@@ -198,7 +199,7 @@ class _Training:
             self.args.pool, self.args.seed, self.folder.part("pools", "x").parent, self._say
         )
         seed = 1_000_000_007 + 1000 * (2 * self.args.seed + stage_seed)
-        return Gym(practice_sources(self.args.worlds, pools), seed)
+        return Gym(practice_sources(self.args.worlds, pools), seed, self.args.threads)
 
     def _imitate(self, steps: int, resume: Checkpoint | None) -> None:
         from agents.actor.training import warm_start

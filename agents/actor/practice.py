@@ -18,13 +18,15 @@ VIEW = 7
 
 
 @numba.njit(cache=True)
-def _after_step(senses, scratch, actions, images, last_images, words, layout, over, out, last_out):
-    """All Actors see what came of ``actions``; those whose episode is over begin anew.
+def _after_step(
+    senses, scratch, actions, images, last_images, words, layout, over, out, last_out, low, high
+):
+    """Actors ``low`` to ``high`` see what came of ``actions``; where an episode is over, one begins.
 
     Of these, ``last_out`` gets what they went by at the end, where there was an end to see.
     """
     view = images.shape[1]
-    for w in range(len(actions)):
+    for w in range(low, high):
         if over[w]:
             if actions[w] >= 0:
                 sense.step_one(senses, w, actions[w], last_images[w])
@@ -36,12 +38,35 @@ def _after_step(senses, scratch, actions, images, last_images, words, layout, ov
         sense.observe_one(senses, w, scratch, view, out[w])
 
 
+@numba.njit(parallel=True, cache=True)
+def _after_step_parallel(
+    senses, rooms, actions, images, last_images, words, layout, over, out, last_out, threads
+):
+    """``_after_step`` for all Actors, shared out among threads."""
+    n = len(actions)
+    for t in numba.prange(threads):
+        _after_step(
+            senses,
+            sense.scratch_of(rooms, t),
+            actions,
+            images,
+            last_images,
+            words,
+            layout,
+            over,
+            out,
+            last_out,
+            n * t // threads,
+            n * (t + 1) // threads,
+        )
+
+
 class Practice:
     """N command tasks of one source, with the senses of N Actors; ended ones begin anew.
 
     ``observations [N, OBSERVATION_SIZE] uint8`` is what the Actors go by now, and
     ``last_observations`` what those went by whose episode ended in the last step; both are
-    overwritten by each step. ``engine`` holds the truth.
+    overwritten by each step. ``engine`` holds the truth. Results do not depend on ``threads``.
     """
 
     def __init__(
@@ -51,10 +76,13 @@ class Practice:
         seed: int,
         observations: np.ndarray | None = None,
         last_observations: np.ndarray | None = None,
+        threads: int = 1,
     ) -> None:
-        self.engine = Engine(source, n, seed=seed, view=VIEW)
+        self.engine = Engine(source, n, seed=seed, view=VIEW, threads=threads)
+        self.threads = min(threads, n)
         self.senses = new_senses(n)
         self.scratch = new_scratch()
+        self._rooms = new_scratch(self.threads)
         empty = np.zeros((2, n, OBSERVATION_SIZE), np.uint8)
         self.observations = empty[0] if observations is None else observations
         self.last_observations = empty[1] if last_observations is None else last_observations
@@ -87,9 +115,7 @@ class Practice:
 
     def _observe(self, actions: np.ndarray, over: np.ndarray) -> None:
         state = self.engine.state
-        _after_step(
-            self.senses,
-            self.scratch,
+        seen = (
             actions,
             state.images,
             state.last_images,
@@ -99,6 +125,11 @@ class Practice:
             self.observations,
             self.last_observations,
         )
+        if self.threads == 1:
+            _after_step(self.senses, self.scratch, *seen, 0, len(self))
+        else:
+            numba.set_num_threads(self.threads)
+            _after_step_parallel(self.senses, self._rooms, *seen, self.threads)
 
 
 class Gym:
@@ -107,7 +138,9 @@ class Gym:
     ``success``, ``truncated`` and ``lengths`` are of the episodes that ended in the last step.
     """
 
-    def __init__(self, sources: Sequence[tuple[Pool | Rooms, int]], seed: int) -> None:
+    def __init__(
+        self, sources: Sequence[tuple[Pool | Rooms, int]], seed: int, threads: int = 1
+    ) -> None:
         self.n = sum(n for _, n in sources)
         self.observations = np.zeros((self.n, OBSERVATION_SIZE), np.uint8)
         self.last_observations = np.zeros_like(self.observations)
@@ -117,7 +150,14 @@ class Gym:
         for k, (source, n) in enumerate(sources):
             rows = slice(first, first + n)
             self.grounds.append(
-                Practice(source, n, seed + k, self.observations[rows], self.last_observations[rows])
+                Practice(
+                    source,
+                    n,
+                    seed + k,
+                    self.observations[rows],
+                    self.last_observations[rows],
+                    threads,
+                )
             )
             self.slices.append(rows)
             first += n

@@ -112,17 +112,24 @@ def new_senses(n: int) -> Senses:
     )
 
 
-def new_scratch() -> Scratch:
-    """Room for searches."""
+def new_scratch(*threads: int) -> Scratch:
+    """Room for searches; with a number of threads, as many rooms, along the first axis."""
     poses = 4 * _AREA
+    sizes = ((1,), (poses,), (poses,), (poses,), (3, poses), (_AREA,), (_AREA,))
+    return Scratch(*(np.zeros((*threads, *size), np.int64) for size in sizes))
+
+
+@numba.njit(inline="always")
+def scratch_of(rooms, t):
+    """The room of thread ``t``."""
     return Scratch(
-        np.zeros(1, np.int64),
-        np.zeros(poses, np.int64),
-        np.zeros(poses, np.int64),
-        np.zeros(poses, np.int64),
-        np.zeros((3, poses), np.int64),
-        np.zeros(_AREA, np.int64),
-        np.zeros(_AREA, np.int64),
+        rooms.stamp[t],
+        rooms.reached[t],
+        rooms.distance[t],
+        rooms.first[t],
+        rooms.queue[t],
+        rooms.listed[t],
+        rooms.place[t],
     )
 
 

@@ -373,3 +373,14 @@ def test_steps_and_directions_agree_with_minigrid() -> None:
 
     for ours, theirs in itertools.zip_longest(STEPS, DIR_TO_VEC):
         assert tuple(theirs) == ours
+
+
+def test_senses_do_not_depend_on_threads() -> None:
+    one, two = (Gym([(ROOMS, 40)], seed=3, threads=t) for t in (1, 2))
+    rng = np.random.default_rng(0)
+    for gym_ in (one, two):
+        gym_.reset()
+    for _ in range(60):
+        actions = rng.choice([0, 1, 2, 2, 3, 5, 6], 40)
+        assert np.array_equal(one.step(actions), two.step(actions))
+        assert np.array_equal(one.observations, two.observations)
