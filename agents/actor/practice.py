@@ -21,10 +21,8 @@ VIEW = 7
 def _after_step(
     senses, scratch, actions, images, last_images, words, layout, over, out, last_out, low, high
 ):
-    """Actors ``low`` to ``high`` see what came of ``actions``; where an episode is over, one begins.
-
-    Of these, ``last_out`` gets what they went by at the end, where there was an end to see.
-    """
+    """Actors ``low`` to ``high`` see what came of ``actions``. Where an episode is over, the next
+    begins, and ``last_out`` gets what they went by at its end, where there was one to see."""
     view = images.shape[1]
     for w in range(low, high):
         if over[w]:
