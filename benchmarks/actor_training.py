@@ -6,13 +6,13 @@
 One level, BabyAI-GoToLocal-v0, as it is: the episode ends when the agent has gone there. Nobody
 begins with trained weights. Contenders, all on the CPU with ``--threads`` threads:
 
-- ours: what ``parley train`` does after its warm start: Stable-Baselines3's PPO over many worlds
-  of the batched engine, with the Actor's senses and its network, but set for learning from
+- ours: what ``parley train-actor`` does after its warm start: Stable-Baselines3's PPO over many
+  worlds of the batched engine, with the Actor's senses and its network, but set for learning from
   scratch: one epoch a rollout and a higher learning rate (--epochs 3 --batch 2048
-  --learning-rate 1e-3 is nearer to ``parley train``). The layouts are a pool that MiniGrid drew;
+  --learning-rate 1e-3 is nearer to ``parley train-actor``). The layouts are a pool that MiniGrid drew;
   drawing is not in the time and is stated below the table.
 - sb3: Stable-Baselines3's PPO as a user starts it: 16 MiniGrid worlds in a DummyVecEnv, MlpPolicy,
-  batches of 256, 128 steps a rollout, all else as the library has it (10 epochs). It sees what
+  128 steps a rollout, all else as the library has it (batches of 64, 10 epochs). It sees what
   MiniGrid gives: the view's 147 codes, the direction, and the mission as a bag of words.
 - recurrent: RecurrentPPO of sb3_contrib with an LSTM on worlds like sb3's, since our senses
   remember and sb3's observation does not. Without sb3_contrib it is skipped, and the run says so.
@@ -132,10 +132,10 @@ class Options:
     """Layouts of other seeds that success is measured on."""
 
     batch: int = 1024
-    """Ours: batch of an update. After its warm start, ``parley train`` has 2048."""
+    """Ours: batch of an update. ``parley train-actor`` has 2048 in its PPO."""
 
     epochs: int = 1
-    """Ours: epochs of an update. After its warm start, ``parley train`` has 3."""
+    """Ours: epochs of an update. ``parley train-actor`` has 3 in its PPO."""
 
     learning_rate: float = 2e-3
     """Ours: 20 times what follows a warm start. The others have the library's 3e-4."""
@@ -143,11 +143,11 @@ class Options:
     baseline_epochs: int = 10
     """Epochs of all others; 10 is the library's own number."""
 
-    baseline_batch: int = 256
-    """Batch of sb3 and recurrent; the library's own number is 64."""
+    baseline_batch: int = 64
+    """Batch of sb3 and recurrent; 64 is the library's own number, 256 is faster."""
 
-    threads: int = 1
-    """Threads of torch. Worlds are stepped by one."""
+    threads: int = 2
+    """Threads of torch, and of our worlds and senses; MiniGrid steps its worlds with one."""
 
     out: Path = Path("runs")
     """Where the run folder is made, as actor-training/TIME-NAME."""
