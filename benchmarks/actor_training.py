@@ -9,8 +9,8 @@ begins with trained weights. Contenders, all on the CPU with ``--threads`` threa
 - ours: what ``parley train-actor`` does after its warm start: Stable-Baselines3's PPO over many
   worlds of the batched engine, with the Actor's senses and its network, but set for learning from
   scratch: one epoch a rollout and a higher learning rate (--epochs 3 --batch 2048
-  --learning-rate 1e-3 is nearer to ``parley train-actor``). The layouts are a pool that MiniGrid drew;
-  drawing is not in the time and is stated below the table.
+  --learning-rate 1e-3 is nearer to ``parley train-actor``). The layouts are a pool that MiniGrid
+  drew; drawing is not in the time and is stated below the table.
 - sb3: Stable-Baselines3's PPO as a user starts it: 16 MiniGrid worlds, DummyVecEnv, MlpPolicy,
   128 steps a rollout, all else as the library has it (batches of 64, 10 epochs). It sees what
   MiniGrid gives: the view's 147 codes, the direction, and the mission as a bag of words.
