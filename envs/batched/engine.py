@@ -18,6 +18,7 @@ from envs.batched.sentences import sentence
 from envs.errors import BadInput, whole_number
 
 VIEW_SIZES = (3, 31)
+MOST_WORLDS = 1_000_000
 N_ACTIONS = 7
 WORTH_A_THREAD = 512  # worlds; with fewer, waking a thread costs more than it brings
 
@@ -47,7 +48,7 @@ class Engine:
         threads: int = 1,
         autoreset: bool = True,
     ) -> None:
-        self.n = whole_number("number of worlds", n, low=1)
+        self.n = whole_number("number of worlds", n, 1, MOST_WORLDS)
         self.view = whole_number("view size", view, *VIEW_SIZES)
         if self.view % 2 == 0:
             raise BadInput(f"view size must be odd, not {view}")
@@ -156,7 +157,10 @@ class Engine:
 
         Raises BadInput for actions of the wrong shape or type or out of range.
         """
-        actions = np.asarray(actions)
+        try:
+            actions = np.asarray(actions)
+        except ValueError as error:  # a ragged list
+            raise BadInput(f"actions must have the shape ({self.n},): {error}") from error
         if actions.shape != (self.n,):
             raise BadInput(f"actions must have the shape ({self.n},), not {actions.shape}")
         if actions.dtype.kind not in "iu":

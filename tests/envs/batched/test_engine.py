@@ -158,6 +158,7 @@ def test_each_world_of_many_is_minigrids() -> None:
     ("n", "options", "said"),
     [
         (0, {}, "number of worlds"),
+        (10**9, {}, "number of worlds must be between 1 and 1000000"),
         (-3, {}, "not -3"),
         (2.5, {}, "number of worlds must be a whole number"),
         (True, {}, "number of worlds"),
@@ -183,6 +184,7 @@ def test_numbers_out_of_range(n: Any, options: dict[str, Any], said: str, pool: 
         (np.zeros(3, int), r"must have the shape \(4,\), not \(3,\)"),
         (np.zeros((4, 1), int), r"not \(4, 1\)"),
         (2, r"not \(\)"),
+        ([[1], [1, 2], [3], [4]], r"must have the shape \(4,\)"),
         (np.zeros(4), "whole numbers, not float64"),
         (np.zeros(4, bool), "whole numbers, not bool"),
         (["left"] * 4, "whole numbers, not <U4"),
