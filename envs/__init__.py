@@ -10,6 +10,7 @@ import gymnasium as gym
 from envs.babyai import BabyAIMixedLocal
 from envs.command import CommandTask
 from envs.commands import Command
+from envs.composition import SecretComposition
 from envs.conditional import SecretConditional, VisualConditional
 from envs.events import Event
 from envs.instruction import Instruction
@@ -24,6 +25,7 @@ for _name, _env in {
     "SecretConditional": SecretConditional,
     "SecretSearch": SecretSearch,
     "VisualConditional": VisualConditional,
+    "SecretComposition": SecretComposition,
     "Command": CommandTask,
     "Instruction": Instruction,
     "BabyAIMixedLocal": BabyAIMixedLocal,

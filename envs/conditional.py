@@ -10,10 +10,12 @@ from envs.errors import some_of, yes_or_no
 from envs.events import Event
 from envs.items import COLOURS, Item
 from envs.objects import ItemObject
-from envs.room import Cell, RoomEnv, coin, right_pick
+from envs.phrasings import CONDITIONAL_PHRASINGS, ORDINALS, PROPERTY_WORDS
+from envs.room import Cell, RoomEnv, coin, one_of, right_pick
 
-PROPERTIES = ("good", "bad", "unknown")
-MARK_OF = {"good": "white", "bad": "orange", "unknown": ""}
+PROPERTIES = PROPERTY_WORDS["good"]
+# The marks of the three words that a secret property can be.
+MARK_OF = ("white", "orange", "")
 CONDITIONS = ("wall", "corner", "floor", "mark")
 PHRASES = {
     "wall": "is beside a wall",
@@ -22,12 +24,20 @@ PHRASES = {
 }
 
 
+def secret(item: Item, words: Sequence[str], which: int, show_mark: bool) -> ItemObject:
+    """The item with the secret property ``words[which]``, which examining tells."""
+    mark = MARK_OF[which] if show_mark else ""
+    return ItemObject(item, f"has secret property {words[which]}", mark)
+
+
 class ConditionalEnv(RoomEnv):
     """What conditional tasks share: a decider, two branches, and how it ends.
 
     ``condition`` is one of ``CONDITIONS`` where it is about something that can be seen, and
-    ``holds`` says whether it is true of the decider.
+    ``holds`` says whether it is true of the decider. The sentence is in one of ``phrasings``.
     """
+
+    phrasings: tuple[str, ...] = ("plain",)
 
     def __init__(self, n_items: int = 4, **kwargs: Any) -> None:
         self.condition = ""
@@ -52,7 +62,8 @@ class ConditionalEnv(RoomEnv):
         self.decider = self.things[0].item
         yes, no = self.things[1].item, self.things[2].item
         self.right = yes if self.holds else no
-        return f"If the {self.decider} {condition}, pick up the {yes}, otherwise pick up the {no}."
+        template = CONDITIONAL_PHRASINGS[one_of(self.np_random, self.phrasings)]
+        return template.format(decider=self.decider, condition=condition, yes=yes, no=no)
 
     def _thing(self, item: Item, first: bool) -> ItemObject:
         if self.condition != "mark":
@@ -104,9 +115,16 @@ class SecretConditional(ConditionalEnv):
     it) reveals its property: in `info["events"]` always, and with `show_marks=True` also as a
     mark on its tile, white for good and orange for bad.
 
+    `words` chooses other words than good, bad and unknown, by the first of the three: `safe`
+    stands for safe, dangerous and unclear. `asked` chooses which of the three the sentence asks
+    about: `first`, `second`, `third`. With any but `first` alone the decider has the asked word
+    with a chance of one half, and else either of the others. Where several are given, each
+    episode draws one.
+
     ## Mission space
 
-    "If the {decider} is good, pick up the {item}, otherwise pick up the {item}."
+    "If the {decider} is good, pick up the {item}, otherwise pick up the {item}.", or the same
+    in another of the `phrasings` and with another of the `words` of `envs.phrasings`.
 
     ## Action space
 
@@ -130,18 +148,35 @@ class SecretConditional(ConditionalEnv):
     - `Parley/SecretConditional-v0`
     """
 
-    def __init__(self, show_marks: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        show_marks: bool = False,
+        phrasings: Sequence[str] = ("plain",),
+        words: Sequence[str] = ("good",),
+        asked: Sequence[str] = ("first",),
+        **kwargs: Any,
+    ) -> None:
         self.show_marks = yes_or_no("show_marks", show_marks)
+        self.phrasings = some_of("phrasing", phrasings, tuple(CONDITIONAL_PHRASINGS))
+        self.words = some_of("property word", words, tuple(PROPERTY_WORDS))
+        self.asked = some_of("asked word", asked, ORDINALS)
         super().__init__(**kwargs)
 
     def _draw_task(self) -> str:
+        words = PROPERTY_WORDS[one_of(self.np_random, self.words)]
+        asked = ORDINALS.index(one_of(self.np_random, self.asked))
         for k, item in enumerate(self._draw_items(self.n_items)):
-            known = 2 if k == 0 else 3
-            prop = PROPERTIES[self.np_random.integers(known)]
-            self.holds = prop == "good" if k == 0 else self.holds
-            mark = MARK_OF[prop] if self.show_marks else ""
-            self.things.append(ItemObject(item, f"has secret property {prop}", mark))
-        return self._draw_sentence("is good")
+            which = int(self.np_random.integers(3)) if k else self._draw_decider(asked)
+            self.holds = self.holds if k else which == asked
+            self.things.append(secret(item, words, which, self.show_marks))
+        return self._draw_sentence(f"is {words[asked]}")
+
+    def _draw_decider(self, asked: int) -> int:
+        """Which of the three words is true of the decider."""
+        if self.asked == ("first",):
+            return int(self.np_random.integers(2))
+        others = [k for k in range(len(ORDINALS)) if k != asked]
+        return asked if coin(self.np_random) else one_of(self.np_random, others)
 
 
 class VisualConditional(ConditionalEnv):
@@ -157,7 +192,8 @@ class VisualConditional(ConditionalEnv):
     ## Mission space
 
     "If the {decider} is beside a wall | is in a corner | is on a {colour} floor | shows a white
-    mark when examined, pick up the {item}, otherwise pick up the {item}."
+    mark when examined, pick up the {item}, otherwise pick up the {item}.", or the same in another
+    of the `phrasings` of `envs.phrasings`; where several are given, each episode draws one.
 
     ## Action space
 
@@ -181,8 +217,14 @@ class VisualConditional(ConditionalEnv):
     - `Parley/VisualConditional-v0`
     """
 
-    def __init__(self, conditions: Sequence[str] = CONDITIONS, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        conditions: Sequence[str] = CONDITIONS,
+        phrasings: Sequence[str] = ("plain",),
+        **kwargs: Any,
+    ) -> None:
         self.conditions = some_of("condition", conditions, CONDITIONS)
+        self.phrasings = some_of("phrasing", phrasings, tuple(CONDITIONAL_PHRASINGS))
         super().__init__(**kwargs)
 
     def _draw_task(self) -> str:

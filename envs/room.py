@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from gymnasium.core import ObsType
@@ -22,6 +22,7 @@ from envs.objects import ItemObject
 ROOM_SIZES = (6, 16)
 LETTERS = dict(zip(SHAPES, "osvd+xTO", strict=True))
 Cell = tuple[int, int]
+_T = TypeVar("_T")
 
 
 class TaskSpace(MissionSpace):
@@ -244,3 +245,8 @@ def join(items: Sequence[Item], last: str = "and") -> str:
 def coin(rng: np.random.Generator) -> bool:
     """A fair coin."""
     return bool(rng.integers(2))
+
+
+def one_of(rng: np.random.Generator, choices: Sequence[_T]) -> _T:
+    """One of the choices, each as likely; where there is but one, nothing is drawn."""
+    return choices[0] if len(choices) == 1 else choices[int(rng.integers(len(choices)))]

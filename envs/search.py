@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from envs.commands import Command
-from envs.conditional import MARK_OF
-from envs.errors import whole_number, yes_or_no
+from envs.conditional import secret
+from envs.errors import some_of, whole_number, yes_or_no
 from envs.events import Event
 from envs.items import Item
-from envs.objects import ItemObject
-from envs.room import RoomEnv, join, right_pick
+from envs.phrasings import PROPERTY_WORDS, SEARCH_PHRASINGS
+from envs.room import RoomEnv, join, one_of, right_pick
 
 
 class SecretSearch(RoomEnv):
@@ -21,11 +21,13 @@ class SecretSearch(RoomEnv):
     A room with `n_items` items, all of them named by the task; exactly one has the secret
     property good, the others are bad or unknown. Find it by examining, and pick it up. With
     `distractors=K`, K more items lie about that the task does not name. Examining reveals as in
-    `Parley/SecretConditional-v0`.
+    `Parley/SecretConditional-v0`, and `words` chooses other words as there.
 
     ## Mission space
 
-    "Exactly one of the {item}, the {item} and the {item} is good. Pick up the good one."
+    "Exactly one of the {item}, the {item} and the {item} is good. Pick up the good one.", or the
+    same in another of the `phrasings` and with another of the `words` of `envs.phrasings`; where
+    several are given, each episode draws one.
 
     ## Action space
 
@@ -52,25 +54,34 @@ class SecretSearch(RoomEnv):
     min_items = 2
 
     def __init__(
-        self, n_items: int = 4, distractors: int = 0, show_marks: bool = False, **kwargs: Any
+        self,
+        n_items: int = 4,
+        distractors: int = 0,
+        show_marks: bool = False,
+        phrasings: Sequence[str] = ("plain",),
+        words: Sequence[str] = ("good",),
+        **kwargs: Any,
     ) -> None:
         n_items = whole_number("n_items", n_items, self.min_items, self.max_items)
         self.distractors = whole_number("distractors", distractors, 0, self.max_items - n_items)
         self.show_marks = yes_or_no("show_marks", show_marks)
+        self.phrasings = some_of("phrasing", phrasings, tuple(SEARCH_PHRASINGS))
+        self.words = some_of("property word", words, tuple(PROPERTY_WORDS))
         self.good: Item
         self.named: tuple[Item, ...] = ()
         super().__init__(n_items=n_items, **kwargs)
 
     def _draw_task(self) -> str:
+        words = PROPERTY_WORDS[one_of(self.np_random, self.words)]
         items = self._draw_items(self.n_items + self.distractors)
         self.named = tuple(items[: self.n_items])
         self.good = self.named[self.np_random.integers(self.n_items)]
         for item in items:
-            other = "bad" if self.np_random.random() < 0.75 else "unknown"
-            prop = "good" if item == self.good else other
-            mark = MARK_OF[prop] if self.show_marks else ""
-            self.things.append(ItemObject(item, f"has secret property {prop}", mark))
-        return f"Exactly one of {join(self.named)} is good. Pick up the good one."
+            other = 1 if self.np_random.random() < 0.75 else 2
+            which = 0 if item == self.good else other
+            self.things.append(secret(item, words, which, self.show_marks))
+        name = one_of(self.np_random, self.phrasings)
+        return search_sentence(self.named, words[0], name)
 
     def _judge(self, action: int, events: Sequence[Event]) -> bool | None:
         return right_pick(events, self.good)
@@ -91,3 +102,11 @@ def next_in_search(named: Sequence[Item], untried: frozenset[Item], good: Item) 
     if good not in left or len(left) == 1:
         return Command("pick up", good)
     return Command("examine", left[0])
+
+
+def search_sentence(named: Sequence[Item], word: str = "good", phrasing: str = "plain") -> str:
+    """The task of finding the one of these items that is such and such."""
+    both = join(named)
+    return SEARCH_PHRASINGS[phrasing].format(
+        all=both, All=both[0].upper() + both[1:], any=join(named, "or"), word=word
+    )

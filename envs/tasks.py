@@ -19,6 +19,7 @@ TASKS = {
     "conditional": "Parley/SecretConditional-v0",
     "search": "Parley/SecretSearch-v0",
     "visual-conditional": "Parley/VisualConditional-v0",
+    "composition": "Parley/SecretComposition-v0",
     "command": "Parley/Command-v0",
     "instruction": "Parley/Instruction-v0",
     "babyai-mixed": "Parley/BabyAIMixedLocal-v0",

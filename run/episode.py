@@ -7,11 +7,11 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import tyro
@@ -19,6 +19,7 @@ from rich.console import Console
 
 from agents.actor import make_actor
 from agents.dialogue import Decision, Dialogue
+from agents.parts import Planner
 from agents.planner.options import PlannerOptions
 from agents.planner.registry import make_planner
 from agents.reporter import make_reporter
@@ -35,6 +36,7 @@ from run.summary import summarise
 from run.video import Videos
 
 HUMAN = "human"
+T = TypeVar("T")
 # From so many episodes on the batched engine is worth the half minute that it may have to be
 # compiled for. The episodes are the same.
 MANY = 1000
@@ -47,7 +49,7 @@ class LanguageOptions(PlannerOptions):
     seed: tyro.conf.Suppress[int] = 0
 
 
-def _shown(metavar: str, default: str) -> Any:
+def shown(metavar: str, default: str) -> Any:
     """How an option whose default is None stands in the help."""
     return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
 
@@ -79,19 +81,19 @@ class Episode:
     """conditional, search, visual-conditional, babyai-mixed, or the registered id of any MiniGrid
     world."""
 
-    instruction: Annotated[str | None, _shown("TEXT", "none")] = None
+    instruction: Annotated[str | None, shown("TEXT", "none")] = None
     """Your own task sentence in place of a task; its items are named as in "the striped red cross".
     Success is judged where it reads like one of our tasks, else such episodes are counted apart."""
 
     items: Annotated[
-        Literal["train", "held-out", "all"] | None, _shown("{train,held-out,all}", "train")
+        Literal["train", "held-out", "all"] | None, shown("{train,held-out,all}", "train")
     ] = None
     """Which items lie about: those the Actor was trained with, the fifth it never saw, or all."""
 
-    n_items: Annotated[int | None, _shown("N", "4")] = None
+    n_items: Annotated[int | None, shown("N", "4")] = None
     """How many items: 3 to 10, in a search also 2."""
 
-    room_size: Annotated[int | None, _shown("S", "8")] = None
+    room_size: Annotated[int | None, shown("S", "8")] = None
     """Width and height of the room in tiles, walls included: 6 to 16."""
 
     set: Annotated[
@@ -111,13 +113,13 @@ class Episode:
     reporter: str = "scripted"
     """Who reports: scripted (the truth), irrelevant (adds useless truths to it) or human."""
 
-    irrelevant_p: Annotated[float | None, _shown("P", "0.5")] = None
+    irrelevant_p: Annotated[float | None, shown("P", "0.5")] = None
     """How probable it is, 0 to 1, that the irrelevant Reporter adds something."""
 
     episodes: Annotated[int, tyro.conf.arg(metavar="N")] = 10
     """How many episodes. Episode i is seeded with SEED + i."""
 
-    parallel: Annotated[int | None, _shown("P", "8, or 1 with a human")] = None
+    parallel: Annotated[int | None, shown("P", "8, or 1 with a human")] = None
     """How many episodes are played together, as one batch."""
 
     seed: int = 0
@@ -138,16 +140,16 @@ class Episode:
     plain: bool = False
     """Print plain lines even in a terminal, in place of the live view."""
 
-    pause: Annotated[float | None, _shown("SECONDS", "0.06")] = None
+    pause: Annotated[float | None, shown("SECONDS", "0.06")] = None
     """How long the live view stays on each step, so that one can follow."""
 
-    name: Annotated[str | None, _shown("NAME", "task and planner")] = None
+    name: Annotated[str | None, shown("NAME", "task and planner")] = None
     """The end of the run folder's name."""
 
     runs_dir: Path = Path("runs")
     """The folder in which run folders are made."""
 
-    resume: Annotated[Path | None, _shown("RUN_FOLDER", "none")] = None
+    resume: Annotated[Path | None, shown("RUN_FOLDER", "none")] = None
     """Go on with a run that was stopped, with its own settings."""
 
     language: tyro.conf.OmitArgPrefixes[LanguageOptions] = field(default_factory=LanguageOptions)
@@ -219,15 +221,29 @@ LOOKS = ("verbose", "plain", "pause", "name", "runs_dir", "resume")
 
 
 def stored(folder: Path) -> Episode:
+    """The settings of a run that was stopped. Raises BadInput as ``stored_settings`` does."""
+    return stored_settings(Episode, "episode", folder)
+
+
+def stored_settings(cls: type[T], command: str, folder: Path) -> T:
     """The settings of a run that was stopped, ready to go on with.
 
     Raises BadInput where ``folder`` is no run folder of this command and version.
     """
-    config = {**read_config(folder, "episode"), "resume": str(folder)}
+    config = {**read_config(folder, command), "resume": str(folder)}
     try:
-        return from_json(Episode, config)
+        return from_json(cls, config)
     except (TypeError, AttributeError) as error:
         raise BadInput(f"config.json of '{folder}' is damaged: {error}") from error
+
+
+def refuse_other_settings(given: Any, stored: Any, leave_out: Collection[str]) -> None:
+    """Raise BadInput where a run is to go on with settings that are not its own."""
+    differing = differences(given, stored, leave_out)
+    if differing:
+        raise BadInput(
+            f"--resume takes its settings from the folder; these differ: {', '.join(differing)}"
+        )
 
 
 def episode(args: Episode) -> Path:
@@ -237,25 +253,15 @@ def episode(args: Episode) -> Path:
     """
     args = _resolved(args)
     if args.resume is not None:
-        differing = differences(args, stored(args.resume), LOOKS)
-        if differing:
-            raise BadInput(
-                f"--resume takes its settings from the folder; these differ: {', '.join(differing)}"
-            )
+        refuse_other_settings(args, stored(args.resume), LOOKS)
     # All that can be wrong is found out before a model of gigabytes is loaded.
     worlds = _worlds(args)
     reporter = make_reporter(
         args.reporter, **({} if args.irrelevant_p is None else {"p": args.irrelevant_p})
     )
     actor = make_actor(args.actor)
-    with _open(args) as folder:
-        try:
-            options = dataclasses.replace(args.language, seed=args.seed)
-            planner = make_planner(args.planner, options)
-        except BadInput:
-            if args.resume is None:
-                folder.discard()
-            raise
+    with open_folder("episode", args, args.title) as folder:
+        planner = load_planner(args, folder)
         team = Team(planner, actor, reporter, args.max_turns, args.command_steps)
         try:
             lines = _play(args, team, worlds, folder)
@@ -263,9 +269,15 @@ def episode(args: Episode) -> Path:
             raise folder.stopped_by(error) from error
         summary = summarise("episode", args.seed, lines, args.group)
         folder.write_json("summary.json", summary)
-    errors = [line["error"] for line in lines if line["error"] is not None]
     _tell(summary)
     say(str(folder.path))
+    tell_errors(lines, folder)
+    return folder.path
+
+
+def tell_errors(lines: Sequence[dict[str, Any]], folder: RunFolder) -> None:
+    """Warn of episodes that broke. Raises BadInput where all of them did."""
+    errors = [line["error"] for line in lines if line["error"] is not None]
     if len(errors) == len(lines):
         raise BadInput(
             f"all {len(errors)} episodes broke, the first with "
@@ -278,7 +290,6 @@ def episode(args: Episode) -> Path:
             f"failure; their tracebacks are in {folder.lines_file}, and they are played again "
             f"by: {folder.how_to_resume()}"
         )
-    return folder.path
 
 
 def _warn(text: str) -> None:
@@ -298,20 +309,35 @@ def _worlds(args: Episode) -> Worlds:
     return make_worlds(task, n, batched=args.episodes >= MANY, **task_settings(args))
 
 
-def _open(args: Episode) -> RunFolder:
+def open_folder(command: str, args: Any, title: str) -> RunFolder:
+    """The run's folder: a new one, or the one to go on with.
+
+    ``args`` are the settings of a command that has ``--planner``, ``--name``, ``--runs-dir``,
+    ``--resume`` and the ``language`` options. Raises BadInput where they hold a key.
+    """
     if args.resume is not None:
-        folder = RunFolder.resume(args.resume, "episode")
+        folder = RunFolder.resume(args.resume, command)
         if changed := folder.changed_versions():
             _warn(f"this run began with other versions: {', '.join(changed)}")
         return folder
     planner = args.planner.rstrip("/").rpartition("/")[2]
-    default = re.sub(r"[^\w.+-]+", "-", f"{args.title}-{planner}")
+    default = re.sub(r"[^\w.+-]+", "-", f"{title}-{planner}")
     name = args.name if args.name is not None else default
     _refuse_keys(args)
-    return RunFolder.new(args.runs_dir, "episode", name, to_json(args), resumable=True)
+    return RunFolder.new(args.runs_dir, command, name, to_json(args), resumable=True)
 
 
-def _refuse_keys(args: Episode) -> None:
+def load_planner(args: Any, folder: RunFolder) -> Planner:
+    """The Planner of the settings. Where there is none, no new folder is left behind."""
+    try:
+        return make_planner(args.planner, dataclasses.replace(args.language, seed=args.seed))
+    except BadInput:
+        if args.resume is None:
+            folder.discard()
+        raise
+
+
+def _refuse_keys(args: Any) -> None:
     """Raise BadInput where a setting holds a key, which config.json would keep."""
     url = args.language.base_url or ""
     if urlsplit(url).password or re.search(r"[?&][^=&]*(key|token|secret)[^=&]*=", url, re.I):
@@ -321,10 +347,14 @@ def _refuse_keys(args: Episode) -> None:
         raise BadInput("a setting holds a key; keys come from the environment only")
 
 
-def _play(args: Episode, team: Team, worlds: Worlds, folder: RunFolder) -> list[dict[str, Any]]:
-    """Play what is missing, group by group, and return all lines."""
+def finished(folder: RunFolder, also: Collection[str] = ()) -> list[dict[str, Any]]:
+    """The lines of all episodes that need not be played again.
+
+    Those that broke are taken out of the file. Raises BadInput for a line that lacks what every
+    line has; ``also`` names what this command's lines have beside that.
+    """
     found = folder.lines()
-    needed = {f.name for f in dataclasses.fields(Played)} | {"episode", "seconds"}
+    needed = {f.name for f in dataclasses.fields(Played)} | {"episode", "seconds", *also}
     for k, line in enumerate(found, 1):
         if not needed <= set(line):
             raise BadInput(f"line {k} of {folder.lines_file} is damaged; remove it and resume")
@@ -332,15 +362,28 @@ def _play(args: Episode, team: Team, worlds: Worlds, folder: RunFolder) -> list[
     if len(lines) < len(found):
         say(f"{len(found) - len(lines)} episodes that broke are played again")
         folder.replace_lines(lines)
+    return lines
+
+
+def groups(episodes: int, size: int, done: Collection[int]) -> Iterator[range]:
+    """The groups of consecutive episodes in which some are not done.
+
+    Always whole groups: a language model's last digits depend on its batch.
+    """
+    for start in range(0, episodes, size):
+        indices = range(start, min(start + size, episodes))
+        if not all(i in done for i in indices):
+            yield indices
+
+
+def _play(args: Episode, team: Team, worlds: Worlds, folder: RunFolder) -> list[dict[str, Any]]:
+    """Play what is missing, group by group, and return all lines."""
+    lines = finished(folder)
     done = frozenset(line["episode"] for line in lines)
     if args.resume is not None:
         say(f"{len(done)} of {args.episodes} episodes are finished")
     with _audience(args, lines) as audience:
-        for start in range(0, args.episodes, args.group):
-            indices = range(start, min(start + args.group, args.episodes))
-            if done.issuperset(indices):
-                continue
-            # Always the whole group: a language model's last digits depend on its batch.
+        for indices in groups(args.episodes, args.group, done):
             films = _films(args, indices, folder)
             record = Record(folder, indices, done, lines)
             # The video before the line: an episode that has its line has its video too.
@@ -381,7 +424,10 @@ def _films(args: Episode, indices: Sequence[int], folder: RunFolder) -> Videos:
 
 
 class Record(Watcher):
-    """Writes a line for each episode of a group as it ends, but for those written before."""
+    """Writes a line for each episode of a group as it ends, but for those written before.
+
+    ``more`` goes into each of the lines.
+    """
 
     def __init__(
         self,
@@ -389,7 +435,9 @@ class Record(Watcher):
         indices: Sequence[int],
         done: Collection[int],
         lines: list[dict[str, Any]],
+        more: Mapping[str, Any] | None = None,
     ) -> None:
+        self.more = {} if more is None else dict(more)
         self.folder = folder
         self.indices = indices
         self.done = frozenset(done)
@@ -404,7 +452,7 @@ class Record(Watcher):
         if self.indices[i] in self.done:
             return
         seconds = time.monotonic() - self.begun
-        line = line_of(self.indices[i], episode, self.scores[i], seconds)
+        line = self.more | line_of(self.indices[i], episode, self.scores[i], seconds)
         self.folder.append(line)
         self.lines.append(line)
 

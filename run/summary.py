@@ -14,15 +14,15 @@ def summarise(
 
     An episode that broke is an error, never a failure; one that nobody judges counts in neither.
     ``seconds`` is the time of play, without loading: the longest episode of each group played
-    together, summed.
+    together, summed. Lines of ``evaluate`` are numbered within their cell and part.
     """
     errors = [line for line in lines if line["error"] is not None]
     played = [line for line in lines if line["error"] is None]
     judged = [line for line in played if line["success"] is not None]
     successes = sum(line["success"] for line in judged)
-    longest: dict[int, float] = {}
+    longest: dict[tuple[Any, ...], float] = {}
     for line in lines:
-        group = line["episode"] // parallel
+        group = (line.get("cell"), line.get("part"), line["episode"] // parallel)
         longest[group] = max(line["seconds"], longest.get(group, 0.0))
     return {
         "command": command,

@@ -42,6 +42,7 @@ from envs.batched.rules import (
     FETCH,
     GO_TO,
     GO_TO_TARGET,
+    IN_ORDER,
     INSTRUCTION,
     MEMORY,
     NO_PART,
@@ -63,6 +64,7 @@ from envs.batched.truth import (
     PICKED,
     TOLD_GO_TO,
     UNLOCKED,
+    examined_in_order,
     told_done,
 )
 from envs.batched.view import look, step_x, step_y
@@ -86,7 +88,8 @@ class LayoutArrays(NamedTuple):
     places: np.ndarray  # [L, 64] int32: where each thing lay at the start, y * W + x, or -1
     parts: np.ndarray  # [L, 4, 2] uint8: a BabyAI instruction's parts: kind, strict
     sets: np.ndarray  # [L, 4, 2] uint64: the things that each part means. Of our families:
-    # [0] the command's item and target, [1, 0] what may be picked up without failing
+    # [0] the command's item and target, or what is to be examined first and then (0 for
+    # nothing), [1, 0] what may be picked up without failing
     strict_order: np.ndarray  # [L] bool
     command: np.ndarray  # [L, 9] uint8: verb, then four words an item
     facts: np.ndarray  # [L, 64] uint8: what examining each thing reveals
@@ -105,7 +108,7 @@ class State(NamedTuple):
     places: np.ndarray  # [N, 64] int32: where BabyAI's verifiers believe each thing to be
     held_before: np.ndarray  # [N, 4] uint8: the parts' memory of what was carried
     part_done: np.ndarray  # [N, 4] uint8
-    first_done: np.ndarray  # [N] uint8: the first half of then / after
+    first_done: np.ndarray  # [N] uint8: the first half of then / after; what is examined in order
     command_done: np.ndarray  # [N] uint8
     images: np.ndarray  # [N, view, view, 3] uint8
     directions: np.ndarray  # [N] int64
@@ -289,6 +292,17 @@ def _judge(layouts, state, w, action, rule, x, y, front_cell, picked, dropped_fr
             return (
                 SUCCESS if (may_pick_up >> np.uint64(number_of(picked))) & np.uint64(1) else FAILURE
             )
+    elif rule == IN_ORDER:
+        first, then = layouts.sets[which, 0, 0], layouts.sets[which, 0, 1]
+        for k in range(2):
+            if state.event_kinds[w, k] == EXAMINED:
+                state.first_done[w] = examined_in_order(
+                    state.first_done[w], first, then, state.event_cells[w, k]
+                )
+        if picked:
+            ready = state.first_done[w] == (1 if then == 0 else 2)
+            right = (may_pick_up >> np.uint64(number_of(picked))) & np.uint64(1)
+            return SUCCESS if ready and right else FAILURE
     elif rule == COMMAND or rule == COMMAND_ALONE:
         verb = layouts.command[which, 0]
         done = told_done(
@@ -483,7 +497,7 @@ def step_range(layouts, rooms, state, actions, active, low, high, pad, view, aut
                 ended = True
                 reward = 0.0
                 if judged == SUCCESS:
-                    ours = rule == RIGHT_ITEM or rule == COMMAND or rule == COMMAND_ALONE
+                    ours = rule in (RIGHT_ITEM, COMMAND, COMMAND_ALONE, IN_ORDER)
                     whole = ours or (rule == INSTRUCTION and layouts.target[which, 0] == 1)
                     reward = 1.0 if whole else 1 - 0.9 * (steps / limit)
         truncated = steps >= limit

@@ -47,6 +47,7 @@ from envs.batched.rules import (
     FETCH,
     GO_TO,
     GO_TO_TARGET,
+    IN_ORDER,
     INSTRUCTION,
     MEMORY,
     N_RULES,
@@ -64,6 +65,7 @@ from envs.batched.rules import (
 from envs.batched.words import ITEM_WORDS, WORDS_A_COMMAND, encode_command
 from envs.command import CommandTask
 from envs.commands import VERBS, Command
+from envs.composition import SecretComposition
 from envs.conditional import ConditionalEnv
 from envs.errors import BadInput, whole_number
 from envs.instruction import Instruction
@@ -581,10 +583,14 @@ def _fill_family(arrays: LayoutArrays, world: RoomEnv, numbers: dict[int, int]) 
         right = world.good
     elif isinstance(world, Instruction):
         right = world.right if world.judged else None
-    elif isinstance(world, ConditionalEnv):
+    elif isinstance(world, ConditionalEnv | SecretComposition):
         right = world.right
     else:
         raise BadInput(f"the engine does not have the rules of {type(world).__name__}")
     if right is not None:
         arrays.sets[0, 1, 0] = one << np.uint64(number_of[right])
+    if isinstance(world, SecretComposition) and world.kind == "order":
+        for k, item in enumerate(world.deciders):
+            arrays.sets[0, 0, k] = one << np.uint64(number_of[item])
+        return IN_ORDER
     return RIGHT_ITEM

@@ -34,6 +34,7 @@ from envs.conditional import CONDITIONS, PROPERTIES
 from envs.errors import some_of, unknown, whole_number, yes_or_no
 from envs.items import COLOURS, ITEM_SETS, TEXTURES, Item
 from envs.objects import MARKS
+from envs.phrasings import PROPERTY_WORDS
 from envs.room import ROOM_SIZES, RoomEnv
 
 FAMILIES = ("", "conditional", "search", "visual-conditional", "command")
@@ -51,6 +52,8 @@ FACTS = (
     "is not in a corner",
     *(f"shows {'a' if m == 'white' else 'an'} {m} mark" for m in MARKS[1:]),
     *(f"is on a {c} floor" for c in COLOURS),
+    # At the end, so that the numbers of the others stay what they are in pool files.
+    *(f"has secret property {p}" for t in PROPERTY_WORDS.values() for p in t if t != PROPERTIES),
 )
 _GOOD, _BAD, _UNKNOWN = 1, 2, 3
 _BESIDE_WALL, _IN_CORNER, _WHITE_MARK, _ON_FLOOR = 4, 6, 8, 10

@@ -15,7 +15,8 @@ from __future__ import annotations
     RIGHT_ITEM,
     COMMAND,
     COMMAND_ALONE,
-) = range(12)
-N_RULES = 12
+    IN_ORDER,
+) = range(13)
+N_RULES = 13
 # The parts of a BabyAI instruction.
 NO_PART, GO_TO, PICK_UP, OPEN_DOOR, PUT_NEXT = range(5)

@@ -29,6 +29,12 @@ VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("Parley/SecretConditional-v0", {"show_marks": True, "n_items": 10, "room_size": 6}),
     ("Parley/SecretConditional-v0", {"items": "held-out", "room_size": 16}),
     ("Parley/SecretSearch-v0", {"show_marks": True, "distractors": 3, "n_items": 5}),
+    (
+        "Parley/SecretConditional-v0",
+        {"phrasings": ("swapped", "unless"), "words": ("wug", "safe"), "asked": ("third", "first")},
+    ),
+    ("Parley/SecretSearch-v0", {"phrasings": ("others", "which"), "words": ("hot", "lucky")}),
+    ("Parley/SecretComposition-v0", {"kinds": ("order",), "n_items": 5, "room_size": 6}),
     ("Parley/VisualConditional-v0", {"conditions": ("wall",), "n_items": 6}),
     ("Parley/VisualConditional-v0", {"conditions": ("corner",)}),
     ("Parley/VisualConditional-v0", {"conditions": ("floor",), "n_items": 8}),

@@ -51,3 +51,16 @@ def told_done(verb, wanted, fixed, done, front, hands, kinds, cells, grid, fx, f
                 if number_of(near) != 0 and _in(fixed, near):
                     return True
     return False
+
+
+@numba.njit(cache=True)
+def examined_in_order(seen, first, then, cell):
+    """How far an order has been kept, now that ``cell`` has been examined.
+
+    0 for not begun, 1 after ``first``, 2 after ``then`` as well, 3 for good after the wrong one.
+    """
+    if seen == 0 and _in(first, cell):
+        return 1
+    if seen < 2 and _in(then, cell):
+        return 2 if seen == 1 else 3
+    return seen

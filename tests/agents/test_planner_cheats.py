@@ -54,7 +54,9 @@ def test_options_out_of_range_are_one_sentence(wrong):
         PlannerOptions(**wrong)
 
 
-@pytest.mark.parametrize("family", ["SecretConditional", "SecretSearch", "VisualConditional"])
+@pytest.mark.parametrize(
+    "family", ["SecretConditional", "SecretSearch", "VisualConditional", "SecretComposition"]
+)
 def test_the_oracle_with_the_scripted_actor_always_succeeds(family):
     worlds = Worlds([gym.make(f"Parley/{family}-v0") for _ in range(12)])
     team = Team(make_planner("oracle"), make_actor("scripted"), make_reporter("scripted"))

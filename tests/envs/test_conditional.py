@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -9,8 +10,10 @@ from minigrid.core.actions import Actions as A
 from minigrid.core.world_object import Wall
 
 from envs.conditional import CONDITIONS, ConditionalEnv, SecretConditional, VisualConditional
+from envs.errors import BadInput
 from envs.items import find_items
 from envs.objects import MARKS, ItemObject
+from envs.phrasings import ORDINALS, PROPERTY_WORDS
 from tests.envs.test_room import stand_before
 
 
@@ -145,3 +148,79 @@ def test_all_conditions_come_up() -> None:
         env.reset(seed=seed)
         seen.add(env.condition)
     assert seen == set(CONDITIONS)
+
+
+def test_by_default_nothing_is_drawn_but_the_task() -> None:
+    """What was measured before there were other phrasings stays what it was."""
+    env = SecretConditional()
+    obs, _ = env.reset(seed=0)
+    assert obs["mission"] == (
+        "If the solid yellow tee is good, pick up the striped purple circle, otherwise pick up "
+        "the checkered blue tee."
+    )
+    assert [t.fact.split()[-1] for t in env.things] == ["good", "good", "unknown", "bad"]
+    alone = SecretConditional(phrasings="swapped", words=["safe"])
+    obs, _ = alone.reset(seed=0)
+    assert obs["mission"] == (
+        "Pick up the striped purple circle if the solid yellow tee is safe, and the checkered "
+        "blue tee if not."
+    )
+    assert [t.fact.split()[-1] for t in alone.things] == ["safe", "safe", "unclear", "dangerous"]
+    assert [t.cur_pos for t in alone.things] == [t.cur_pos for t in env.things]
+    visual = VisualConditional()
+    assert visual.reset(seed=0)[0]["mission"] == (
+        "If the solid yellow ex shows a white mark when examined, pick up the solid grey cross, "
+        "otherwise pick up the solid red ex."
+    )
+
+
+@pytest.mark.parametrize("asked", [("first",), ("second",), ("third",), ORDINALS])
+def test_any_of_the_three_words_can_be_asked_about(asked: tuple[str, ...]) -> None:
+    env = SecretConditional(n_items=3, asked=asked, words=("safe", "wug"))
+    n = 600
+    told: Counter[tuple[str, str]] = Counter()
+    for seed in range(n):
+        obs, _ = env.reset(seed=seed)
+        fact = fact_of(env, env.things[0]).split()[-1]
+        (three,) = [t for t in PROPERTY_WORDS.values() if fact in t]
+        (word,) = [w for w in three if f" is {w}," in obs["mission"]]
+        told[ORDINALS[three.index(word)], ORDINALS[three.index(fact)]] += 1
+        assert env.holds == (word == fact)
+    for a in asked:
+        others = ("second",) if asked == ("first",) else [o for o in ORDINALS if o != a]
+        chances = {a: 1 / 2, **{o: 1 / 2 / len(others) for o in others}}
+        assert {o for b, o in told if b == a} == set(chances)
+        for o, chance in chances.items():
+            share = chance / len(asked)
+            assert abs(told[a, o] / n - share) < 4 * (share * (1 - share) / n) ** 0.5, (a, o)
+
+
+def test_marks_go_by_the_place_among_the_three_words() -> None:
+    env = SecretConditional(n_items=6, show_marks=True, words=("hot", "ripe"), asked=ORDINALS)
+    shown = set()
+    for seed in range(20):
+        env.reset(seed=seed)
+        for thing in env.things:
+            word = fact_of(env, thing).split()[-1]
+            shown.add((word, MARKS[seen_code(env, thing) // 3]))
+    marks = ("white", "orange", "")
+    assert shown == {
+        (word, mark)
+        for first in ("hot", "ripe")
+        for word, mark in zip(PROPERTY_WORDS[first], marks, strict=True)
+    }
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"phrasings": ("plane",)}, "unknown phrasing 'plane'; did you mean 'plain'"),
+        ({"phrasings": ()}, "phrasing: .* chooses none of plain, swapped"),
+        ({"words": ("goood",)}, "unknown property word 'goood'; did you mean 'good'"),
+        ({"words": "bad"}, "unknown property word 'bad'; "),
+        ({"asked": ["frist"]}, "unknown asked word 'frist'; did you mean 'first'"),
+    ],
+)
+def test_unknown_words_and_phrasings_are_told(wrong: dict[str, object], said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        SecretConditional(**wrong)

@@ -7,6 +7,7 @@ from minigrid.core.actions import Actions as A
 
 from envs.errors import BadInput
 from envs.items import find_items
+from envs.phrasings import PROPERTY_WORDS, SEARCH_PHRASINGS
 from envs.search import SecretSearch
 from tests.envs.test_room import stand_before
 
@@ -47,3 +48,43 @@ def test_the_oracle_uses_only_what_has_been_examined() -> None:
         assert env.oracle(frozenset(others[:2])).verb == "examine"
         for known in (others, [env.good], env.named):
             assert str(env.oracle(frozenset(known))) == f"pick up the {env.good}"
+
+
+def test_by_default_nothing_is_drawn_but_the_task() -> None:
+    """What was measured before there were other phrasings stays what it was."""
+    three = "the solid yellow tee, the striped purple circle, the checkered blue tee"
+    env = SecretSearch()
+    assert env.reset(seed=0)[0]["mission"] == (
+        f"Exactly one of {three} and the striped grey triangle is good. Pick up the good one."
+    )
+    assert [t.fact.split()[-1] for t in env.things] == ["good", "unknown", "bad", "bad"]
+    alone = SecretSearch(phrasings=["whichever"], words="hot", show_marks=True)
+    assert alone.reset(seed=0)[0]["mission"] == (
+        f"Pick up whichever of {three} or the striped grey triangle is hot."
+    )
+    assert [t.fact.split()[-1] for t in alone.things] == ["hot", "warm", "cold", "cold"]
+    assert [t.hidden_mark for t in alone.things] == ["white", "", "orange", "orange"]
+    assert [t.cur_pos for t in alone.things] == [t.cur_pos for t in env.things]
+
+
+def test_other_words_and_phrasings() -> None:
+    env = SecretSearch(phrasings=tuple(SEARCH_PHRASINGS), words=tuple(PROPERTY_WORDS))
+    seen = set()
+    for seed in range(100):
+        obs, _ = env.reset(seed=seed)
+        facts = {t.item: t.fact.removeprefix("has secret property ") for t in env.things}
+        word = facts[env.good]
+        seen.add(word)
+        assert find_items(obs["mission"]) == env.named and word in obs["mission"]
+        assert word in PROPERTY_WORDS
+        assert {facts[i] for i in env.named if i != env.good} <= set(PROPERTY_WORDS[word][1:])
+    assert seen == set(PROPERTY_WORDS)
+
+
+def test_unknown_words_and_phrasings_are_told() -> None:
+    with pytest.raises(BadInput, match="unknown phrasing 'plane'; did you mean 'plain'"):
+        SecretSearch(phrasings=["plane"])
+    with pytest.raises(BadInput, match="unknown phrasing 'unless'"):
+        SecretSearch(phrasings="unless")
+    with pytest.raises(BadInput, match="unknown property word 'luky'; did you mean 'lucky'"):
+        SecretSearch(words=["luky"])

@@ -18,6 +18,7 @@ CELLS = {
     "conditional": product((3, 6, 10), (6, 8, 16)),
     "search": product((2, 5, 10), (6, 8, 16)),
     "visual-conditional": product((3, 6, 10), (6, 8, 16)),
+    "composition": product((5, 10), (6, 8, 16)),
     "command": product((3, 6, 10), (6, 8, 16)),
 }
 EPISODES = {6: 120, 8: 90, 16: 40}

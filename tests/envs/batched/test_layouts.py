@@ -16,7 +16,7 @@ from minigrid.minigrid_env import MiniGridEnv
 from envs.batched import Engine, Pool
 from envs.batched.cells import EMPTY, WALL_CELL, pack
 from envs.batched.layouts import FIELDS, VERSION, layout_of, reset_quietly
-from envs.batched.rules import RED_BLUE_DOORS, UNLOCK
+from envs.batched.rules import N_RULES, RED_BLUE_DOORS, UNLOCK
 from envs.batched.sameness import Walker
 from envs.batched.words import decode_command
 from envs.commands import CommandWatch
@@ -347,7 +347,7 @@ def test_a_file_with_numbers_out_of_range(pool: Pool, tmp_path: Path, data: st.D
         ("places", (0, 5), 10**6),
         ("places", (0, 5), -2),
         ("max_steps", 0, 0),
-        ("rule", 0, 12),
+        ("rule", 0, N_RULES),
         ("parts", (0, 0, 0), 5),
         ("facts", (0, 0), 200),
         ("command", (0, 0), 5),

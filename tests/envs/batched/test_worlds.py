@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import gymnasium as gym
@@ -13,6 +14,7 @@ from minigrid.core.mission import MissionSpace
 from minigrid.core.world_object import Ball, Box, WorldObj
 from minigrid.minigrid_env import MiniGridEnv
 
+from agents.actor import make_actor
 from envs import TASKS, Worlds, make_worlds
 from envs.batched.worlds import BatchedWorlds
 from envs.commands import VERBS, Command, all_commands
@@ -283,3 +285,26 @@ def test_make_worlds_falls_back_to_minigrid() -> None:
     assert type(worlds) is Worlds
     with pytest.raises(BadInput, match="unknown task"):
         make_worlds("serach", 1, batched=True)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_an_order_is_kept_or_not_as_in_minigrid(seed: int) -> None:
+    settings = {"kinds": "order", "n_items": 5, "room_size": 6}
+    theirs = make_worlds("composition", 1, **settings)
+    ours = make_worlds("composition", 1, batched=True, **settings)
+    assert isinstance(ours, BatchedWorlds)
+    actor = make_actor("scripted")
+    theirs.reset(0, seed)
+    world: Any = theirs.world(0)
+    todo, pick = world.deciders, Command("pick up", world.right)
+    orders = [s for n in range(3) for s in product((*todo, world.right), repeat=n)]
+    kept = 0
+    for order in orders:
+        for worlds in (theirs, ours):
+            worlds.reset(0, seed)
+            for command in (*(Command("examine", i) for i in order), pick):
+                assert not worlds.over[0]
+                actor.execute(worlds, [command], 200)
+        assert theirs.over[0] and shown(theirs) == shown(ours)
+        kept += bool(ours.success[0])
+    assert 0 < kept < len(orders)

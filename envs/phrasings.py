@@ -1,0 +1,66 @@
+"""The words of our families' sentences: phrasings and property words, each in three splits.
+
+Those of ``test`` are for measuring only: whatever is chosen or trained on ``train`` and
+``validation`` has not met them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+# What is said of a decider's condition and its two branches; a condition follows "the item".
+CONDITIONAL: Mapping[str, Mapping[str, str]] = {
+    "train": {
+        "plain": "If the {decider} {condition}, pick up the {yes}, otherwise pick up the {no}.",
+        "swapped": "Pick up the {yes} if the {decider} {condition}, and the {no} if not.",
+    },
+    "validation": {
+        "look": "Look at the {decider}: when it {condition}, pick up the {yes}, "
+        "or else pick up the {no}.",
+        "instead": "Pick up the {no}, but if the {decider} {condition}, pick up the {yes} instead.",
+    },
+    "test": {
+        "when": "When the {decider} {condition}, get the {yes}; when that is not so, get the {no}.",
+        "want": "I want the {yes} if it turns out that the {decider} {condition}. "
+        "If it does not, I want the {no}.",
+        "depends": "What to pick up depends on the {decider}: the {yes} if it {condition}, "
+        "the {no} in any other case.",
+        "check": "Check the {decider}. In case it {condition}, take the {yes}; "
+        "in every other case take the {no}.",
+        "unless": "Pick up the {no}, unless the {decider} {condition}: then pick up the {yes}.",
+    },
+}
+# ``all`` joins the items' names with "and", ``any`` with "or"; ``All`` begins a sentence.
+SEARCH: Mapping[str, Mapping[str, str]] = {
+    "train": {
+        "plain": "Exactly one of {all} is {word}. Pick up the {word} one.",
+        "which": "Find out which of {all} is {word}, and pick it up.",
+    },
+    "validation": {
+        "only": "Only one thing among {all} is {word}; pick up that one.",
+    },
+    "test": {
+        "single": "Of {all}, a single one is {word}. Get it.",
+        "others": "{All}: one of them is {word} and the others are not. I want the {word} one.",
+        "whichever": "Pick up whichever of {any} is {word}.",
+        "out": "One out of {all} is {word}. Look for it and take it.",
+    },
+}
+# What a secret property can be; each three go by the name of their first.
+PROPERTIES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
+    "train": (("good", "bad", "unknown"),),
+    "validation": (("safe", "dangerous", "unclear"), ("solved", "unsolved", "skipped")),
+    "test": (
+        ("heavy", "light", "hollow"),
+        ("magic", "ordinary", "broken"),
+        ("ripe", "rotten", "dry"),
+        ("hot", "cold", "warm"),
+        ("lucky", "cursed", "dull"),
+        ("wug", "dax", "blick"),
+    ),
+}
+
+CONDITIONAL_PHRASINGS = {n: text for split in CONDITIONAL.values() for n, text in split.items()}
+SEARCH_PHRASINGS = {n: text for split in SEARCH.values() for n, text in split.items()}
+PROPERTY_WORDS = {three[0]: three for split in PROPERTIES.values() for three in split}
+ORDINALS = ("first", "second", "third")

@@ -1,0 +1,296 @@
+"""``python -m run evaluate``: the suites, what it writes, and that nothing is lost."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scipy.stats import binomtest
+
+from agents.dialogue import Decision, Dialogue
+from agents.planner.options import PlannerOptions
+from agents.planner.oracle import OraclePlanner
+from agents.planner.registry import PLANNERS
+from run.__main__ import main
+from run.evaluate import Evaluate
+from run.suites import MAX_SEED, SUITES
+from tests.run.command import lines, one_sentence, start, summary
+
+FEW = ("--cells", "search-2-5,babyai open", "--episodes", "10")
+
+
+def folders(runs: Path) -> set[Path]:
+    return set((runs / "evaluate").glob("*"))
+
+
+def evaluate(runs: Path, *options: str, planner: str = "oracle") -> Path:
+    """Play cells and return the run's folder."""
+    before = folders(runs)
+    assert main(["evaluate", "--planner", planner, "--runs-dir", str(runs), *options]) == 0
+    (made,) = folders(runs) - before
+    return made
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_the_cheats_always_succeed_in_every_cell(suite: str, tmp_path: Path) -> None:
+    cells = SUITES[suite]().cells
+    episodes = 2 * max(len(cell.parts) for cell in cells)
+    folder = evaluate(tmp_path, "--suite", suite, "--episodes", str(episodes), "--parallel", "2")
+    found = summary(folder)
+    assert list(found["cells"]) == [cell.name for cell in cells]
+    for cell in cells:
+        its = found["cells"][cell.name]
+        assert (its["n"], its["n_errors"], its["success_rate"]) == (episodes, 0, 1.0), cell.name
+        assert its["floor"] == cell.floor
+        assert list(its["parts"]) == [part.label for part in cell.parts]
+        shares = [part["n"] for part in its["parts"].values()]
+        assert sum(shares) == episodes and max(shares) - min(shares) <= 1
+        assert shares == sorted(shares, reverse=True)
+    seeds = [line["seed"] for line in lines(folder)]
+    assert len(set(seeds)) == len(seeds) == found["n"]
+
+
+def test_the_suites_are_what_they_say() -> None:
+    planner, validation = SUITES["planner"](), SUITES["planner-validation"]()
+    assert [cell.name for cell in planner.cells] == [
+        *("conditional", "search-2-5", "search-6-10", "irrelevant", "visual-conditional"),
+        *("paraphrases", "property-words", "and", "or", "not", "two-deciders", "order"),
+        *("babyai go to", "babyai pick up", "babyai put next to", "babyai pick up then go to"),
+        "babyai open",
+    ]
+    sizes = [part.settings["n_items"] for cell in planner.cells[1:3] for part in cell.parts]
+    assert sizes == list(range(2, 11))
+    assert all(cell.floor is not None for cell in planner.cells)
+    for name in ("phrasings", "words"):
+        asked = [
+            {word for cell in suite.cells for p in cell.parts for word in p.settings.get(name, ())}
+            for suite in (planner, validation)
+        ]
+        assert asked[0] and asked[1] and not asked[0] & asked[1]
+    assert (planner.items, validation.items) == ("held-out", "train")
+    # Whatever the seed, no part runs into the next, and no suite into another or into training.
+    firsts = [
+        suite.seed(cell, part, seed)
+        for seed, suite in ((0, planner), (MAX_SEED, planner), (0, validation))
+        for cell in suite.cells
+        for part in cell.parts
+    ]
+    assert firsts == sorted(firsts) and len(set(firsts)) == len(firsts)
+    last = validation.cells[-1]
+    assert validation.seed(last, last.parts[-1], MAX_SEED) < 990_000_000
+
+
+def test_settings_and_seeds_reach_the_worlds(tmp_path: Path) -> None:
+    found = lines(evaluate(tmp_path, *FEW, "--seed", "3"))
+    assert [line["part"] for line in found[:10]] == [
+        f"search {n}" for n in (2, 2, 2, 3, 3, 3, 4, 4, 5, 5)
+    ]
+    for k, line in enumerate(found[:10]):
+        n = int(line["part"].split()[1])
+        assert line["task"].count(" the ") == n + 1  # "Pick up the good one."
+        assert line["seed"] == 3 + 1_000_000 + 10_000 * (n - 2) + line["episode"]
+        assert line["episode"] == [0, 1, 2, 0, 1, 2, 0, 1, 0, 1][k]
+    assert all(line["task"].startswith("open the ") for line in found[10:])
+    assert found[10]["seed"] == 3 + 16_000_000 and found[-1]["seed"] == 3 + 16_010_004
+    # The same worlds without the other cell, whatever else is played at the same time.
+    alone = evaluate(
+        tmp_path, "--cells", "babyai open", "--episodes", "10", "--seed", "3", "--parallel", "1"
+    )
+    assert lines(alone) == found[10:]
+
+
+def test_the_irrelevant_cell_talks_and_the_others_do_not(tmp_path: Path) -> None:
+    found = lines(evaluate(tmp_path, "--cells", "conditional,irrelevant", "--episodes", "20"))
+    for line in found:
+        line["talks"] = any(turn["report"].count(".") > 1 for turn in line["turns"])
+    talking = {line["cell"] for line in found if line["talks"]}
+    assert talking == {"irrelevant"}
+
+
+class Shaky(OraclePlanner):
+    """Breaks on some seeds and keeps silent, and so fails, on others."""
+
+    def choose(self, dialogues: Sequence[Dialogue]) -> list[Decision]:
+        return [
+            self._shaken(d, c) for d, c in zip(dialogues, super().choose(dialogues), strict=True)
+        ]
+
+    def _shaken(self, dialogue: Dialogue, choice: Decision) -> Decision:
+        if dialogue.seed % 5 == 1:
+            return Decision("", None, error=ConnectionError("the line is dead"))
+        return Decision("Hm.", None) if dialogue.seed % 3 == 0 else choice
+
+
+@pytest.fixture
+def shaky() -> Iterator[str]:
+    before = dict(PLANNERS)
+    PLANNERS.register("shaky")(Shaky)
+    yield "shaky"
+    PLANNERS._things.clear()
+    PLANNERS._things.update(before)
+
+
+def expected(found: Sequence[dict[str, Any]]) -> tuple[Any, ...]:
+    """What ``summary.json`` must say of these lines, counted in another way."""
+    whole = [line for line in found if line["error"] is None]
+    good = sum(line["ended"] == "success" for line in whole)
+    interval = binomtest(good, len(whole)).proportion_ci(method="wilson")
+    return (
+        len(found),
+        len(found) - len(whole),
+        pytest.approx(good / len(whole)),
+        pytest.approx([interval.low, interval.high]),
+    )
+
+
+def test_the_numbers_follow_from_the_lines(
+    tmp_path: Path, shaky: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = evaluate(tmp_path, *FEW, "--max-turns", "4", planner=shaky)
+    said = capsys.readouterr()
+    found, numbers = lines(folder), summary(folder)
+    keys = ("n", "n_errors", "success_rate", "success_ci95")
+    assert (numbers["command"], numbers["seed"], numbers["suite"]) == ("evaluate", 0, "planner")
+    assert tuple(numbers[key] for key in keys) == expected(found)
+    assert 0 < numbers["n_errors"] < 10 and 0 < numbers["success_rate"] < 1
+    assert f"warning: {numbers['n_errors']} of 20 episodes broke" in said.err
+    for name, cell in numbers["cells"].items():
+        its = [line for line in found if line["cell"] == name]
+        assert tuple(cell[key] for key in keys) == expected(its)
+        turns = [len(line["turns"]) for line in its if line["error"] is None]
+        assert cell["turns"] == pytest.approx(sum(turns) / len(turns))
+        for label, part in cell["parts"].items():
+            ends = [line["ended"] for line in its if line["part"] == label]
+            judged = [end == "success" for end in ends if end != "error"]
+            assert part["n"] == len(ends)
+            assert part["success_rate"] == pytest.approx(sum(judged) / len(judged))
+    # Groups of up to 8 play at once: the longest of each group counts.
+    raw = [json.loads(x) for x in (folder / "episodes.jsonl").read_text().splitlines()]
+    parts = {(line["cell"], line["part"]) for line in raw}
+    longest = [max(x["seconds"] for x in raw if (x["cell"], x["part"]) == p) for p in parts]
+    assert numbers["seconds"] == pytest.approx(sum(longest), abs=0.001)
+
+    with open(folder / "cells.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        cell = numbers["cells"][row["cell"]]
+        assert float(row["success_rate"]) == cell["success_rate"]
+        assert [float(row["low"]), float(row["high"])] == cell["success_ci95"]
+        assert (int(row["n"]), float(row["floor"])) == (cell["n"], cell["floor"])
+        assert row["cell"] in said.out and f"{cell['success_rate']:.3f}" in said.out
+    assert len(rows) == 2
+    assert (folder / "plots" / "cells.png").read_bytes().startswith(b"\x89PNG")
+    assert said.out.splitlines()[-1] == str(folder)
+
+
+def test_what_broke_is_played_again(tmp_path: Path, shaky: str) -> None:
+    folder = evaluate(tmp_path, *FEW, planner=shaky)
+    assert summary(folder)["n_errors"] > 0
+    PLANNERS._things["shaky"] = OraclePlanner
+    assert main(["evaluate", "--resume", str(folder)]) == 0
+    assert (summary(folder)["n"], summary(folder)["n_errors"]) == (20, 0)
+
+
+SLOW = """
+import sys, time
+import agents.actor.stepping as stepping
+act = stepping.StepActor.execute
+def slowly(*a, **k):
+    time.sleep(0.05)
+    return act(*a, **k)
+stepping.StepActor.execute = slowly
+from run.__main__ import main
+sys.exit(main())
+"""
+
+
+def test_a_killed_run_goes_on_to_the_same_lines(tmp_path: Path) -> None:
+    settings = ("--cells", "conditional,search-2-5", "--episodes", "14", "--parallel", "3")
+    whole = evaluate(tmp_path / "whole", *settings)
+    command = ("--planner", "oracle", "--runs-dir", str(tmp_path), *settings)
+    process = start("evaluate", *command, code=SLOW)
+    for enough in (4, 17):
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and process.poll() is None:
+            files = list(tmp_path.glob("evaluate/*/episodes.jsonl"))
+            if files and files[0].read_bytes().count(b"\n") >= enough:
+                break
+            time.sleep(0.005)
+        process.kill()
+        process.communicate()
+        (folder,) = folders(tmp_path)
+        before = (folder / "episodes.jsonl").read_bytes()
+        if enough == 4:
+            process = start("evaluate", "--resume", str(folder), code=SLOW)
+    assert 17 <= before.count(b"\n") < 28, "killed too late to show anything"
+    # And a line that the kill has cut in two.
+    (folder / "episodes.jsonl").write_bytes(before + before[:100])
+    assert main(["evaluate", "--resume", str(folder)]) == 0
+    assert (folder / "episodes.jsonl").read_bytes().startswith(before)
+    assert lines(folder) == lines(whole)
+    ours, theirs = summary(folder), summary(whole)
+    assert {**ours, "seconds": 0} == {**theirs, "seconds": 0}
+    # Nothing is left to do, and other settings are refused.
+    after = (folder / "episodes.jsonl").read_bytes()
+    assert main(["evaluate", "--resume", str(folder)]) == 0
+    assert (folder / "episodes.jsonl").read_bytes() == after
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--suite", "planer"], "did you mean 'planner'?"),
+        (["--cells", "conditional,serch-2-5"], "did you mean 'search-2-5'?"),
+        (["--cells", "search-6-10", "--episodes", "4"], "cell 'search-6-10' has 5 parts"),
+        (["--cells", "and", "--episodes", "10001"], "has seeds for 10000"),
+        (["--episodes", "0"], "--episodes must be at least 1, not 0"),
+        (["--parallel", "0"], "--parallel"),
+        (["--seed", "400000001"], "--seed must be between 0 and 400000000"),
+        (["--suite", "planner-validation", "--items", "all"], "--items train, not all"),
+        (["--planner", "oracel"], "did you mean 'oracle'?"),
+        (["--actor", "scriptd"], "did you mean 'scripted'?"),
+        (["--reporter", "iRrelevant"], "did you mean 'irrelevant'?"),
+        (["--actor", "human"], "python -m run episode"),
+        (["--resume", "/nowhere"], "'/nowhere' is no run folder"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    options: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "--planner", "oracle", "--runs-dir", str(tmp_path), *options]) == 2
+    assert said in one_sentence(capsys.readouterr().err)
+    assert not folders(tmp_path), "a folder was left behind"
+
+
+def test_a_run_goes_on_with_its_own_settings_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = evaluate(tmp_path, "--cells", "conditional", "--episodes", "2")
+    capsys.readouterr()
+    for options, said in (
+        (["--episodes", "3"], "--episodes 3 (there 2)"),
+        (["--cells", "and"], "--cells and (there conditional)"),
+        (["--items", "train"], "--items train (there held-out)"),
+    ):
+        assert main(["evaluate", "--resume", str(folder), *options]) == 2
+        assert said in one_sentence(capsys.readouterr().err)
+    assert main(["episode", "--resume", str(folder)]) == 2
+    assert "a run folder of 'evaluate', not of 'episode'" in capsys.readouterr().err
+
+
+def test_every_option_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "--help"]) == 0
+    page = capsys.readouterr().out
+    names = [f.name for cls in (Evaluate, PlannerOptions) for f in dataclasses.fields(cls)]
+    for name in set(names) - {"language"}:
+        assert f"--{name.replace('_', '-')} " in page, name
+    assert "Examples:" in page and "(default: held-out)" in page
+    words = " ".join(page.split())
+    for name, suite in SUITES.items():
+        assert f"{name}: {', '.join(cell.name for cell in suite().cells)}" in words
