@@ -1,18 +1,24 @@
-"""How much faster the token trie on a shared memory scores than the plain way.
+"""How many decisions a second the language Planners make, beside the plain way and the limit.
 
     python benchmarks/planner_speed.py
-    python benchmarks/planner_speed.py --model qwen2.5-coder-1.5b --repeats 3 --plain-repeats 1
+    python benchmarks/planner_speed.py --planners smollm2-135m qwen2.5-coder-1.5b --examples 13
+    python benchmarks/planner_speed.py --batches 1 32 --rounds 2 --scoring tree --dtype float32
 
-Compared, interleaved in one run, on the same dialogues, with 8 examples and 8 candidates:
+For each Planner and each number of parallel dialogues, in turns, round after round:
 
-- trie: what the Planner does. The examples are read once before the clock starts (as they are
-  before the first episode); the dialogue's text and all its candidates are read in one pass.
-- plain, one by one: the full prompt again for each candidate, as lamorel does.
-- plain, batched: the same full prompts side by side in one pass. The faster of the two counts.
+- first: the first turn of new dialogues, 6 candidates each. The examples are read before.
+- second: their next turn, 8 candidates each; what is new is a command and its report.
+- plain: one first turn, the full prompt read again for each candidate: one by one, as lamorel
+  does, or side by side in one batch; the faster of the two counts.
+- limit: what the passes of the first turn would take if nothing but the model's own matrix
+  products were done, each as fast as it is measured here alone (the same matrices, rows, number
+  format and threads), attention as fast as the fastest of these; or, where that is more, if the
+  weights were read once a pass at the measured speed of memory.
 
-Scores are compared in float32. Then decisions a second for 1, 8 and 32 parallel dialogues in
-the number format that the Planner chooses by itself on this machine. The last line of standard
-output is a JSON object with ``scored_vs_plain`` and ``max_abs_difference``.
+Stated are medians with their range. They go to table.md, results.json and plot.png in the output
+folder. The last line of standard output is a JSON object: for each Planner decisions a second at
+the first turn by number of dialogues, how many times those of the plain way that is, the share of
+the limit reached, and the largest difference of a score from the plain way's.
 """
 
 from __future__ import annotations
@@ -21,154 +27,347 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
+import torch
 import tyro
 from rich.console import Console
 from rich.table import Table
 
 from agents.dialogue import Dialogue, Turn
+from agents.planner.attention import Packing
 from agents.planner.language import LanguagePlanner
 from agents.planner.options import PlannerOptions
-from agents.planner.scoring import Question, Tokens, plain_scores
+from agents.planner.registry import make_planner
+from agents.planner.scoring import plain_scores
 from envs.commands import Command
+from envs.errors import BadInput
 from envs.items import TRAIN_ITEMS
 
-EXAMPLES = 8
-CANDIDATES = 8
-VERBS = ("examine", "pick up")  # times 4 items named: 8 candidates
-BATCHES = (1, 8, 32)
+VERBS = ("examine", "pick up")  # times 3 items named, 4 at the second turn
+BANDWIDTH_MB = 256  # read at once to measure the memory's speed, more than any cache holds
+HEAD = ("planner", "dialogues", "what", "decisions a second", "range", "n", "share of limit")
 
 
 @dataclass(frozen=True)
 class Options:
     """What to compare, and how often."""
 
-    model: str = "smollm2-135m"
-    """A language model by any name that --planner takes."""
+    planners: tuple[str, ...] = ("smollm2-135m",)
+    """Language models by any name that --planner takes."""
 
-    repeats: int = 5
-    """Measurements of the trie, each with a new dialogue."""
+    batches: tuple[int, ...] = (1, 8, 32, 128)
+    """Numbers of parallel dialogues."""
 
-    plain_repeats: int = 2
-    """Measurements of each plain way, which is slow."""
+    rounds: int = 3
+    """How often each is measured, in turns and with new dialogues."""
 
-    dtype: str = "float32"
-    """Number format of the comparison; decisions a second are measured in the best one."""
+    plain_rounds: int = 2
+    """In how many of the rounds the plain ways are measured too, which are slow."""
+
+    examples: int = 0
+    """Worked examples in the prompt."""
+
+    scoring: Literal["auto", "mean", "tree"] = "auto"
+    """What a score is."""
+
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Number format; auto is the Planner's own choice."""
+
+    group: int = 0
+    """Dialogues in a pass; 0 is the Planner's own choice."""
+
+    output: Path = Path("runs/planner-speed")
+    """Folder of the table and the plot."""
 
     seed: int = 0
     """Seed of the dialogues."""
 
 
+@dataclass
+class Pass:
+    """What one forward pass needs."""
+
+    tokens: int
+    logits: int
+    attention_flops: float
+
+
+@dataclass
+class Found:
+    """The measurements of one Planner: decisions a second by (dialogues, what)."""
+
+    planner: str
+    rates: dict[tuple[int, str], list[float]] = field(default_factory=dict)
+    shares: dict[int, list[float]] = field(default_factory=dict)
+    difference: float = 0.0
+
+    def add(self, dialogues: int, what: str, rate: float) -> None:
+        self.rates.setdefault((dialogues, what), []).append(rate)
+
+    def median(self, dialogues: int, what: str) -> float:
+        return statistics.median(self.rates[dialogues, what])
+
+
 def main(options: Options) -> None:
-    """Measure, print a table, and print the ratios as a JSON object."""
-    planner = _planner(options.model, options.dtype)
-    ratio, difference, rows = compare(planner, options)
-    best = planner if options.dtype == "auto" else _planner(options.model, "auto", planner)
-    rows += throughput(best, options)
-    table = Table("what", "median s", "range s", "decisions a second")
-    for row in rows:
-        table.add_row(*row)
-    Console(width=110).print(table)
-    print(
-        json.dumps(
-            {
-                "model": options.model,
-                "examples": EXAMPLES,
-                "candidates": CANDIDATES,
-                "scored_vs_plain": round(ratio, 2),
-                "max_abs_difference": difference,
-            }
+    """Measure, write the folder, print the table and the ratios."""
+    if min(options.batches, default=0) < 1 or options.rounds < 1 or options.plain_rounds < 1:
+        raise BadInput("--batches, --rounds and --plain-rounds need numbers from 1")
+    options.output.mkdir(parents=True, exist_ok=True)
+    found: list[Found] = []
+    for name in options.planners:
+        settings = PlannerOptions(
+            examples=options.examples,
+            scoring=options.scoring,
+            dtype=options.dtype,
+            group=options.group,
         )
-    )
+        planner = make_planner(name, settings)
+        if not isinstance(planner, LanguagePlanner):
+            raise BadInput(f"planner '{name}' is no language model that runs here")
+        found.append(measure(name, planner, options))
+        write(options.output, found)  # a killed run keeps what it has
+    table = Table(*HEAD)
+    for row in rows(found):
+        table.add_row(*row)
+    Console(width=120).print(table)
+    print(f"table and plot: {options.output}")
+    print(json.dumps(summary(found)))
 
 
-def _planner(name: str, dtype: str, old: LanguagePlanner | None = None) -> LanguagePlanner:
-    if old is not None:
-        del old.scorer, old.model  # room for the second one
-    return LanguagePlanner.load(name, PlannerOptions(examples=EXAMPLES, dtype=dtype))
-
-
-def dialogues(n: int, seed: int) -> list[Dialogue]:
-    """Conditional tasks on items drawn at random, after one turn, each with 8 candidates."""
+def dialogues(n: int, seed: int) -> tuple[list[Dialogue], list[Dialogue]]:
+    """Conditional tasks on items drawn at random, before and after their first turn."""
     rng = np.random.default_rng(seed)
-    made = []
+    first, second = [], []
     for i in range(n):
         a, b, c, d = (TRAIN_ITEMS[k] for k in rng.choice(len(TRAIN_ITEMS), 4, replace=False))
         task = f"If the {a} is good, pick up the {b}, otherwise pick up the {c}."
         examine = Command("examine", a)
         report = f"I examined the {a}, it has secret property bad. I see the {d}."
-        turn = Turn(examine.sentence(), examine, report)
-        made.append(Dialogue(task, VERBS, (turn,), world=i, seed=seed + i))
-    return made
+        first.append(Dialogue(task, VERBS, (), world=i, seed=seed + i))
+        second.append(first[-1].add(Turn(examine.sentence(), examine, report)))
+    return first, second
 
 
-def compare(
-    planner: LanguagePlanner, options: Options
-) -> tuple[float, float, list[tuple[str, str, str, str]]]:
-    """Speed-up over the faster plain way, largest difference of two scores, and table rows."""
-    asked = dialogues(options.repeats, options.seed)
-    planner.choose(asked[:1])  # reads the examples, warms up
-    planner.begin(None)
-    times: dict[str, list[float]] = {"trie": [], "plain, one by one": [], "plain, batched": []}
-    difference = 0.0
-    for k, dialogue in enumerate(asked):
-        fast = _timed(times["trie"], lambda d=dialogue: planner.choose([d])[0].scores.values())
-        if k >= options.plain_repeats:
-            continue
-        Console(stderr=True).print(f"dialogue {k + 1}: the plain ways")
-        for way in ("plain, one by one", "plain, batched"):
-            slow = _timed(times[way], lambda d=dialogue, w=way: _plain(planner, d, "batched" in w))
-            assert len(fast) == len(slow) == CANDIDATES
-            difference = max(difference, *(abs(a - b) for a, b in zip(fast, slow, strict=True)))
-    medians = {way: statistics.median(t) for way, t in times.items()}
-    plain = min(medians["plain, one by one"], medians["plain, batched"])
-    kind = str(planner.model.dtype).removeprefix("torch.")
-    rows = [_row(f"{way} ({kind}), 1 dialogue", t, 1) for way, t in times.items()]
-    return plain / medians["trie"], difference, rows
+def measure(name: str, planner: LanguagePlanner, options: Options) -> Found:
+    """All measurements of one Planner, interleaved."""
+    found = Found(name)
+    log = Console(stderr=True)
+    planner.choose(dialogues(1, options.seed)[0])  # reads the examples, warms up
+    passes = _record(planner)
+    for k in range(options.rounds):
+        for n in options.batches:
+            log.print(f"{name}: round {k + 1}, {n} dialogues", highlight=False)
+            first, second = dialogues(n, options.seed + 1000 * (k + 1))
+            planner.begin(None)
+            passes.clear()
+            taken, decisions = _timed(lambda some=first: planner.choose(some))
+            found.add(n, "first", n / taken)
+            found.shares.setdefault(n, []).append(limit_s(planner, passes) / taken)
+            taken, _ = _timed(lambda some=second: planner.choose(some))
+            found.add(n, "second", n / taken)
+        if k < options.plain_rounds:
+            scores = [*decisions[0].scores.values()]
+            for way in ("one by one", "batched"):
+                batched = way == "batched"
+                taken, plain = _timed(lambda d=first[0], b=batched: _plain(planner, d, b))
+                found.add(1, f"plain, {way}", 1 / taken)
+                gaps = [abs(a - b) for a, b in zip(scores, plain, strict=True)]
+                found.difference = max(found.difference, *gaps)
+    return found
 
 
 def _plain(planner: LanguagePlanner, dialogue: Dialogue, batched: bool) -> list[float]:
     """Everything that the plain way has to do, from the text on."""
-    question: Question = planner._question(dialogue)
-    tails: tuple[Tokens, ...] = question.tails
-    return plain_scores(planner.model, question.context, tails, batched)
+    text = planner.prompt.render(dialogue)
+    context, tails = planner._split(text, [f" {c.sentence()}" for c in dialogue.candidates()])
+    return plain_scores(planner.model, context, tails, batched, planner.scoring)
 
 
-def throughput(planner: LanguagePlanner, options: Options) -> list[tuple[str, str, str, str]]:
-    """Table rows: a second of the Planner's own way, for 1, 8 and 32 dialogues together."""
-    kind = str(planner.model.dtype).removeprefix("torch.")
-    times: dict[int, list[float]] = {n: [] for n in BATCHES}
-    planner.choose(dialogues(1, options.seed))
-    for repeat in range(min(3, options.repeats)):
-        for n in BATCHES:
-            batch = dialogues(n, options.seed + 1000 * (repeat + 1))
-            planner.begin(None)
-            _timed(times[n], lambda b=batch: planner.choose(b))
-    return [_row(f"trie ({kind}), {n} dialogues", t, n) for n, t in times.items()]
-
-
-def _timed(times: list[float], work: Callable) -> list:
+def _timed(work: Callable) -> tuple[float, Any]:
     start = time.perf_counter()
-    found = list(work())
-    times.append(time.perf_counter() - start)
-    return found
+    found = work()
+    return time.perf_counter() - start, found
 
 
-def _row(what: str, times: list[float], n: int) -> tuple[str, str, str, str]:
-    middle = statistics.median(times)
-    return (
-        what,
-        f"{middle:.3f}",
-        f"{min(times):.3f} to {max(times):.3f} (n={len(times)})",
-        f"{n / middle:.2f}",
-    )
+def _record(planner: LanguagePlanner) -> list[Pass]:
+    """A list to which each coming pass of the Planner is added."""
+    passes: list[Pass] = []
+    run = planner.scorer._run
+    config = planner.model.config
+    heads = config.num_attention_heads
+    width = heads * (getattr(config, "head_dim", None) or config.hidden_size // heads)
+
+    def recorded(
+        tokens: Sequence[int], positions: Sequence[int], packing: Packing, wanted: Sequence[int]
+    ) -> torch.Tensor:
+        seen = int((packing.mask.flatten(0, 2)[packing.back] == 0).sum())
+        seen += len(tokens) * (0 if packing.prefix is None else packing.prefix.shape[2])
+        flops = 4.0 * seen * width * len(packing.states)  # a product with keys, one with values
+        passes.append(Pass(len(tokens), len(wanted), flops))
+        return run(tokens, positions, packing, wanted)
+
+    planner.scorer._run = recorded  # type: ignore[method-assign]
+    return passes
+
+
+def limit_s(planner: LanguagePlanner, passes: Sequence[Pass]) -> float:
+    """The seconds that these passes need at least, measured on this machine now."""
+    head = planner.model.get_output_embeddings()
+    body = [w for m in planner.model.modules() if m is not head and (w := _matrix(m)) is not None]
+    last = [w for w in [_matrix(head)] if w is not None]
+    weight_bytes = sum(w.numel() * w.element_size() for w in body + last)
+    read_s = weight_bytes / _bandwidth()
+    total = 0.0
+    timed: dict[tuple[int, bool], float] = {}
+    for one in passes:
+        products = 0.0
+        fastest = 0.0
+        for matrices, n in ((body, one.tokens), (last, one.logits)):
+            # Passes of about one size are as quick a token.
+            size = round(n / 256) * 256 or n
+            key = size, matrices is body
+            if n and key not in timed:
+                timed[key] = _products_s(matrices, size)
+            products += timed[key] * n / size if n else 0.0
+            if n and matrices is body:
+                fastest = 2 * size * sum(w.numel() for w in matrices) / timed[key]
+        total += max(read_s, products + one.attention_flops / fastest)
+    return total
+
+
+def _matrix(module: torch.nn.Module) -> torch.Tensor | None:
+    """A module's matrix ``[out, in]``, None where it does not multiply by one."""
+    weight = getattr(module, "weight", None)
+    if isinstance(module, torch.nn.Linear):
+        return module.weight
+    if type(module).__name__ == "Conv1D" and isinstance(weight, torch.Tensor):  # as GPT-2 has
+        return weight.T
+    return None
+
+
+def _products_s(matrices: Sequence[torch.Tensor], rows_: int) -> float:
+    """Seconds for the product of so many rows with each matrix, the best of three."""
+    if not matrices:
+        return 0.0
+    inputs = {w.shape[1]: torch.randn(1, rows_, w.shape[1]).to(w) for w in matrices}
+    best = float("inf")
+    with torch.inference_mode():
+        for _ in range(3):
+            start = time.perf_counter()
+            for w in matrices:
+                torch.nn.functional.linear(inputs[w.shape[1]], w)
+            if matrices[0].is_cuda:
+                torch.cuda.synchronize()
+            best = min(best, time.perf_counter() - start)
+    return best
+
+
+def _bandwidth() -> float:
+    """Bytes a second at which memory is read, the best of five."""
+    data = torch.ones(BANDWIDTH_MB << 18)
+    return BANDWIDTH_MB * 2**20 / min(_timed(data.sum)[0] for _ in range(5))
+
+
+def plain_rate(found: Found) -> float:
+    """Decisions a second of the faster plain way."""
+    return max(found.median(1, f"plain, {way}") for way in ("one by one", "batched"))
+
+
+def summary(found: Sequence[Found]) -> dict[str, Any]:
+    """The figures by Planner, as the last line gives them."""
+    told = {}
+    for one in found:
+        first = {n: one.median(n, "first") for n in one.shares}
+        told[one.planner] = {
+            "decisions_per_second": {str(n): round(rate, 2) for n, rate in first.items()},
+            "second_turns_per_second": {
+                str(n): round(one.median(n, "second"), 2) for n in one.shares
+            },
+            "vs_plain": {str(n): round(rate / plain_rate(one), 1) for n, rate in first.items()},
+            "share_of_limit": {
+                str(n): round(statistics.median(shares), 3) for n, shares in one.shares.items()
+            },
+            "max_abs_difference": one.difference,
+        }
+    return told
+
+
+def rows(found: Sequence[Found]) -> list[tuple[str, ...]]:
+    """The table's rows."""
+    told = []
+    for one in found:
+        for (n, what), rates in one.rates.items():
+            share = statistics.median(one.shares[n]) if what == "first" else None
+            told.append(
+                (
+                    one.planner,
+                    str(n),
+                    what,
+                    f"{statistics.median(rates):.2f}",
+                    f"{min(rates):.2f} to {max(rates):.2f}",
+                    str(len(rates)),
+                    "" if share is None else f"{share:.2f}",
+                )
+            )
+    return told
+
+
+def write(folder: Path, found: Sequence[Found]) -> None:
+    """The table to read, the figures to reckon with, the plot."""
+    lines = ["| " + " | ".join(HEAD) + " |", "|" + " --- |" * len(HEAD)]
+    lines += ["| " + " | ".join(row) + " |" for row in rows(found)]
+    (folder / "table.md").write_text("\n".join(lines) + "\n", "utf-8")
+    (folder / "results.json").write_text(json.dumps(summary(found), indent=1) + "\n", "utf-8")
+    plot(folder / "plot.png", found)
+
+
+def plot(path: Path, found: Sequence[Found]) -> None:
+    """Decisions a second over the number of dialogues, first and second turns, and the limit."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, panel = pyplot.subplots(figsize=(8, 4.5))
+    for k, one in enumerate(found):
+        numbers = sorted(one.shares)
+        for what, style in (("first", "-"), ("second", "--")):
+            rates = [one.rates[n, what] for n in numbers]
+            middle = [statistics.median(r) for r in rates]
+            below = [m - min(r) for m, r in zip(middle, rates, strict=True)]
+            above = [max(r) - m for m, r in zip(middle, rates, strict=True)]
+            panel.errorbar(
+                numbers,
+                middle,
+                yerr=[below, above],
+                color=f"C{k}",
+                linestyle=style,
+                marker="o",
+                capsize=2,
+                label=f"{one.planner}, {what} turn",
+            )
+        limits = [one.median(n, "first") / statistics.median(one.shares[n]) for n in numbers]
+        panel.plot(numbers, limits, color=f"C{k}", linestyle=":", label=f"{one.planner}, limit")
+        panel.axhline(plain_rate(one), color=f"C{k}", alpha=0.4, label=f"{one.planner}, plain")
+    panel.set(xscale="log", yscale="log", xlabel="parallel dialogues")
+    panel.set_ylabel("decisions a second (median, range)")
+    panel.grid(alpha=0.3)
+    panel.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    try:
+        main(tyro.cli(Options, description=__doc__))
+    except BadInput as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)

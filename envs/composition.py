@@ -45,9 +45,10 @@ class SecretComposition(RoomEnv):
     one of five kinds, among which `kinds` chooses; where several are chosen, each episode draws
     one. In `and`, `or`, `not` and `two`, one or two deciders, each good or bad, decide which item
     to pick up; each outcome is as likely. Two more kinds of that sort, `nor` and `three`, are
-    played only where they are chosen: they serve validation. In `order`, one or two items have to be examined, in
-    the order of the sentence, before another is picked up; what they are is no matter. Items
-    beyond the named ones are distractors. Examining reveals as in `Parley/SecretConditional-v0`.
+    played only where they are chosen: they serve validation. In `order`, one or two items have
+    to be examined, in the order of the sentence, before another is picked up; what they are is
+    no matter. Items beyond the named ones are distractors. Examining reveals as in
+    `Parley/SecretConditional-v0`.
 
     ## Mission space
 

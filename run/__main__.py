@@ -29,8 +29,14 @@ COMMANDS = {
     "episode": Command(
         "run.episode", "Episode", "episode", "play episodes: a Planner commands an Actor"
     ),
+    "evaluate": Command(
+        "run.evaluate", "Evaluate", "evaluate", "score a Planner on the cells of a suite"
+    ),
     "train-actor": Command(
         "run.train_actor", "TrainActor", "train_actor", "train the learned Actor with PPO"
+    ),
+    "train-planner": Command(
+        "run.train_planner", "TrainPlanner", "train_planner", "adapt a small model as the Planner"
     ),
     "check-engine": Command(
         "run.check_engine", "CheckEngine", "check_engine", "play MiniGrid and the engine alike"

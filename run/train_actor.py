@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envs.errors import BadInput
-from run.folder import RunFolder, read_config
-from run.settings import differences, from_json, to_json
+from run.folder import RunFolder
+from run.training import Bar, Curve, State, open_run
 
 if TYPE_CHECKING:
     from agents.actor.network import ActorNetwork
@@ -21,7 +18,6 @@ if TYPE_CHECKING:
 
 COLUMNS = ("stage", "steps", "loss", "success", "held_out", "seconds")
 LOOKS = ("resume", "runs_dir", "name", "out", "checkpoint_seconds")
-_STATE = "state.safetensors"
 
 
 @dataclass(frozen=True)
@@ -106,22 +102,7 @@ def train_actor(args: TrainActor) -> Path:
 
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         raise BadInput(f"--device {args.device}: torch finds no such GPU here; use --device cpu")
-    if args.resume is None:
-        folder = RunFolder.new(args.runs_dir, "train-actor", args.name, to_json(args), True)
-    else:
-        path = args.resume
-        stored = from_json(TrainActor, read_config(args.resume, "train-actor"))
-        default = to_json(TrainActor())
-        given = {k: v for k, v in to_json(args).items() if v != default[k]}
-        differing = differences(
-            replace(stored, **{k: getattr(args, k) for k in given}), stored, LOOKS
-        )
-        if differing:
-            raise BadInput(
-                f"--resume takes its settings from the folder; these differ: {', '.join(differing)}"
-            )
-        args = replace(stored, resume=path, out=args.out or stored.out)
-        folder = RunFolder.resume(path, "train-actor")
+    args, folder = open_run(args, "train-actor", args.name, LOOKS)
     torch.set_num_threads(args.threads)
     with folder:
         _Training(args, folder).go()
@@ -138,15 +119,17 @@ class _Training:
 
         from agents.actor.learned import load_network
         from agents.actor.network import ActorNetwork
+        from agents.actor.training import Checkpoint
 
         self.args = args
         self.folder = folder
         self.console = Console(stderr=True)
-        self.saved = self._read_state() if args.resume is not None else None
-        before = float(self.saved[1]["seconds"]) if self.saved else 0.0
-        self.started = time.monotonic() - before
-        self.rows: list[list[Any]] = json.loads(self.saved[1]["rows"]) if self.saved else []
-        self._written = 0.0
+        self.state = State(folder, args.checkpoint_seconds)
+        found = self.state.read()
+        self.head: dict[str, Any] = found[1] if found else {}
+        self.saved = Checkpoint(found[0], self.head["numbers"]) if found else None
+        self.started = time.monotonic() - self.head.get("seconds", 0.0)
+        self.rows: list[list[Any]] = self.head.get("rows", [])
         self._evaluated = max((r[1] for r in self.rows if r[4] != ""), default=0)
         torch.manual_seed(args.seed)
         network = ActorNetwork() if args.init is None else load_network(args.init)
@@ -155,8 +138,6 @@ class _Training:
 
     def go(self) -> None:
         """Train, choose, score."""
-        from torch.utils.tensorboard import SummaryWriter
-
         args = self.args
         stages: list[tuple[str, int, Callable[..., None]]] = [
             (stage, steps, make)
@@ -166,15 +147,9 @@ class _Training:
             )
             if steps
         ]
-        at = self.saved[1]["stage"] if self.saved else ""
+        at = self.head.get("stage", "")
         if stages:
-            # What was logged after the checkpoint is trained, and so logged, again.
-            board = SummaryWriter(
-                str(self.folder.path / "tensorboard"),
-                purge_step=self.rows[-1][1] + 1 if self.rows else None,
-            )
-            self.board = board
-            self._write_curve()
+            self.curve = Curve(self.folder, COLUMNS, "steps", self.rows)
             for stage, steps, run in stages:
                 checkpoint = self.folder.path / "checkpoints" / stage
                 if at and stage != at:
@@ -185,9 +160,9 @@ class _Training:
                         self.network.load_state_dict(done.state_dict())
                         continue
                 self.stage = stage
-                run(steps, self.saved[0] if self.saved and stage == at else None)
+                run(steps, self.saved if stage == at else None)
                 self._save_network(checkpoint)
-            board.close()
+            self.curve.close()
             self._plot()
         self._finish([stage for stage, _, _ in stages])
 
@@ -205,13 +180,13 @@ class _Training:
         from agents.actor.training import warm_start
 
         gym = self._sources(0)
-        with self._bar(steps) as tell:
+        with Bar(self.console, self.stage, steps, "steps") as bar:
             warm_start(
                 self.network,
                 gym,
                 steps=steps,
                 seed=2 * self.args.seed,
-                on_progress=tell,
+                on_progress=lambda progress: self._log(progress, bar),
                 save=self._offer,
                 resume=resume,
             )
@@ -220,7 +195,7 @@ class _Training:
         from agents.actor.training import reinforce
 
         gym = self._sources(1)
-        with self._bar(steps) as tell:
+        with Bar(self.console, self.stage, steps, "steps") as bar:
             reinforce(
                 self.network,
                 gym,
@@ -228,32 +203,24 @@ class _Training:
                 seed=2 * self.args.seed + 1,
                 learning_rate=self.args.ppo_learning_rate,
                 device=self.args.device,
-                on_progress=tell,
+                on_progress=lambda progress: self._log(progress, bar),
                 save=self._offer,
                 resume=resume,
             )
 
-    def _bar(self, steps: int) -> Any:
-        return _Bar(self, steps)
-
-    def log(self, progress: Progress) -> None:
+    def _log(self, progress: Progress, bar: Bar) -> None:
         """Enter a round into the curves; now and then with an evaluation on held-out items."""
-        seconds = round(time.monotonic() - self.started, 1)
         held_out: float | str = ""
         every = self.args.evaluate_every
         whole = progress.steps + (self.args.imitation_steps if progress.stage == "ppo" else 0)
         if every and whole // every > self._evaluated // every:
             held_out = self._evaluate()
             self._evaluated = whole
-        self.rows.append(
-            [progress.stage, whole, progress.loss, progress.success, held_out, seconds]
-        )
-        with open(self.folder.path / "curve.csv", "a", newline="") as file:
-            csv.writer(file).writerow(self.rows[-1])
-        self.board.add_scalar("loss", progress.loss, whole)
-        self.board.add_scalar("success", progress.success, whole)
-        if held_out != "":
-            self.board.add_scalar("held_out", held_out, whole)
+        seconds = round(time.monotonic() - self.started, 1)
+        row = [progress.stage, whole, progress.loss, progress.success, held_out, seconds]
+        self.curve.add(row)
+        text = f"{progress.stage}: success {progress.success:.3f}, loss {progress.loss:.4f}"
+        bar.tell(text, progress.steps)
 
     def _evaluate(self) -> float:
         from agents.actor.grounds import TESTS
@@ -268,47 +235,19 @@ class _Training:
 
         return lambda seen: choose(network or self.network, seen)
 
-    def _write_curve(self) -> None:
-        half = self.folder.path / ".curve.csv.half"
-        with open(half, "w", newline="") as file:
-            csv.writer(file).writerows([COLUMNS, *self.rows])
-        os.replace(half, self.folder.path / "curve.csv")
-
     def _offer(self, make: Callable[[], Checkpoint]) -> None:
         """Write a checkpoint, if the last is old enough."""
-        if time.monotonic() - self._written < self.args.checkpoint_seconds:
+        if not self.state.is_due():
             return
-        from safetensors.torch import save_file
-
         saved = make()
         head = {
             "stage": self.stage,
-            "numbers": json.dumps(saved.numbers),
-            "rows": json.dumps(self.rows),
-            "seconds": str(time.monotonic() - self.started),
+            "numbers": saved.numbers,
+            "rows": self.rows,
+            "seconds": time.monotonic() - self.started,
         }
-        file = self.folder.part("checkpoints", _STATE)
-        half = file.with_name(f".{file.name}.half")
-        save_file({k: v.contiguous() for k, v in saved.tensors.items()}, half, head)
-        os.replace(half, file)
+        self.state.write(saved.tensors, head)
         self._save_network(self.folder.part("checkpoints", "latest"))
-        self._written = time.monotonic()
-
-    def _read_state(self) -> tuple[Checkpoint, dict[str, str]] | None:
-        from safetensors import SafetensorError, safe_open
-
-        from agents.actor.training import Checkpoint
-
-        file = self.folder.path / "checkpoints" / _STATE
-        if not file.exists():
-            return None
-        try:
-            with safe_open(file, "pt") as found:
-                head = found.metadata()
-                tensors = {name: found.get_tensor(name) for name in found.keys()}  # noqa: SIM118
-            return Checkpoint(tensors, json.loads(head["numbers"])), head
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"the checkpoint '{file}' cannot be read: {error}") from error
 
     def _save_network(self, path: Path) -> None:
         self.network.save_pretrained(path)
@@ -378,47 +317,6 @@ class _Training:
 
     def _say(self, text: str) -> None:
         self.console.print(text, highlight=False)
-
-
-class _Bar:
-    """The progress bar of a stage; entering gives what is to be called after each round."""
-
-    def __init__(self, training: _Training, steps: int) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self.training = training
-        self.steps = steps
-        self.bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[rate]:,.0f} steps/s"),
-            TimeRemainingColumn(),
-            console=training.console,
-        )
-
-    def __enter__(self) -> Callable[[Progress], None]:
-        self.bars.__enter__()
-        task = self.bars.add_task(self.training.stage, total=self.steps, rate=0.0)
-        began, first, told = time.monotonic(), None, 0.0
-
-        def tell(progress: Progress) -> None:
-            nonlocal first, told
-            first = progress.steps if first is None else first
-            self.training.log(progress)
-            now = time.monotonic()
-            rate = (progress.steps - first) / max(now - began, 1e-9)
-            text = f"{progress.stage}: success {progress.success:.3f}, loss {progress.loss:.4f}"
-            self.bars.update(task, description=text, completed=progress.steps, rate=rate)
-            if not self.training.console.is_terminal and now - told > 10:
-                told = now
-                self.training._say(
-                    f"{text}, {progress.steps:,} of {self.steps:,} steps, {rate:,.0f} steps/s"
-                )
-
-        return tell
-
-    def __exit__(self, *why: Any) -> None:
-        self.bars.__exit__(*why)
 
 
 def score(

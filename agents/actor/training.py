@@ -27,6 +27,7 @@ from agents.actor.network import N_ACTIONS, ActorNetwork, ActorTrunk
 from agents.actor.practice import Gym
 from agents.actor.sense import OBSERVATION_SIZE
 from agents.actor.teacher import taught
+from agents.schedule import learning_rate_at
 from envs.errors import BadInput
 
 GAMMA = 0.99
@@ -93,14 +94,6 @@ def unpack_state(
 
 def _bytes(array: np.ndarray) -> np.ndarray:
     return array.reshape(-1).view(np.uint8)
-
-
-def learning_rate_at(round_: int, rounds: int, peak: float) -> float:
-    """Up over the first tenth of the rounds, then down to nothing along a cosine."""
-    share = (round_ + 1) / rounds
-    if share < 0.1:
-        return peak * share / 0.1
-    return peak * 0.5 * (1 + float(np.cos(np.pi * (share - 0.1) / 0.9)))
 
 
 def warm_start(

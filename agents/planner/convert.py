@@ -6,7 +6,11 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 from rich.console import Console
@@ -62,13 +66,14 @@ def convert(file: Path, target: Path) -> Path:
         try:
             # transformers shows its own bars; a live status line would break them into lines.
             console.print(f"converting {file.name} to bfloat16, once (about a minute)")
-            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-            model = AutoModelForCausalLM.from_pretrained(
-                file.parent,
-                gguf_file=file.name,
-                dtype=torch.bfloat16,
-                quantization_config=GgufConfig(dequantize=True),
-            )
+            with _read_once():
+                tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+                model = AutoModelForCausalLM.from_pretrained(
+                    file.parent,
+                    gguf_file=file.name,
+                    dtype=torch.bfloat16,
+                    quantization_config=GgufConfig(dequantize=True),
+                )
             tokenizer.save_pretrained(scratch)
             model.save_pretrained(scratch)
             os.replace(scratch, target)
@@ -77,3 +82,28 @@ def convert(file: Path, target: Path) -> Path:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return target
+
+
+@contextmanager
+def _read_once() -> Iterator[None]:
+    """Let gguf do once what transformers asks of it many times over: read the file's head (for
+    configuration, tokenizer and weights; most of it goes into slicing a memory map) and list the
+    names of tensors (for each of the model's modules)."""
+    import gguf
+    import numpy as np
+
+    class Reader(gguf.GGUFReader):
+        """gguf's reader, over a plain array."""
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, np.asarray(value) if name == "data" else value)
+
+    once: dict[str, Callable[..., Any]] = {"GGUFReader": Reader, "get_tensor_name_map": gguf.get_tensor_name_map}
+    originals = {name: getattr(gguf, name) for name in once}
+    try:
+        for name, function in once.items():
+            setattr(gguf, name, lru_cache(maxsize=1)(function))
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(gguf, name, original)

@@ -13,13 +13,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from agents.dialogue import Decision, Dialogue, Turn
 from agents.parts import Part
+from agents.planner.adapter import adapter_folder, merge, other_base, read_about
 from agents.planner.grammar import parse_decision
 from agents.planner.loading import load_model
 from agents.planner.memory import common
 from agents.planner.options import PlannerOptions
 from agents.planner.prompt import DEFAULT, Prompt
 from agents.planner.random import no_candidates
-from agents.planner.scoring import Question, Scorer, Tokens, plain_scores
+from agents.planner.scoring import Question, Rule, Scorer, Tokens, plain_scores
 from agents.planner.weights import cache_folder
 from envs.commands import VERBS, Command
 from envs.errors import BadInput
@@ -27,14 +28,22 @@ from envs.errors import BadInput
 log = logging.getLogger(__name__)
 # Whose trie scores the tests compare with the plain way; others are tried out when loaded.
 TRIE_MODELS = ("gpt2", "llama", "qwen2")
+# Dialogues in one pass, by the rule of scores: quickest on a CPU with SmolLM2, though 8 are nearly
+# as quick. The mean needs the logits of more tokens, and memory for them.
+GROUPS: dict[Rule, int] = {"mean": 16, "tree": 32}
+# A shorter beginning is read with each dialogue, which costs less than a part of its own.
+WORTH_SHARING = 16
+TAILS_KEPT = 1 << 14
+EXAMPLES = 13  # worked examples for a model that was not trained to do without
 
 
 class LanguagePlanner(Part):
     """Decides by the probabilities of any causal language model of transformers.
 
-    With ``decide='score'`` it says the candidate with the highest mean log-probability; with
-    ``generate`` what the model writes up to the end of the line, and what cannot be parsed is no
-    command.
+    With ``decide='score'`` it says the candidate with the highest score; with ``generate`` what
+    the model writes up to the end of the line, and what cannot be parsed is no command.
+    ``scoring`` is the rule of scores that the model was made for, and ``examples`` the number of
+    worked examples; they are used where the options leave them open.
     """
 
     def __init__(
@@ -42,18 +51,25 @@ class LanguagePlanner(Part):
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         options: PlannerOptions | None = None,
+        *,
+        scoring: Rule = "mean",
+        examples: int = EXAMPLES,
     ) -> None:
         options = PlannerOptions() if options is None else options
         self.model = model
         self.tokenizer = tokenizer
         self.options = options
-        self.prompt = Prompt(options.prompt or DEFAULT, options.examples)
+        self.examples = examples if options.examples is None else options.examples
+        self.prompt = Prompt(options.prompt or DEFAULT, self.examples)
         folder = (options.cache or cache_folder()) / "prompts"
-        group = options.group or (1 if model.device.type == "cpu" else 16)
-        self.scorer = Scorer(model, group, folder)
+        self.scoring: Rule = scoring if options.scoring == "auto" else options.scoring
+        self.scorer = Scorer(model, options.group or GROUPS[self.scoring], folder)
         self._dropped = 0
-        self._examples: dict[int, Tokens] = {}
-        self._trie = str(model.config.model_type) in TRIE_MODELS or self._trie_holds()
+        self._prefixes: dict[int, Tokens] = {}
+        self._tails: dict[tuple[str, str], Tokens] = {}
+        known = str(model.config.model_type) in TRIE_MODELS
+        windows = bool(getattr(model.config, "use_sliding_window", False))
+        self._trie = (known and not windows) or self._trie_holds()
         if not self._trie:
             log.warning(
                 "a %s model does not take the candidates as one trie; each is scored by itself, "
@@ -63,10 +79,23 @@ class LanguagePlanner(Part):
 
     @classmethod
     def load(cls, name: str, options: PlannerOptions) -> LanguagePlanner:
-        """The Planner of a packaged name, a folder, a ``.gguf`` file or a hub id."""
+        """The Planner of a packaged name, an adapter's, a folder, a ``.gguf`` file or a hub id."""
         # Read before the model, so that a mistake in a prompt file does not cost its loading.
-        Prompt(options.prompt or DEFAULT, options.examples)
-        return cls(*load_model(name, options), options)
+        Prompt(options.prompt or DEFAULT, EXAMPLES)
+        folder = adapter_folder(name)
+        if folder is None and options.adapter is None:
+            return cls(*load_model(name, options), options)
+        if folder is not None and options.adapter is not None:
+            raise BadInput(f"planner '{name}' is an adapter already; it takes no second one")
+        folder = folder or options.adapter
+        assert folder is not None
+        about = read_about(folder)
+        base = name if options.adapter else about.base
+        if base != about.base:
+            raise other_base(folder, about.base, base)
+        model, tokenizer = load_model(base, options)
+        merge(model, folder, base)
+        return cls(model, tokenizer, options, scoring=about.scoring, examples=about.examples)
 
     def begin(self, worlds: object) -> None:
         """Forget the last group's dialogues."""
@@ -81,7 +110,7 @@ class LanguagePlanner(Part):
                 decisions[i] = no_candidates(dialogue)
                 continue
             try:
-                questions.append((i, self._question(dialogue)))
+                questions.append((i, self.question(dialogue)))
             except BadInput as error:
                 decisions[i] = Decision("", None, error=error)
         for i, question in questions if self.options.decide == "generate" else ():
@@ -94,17 +123,17 @@ class LanguagePlanner(Part):
 
     def _scores(self, questions: Sequence[Question]) -> list[list[float]]:
         if self._trie:
-            return self.scorer.scores(questions)
-        return [plain_scores(self.model, q.context, q.tails) for q in questions]
+            return self.scorer.scores(questions, self.scoring)
+        return [plain_scores(self.model, q.context, q.tails, rule=self.scoring) for q in questions]
 
-    def _question(self, dialogue: Dialogue) -> Question:
+    def question(self, dialogue: Dialogue) -> Question:
         """A dialogue in tokens, with as many examples as the model has room for.
 
         Raises BadInput where there is no room even without any.
         """
         key = (dialogue.world, dialogue.seed)
         sentences = [f" {c.sentence()}" for c in dialogue.candidates()]
-        for dropped in range(self._dropped, max(self.options.examples, self._dropped) + 1):
+        for dropped in range(self._dropped, max(self.examples, self._dropped) + 1):
             text = self.prompt.render(dialogue, dropped)
             context, tails = self._split(text, sentences)
             room = self.options.max_new_tokens if self.options.decide == "generate" else 0
@@ -124,13 +153,14 @@ class LanguagePlanner(Part):
         return Question(key, context, tails)
 
     def _read_examples(self) -> None:
-        if self._dropped not in self._examples:
+        if self._dropped not in self._prefixes:
             # What any two dialogues have in common, whatever the prompt file looks like.
             a, b = self._tokens([self.prompt.render(d, self._dropped) for d in _TWO_DIALOGUES])
-            self._examples[self._dropped] = a[: common(a, b)]
+            n = common(a, b)
+            self._prefixes[self._dropped] = a[:n] if n >= WORTH_SHARING else ()
         status = Console(stderr=True).status("reading the examples, once")
         try:
-            self.scorer.read_prefix(self._examples[self._dropped], status.start)
+            self.scorer.read_prefix(self._prefixes[self._dropped], status.start)
         finally:
             status.stop()
 
@@ -138,11 +168,21 @@ class LanguagePlanner(Part):
         """Tokens of the text, and of each sentence behind it.
 
         Tokenized together, since some tokenizers join the end of one with the start of the other;
-        the split is then where all of them still agree.
+        the split is then where all of them still agree. Where nothing is joined, the sentence's
+        tokens are the same behind every text that ends in the same line, and kept.
         """
+        line = text[text.rfind("\n") + 1 :]
+        if all((line, s) in self._tails for s in sentences):
+            (context,) = self._tokens([text])
+            return context, tuple(self._tails[line, s] for s in sentences)
         context, *whole = self._tokens([text, *(text + s for s in sentences)])
         shared = min(common(context, w) for w in whole)
-        return context[:shared], tuple(w[shared:] for w in whole)
+        tails = tuple(w[shared:] for w in whole)
+        if shared == len(context):
+            if len(self._tails) > TAILS_KEPT:
+                self._tails.clear()
+            self._tails.update(zip(((line, s) for s in sentences), tails, strict=True))
+        return context[:shared], tails
 
     def _tokens(self, texts: list[str]) -> list[Tokens]:
         return [tuple(ids) for ids in self.tokenizer(texts)["input_ids"]]

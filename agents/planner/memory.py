@@ -22,14 +22,20 @@ FILES_KEPT = 12  # about 25 MB each with the 1.5-billion-parameter model
 
 @dataclass(frozen=True)
 class Memory:
-    """Tokens read, and for each layer their ``(keys, values)``, each ``[heads, tokens, size]``."""
+    """Tokens read, and their keys and values in all layers, ``[layers, 2, tokens, width]``."""
 
     tokens: tuple[int, ...]
-    layers: tuple[tuple[torch.Tensor, torch.Tensor], ...]
+    states: torch.Tensor
+
+    def first(self, n: int) -> Memory:
+        """The memory of the first n tokens."""
+        return Memory(self.tokens[:n], self.states[:, :, :n])
 
 
 def common(a: Sequence[int], b: Sequence[int]) -> int:
     """How many tokens two texts have in common at their start."""
+    if a[: len(b)] == b:  # most often so, and found out quickly
+        return len(b)
     for k, (x, y) in enumerate(zip(a, b, strict=False)):
         if x != y:
             return k
@@ -59,16 +65,13 @@ def load(file: Path, tokens: Sequence[int], device: torch.device) -> Memory | No
         return None
     try:
         with safe_open(file, framework="pt", device=str(device)) as source:
-            layers = tuple(
-                (source.get_tensor(f"{k}.keys"), source.get_tensor(f"{k}.values"))
-                for k in range(len(source.keys()) // 2)
-            )
+            states = source.get_tensor("states")
     except (SafetensorError, OSError):
         return None
-    if not layers or any(t.shape[1] != len(tokens) for pair in layers for t in pair):
+    if states.shape[2] != len(tokens):
         return None
     os.utime(file)
-    return Memory(tuple(tokens), layers)
+    return Memory(tuple(tokens), states)
 
 
 def save(memory: Memory, file: Path) -> None:
@@ -77,13 +80,9 @@ def save(memory: Memory, file: Path) -> None:
     It only saves time later, so a full or read-only disk is no error.
     """
     half = file.with_name(f"{file.name}.{os.getpid()}.half")
-    tensors = {}
-    for k, (keys, values) in enumerate(memory.layers):
-        tensors[f"{k}.keys"] = keys.contiguous().cpu()
-        tensors[f"{k}.values"] = values.contiguous().cpu()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, half)
+        save_file({"states": memory.states.contiguous().cpu()}, half)
         os.replace(half, file)
         kept = sorted(file.parent.glob("*.safetensors"), key=lambda f: f.stat().st_mtime)
         for old in kept[:-FILES_KEPT]:

@@ -19,8 +19,17 @@ class PlannerOptions:
     decide: Literal["score", "generate"] = "score"
     """score: rank every possible command by its log-probability; generate: write free text."""
 
-    examples: int = 13
-    """How many worked examples to put into the prompt, 0 for none."""
+    scoring: Literal["auto", "mean", "tree"] = "auto"
+    """What a score is. mean: the mean log-probability of a command's tokens; tree: the command's
+    log-probability where nothing but the possible commands can be said, which is cheaper; auto:
+    mean, unless the model was trained for the other."""
+
+    examples: int | None = None
+    """How many worked examples to put into the prompt, 0 for none; by default 13, and for a model
+    with an adapter as many as that was trained with."""
+
+    adapter: Path | None = None
+    """Folder of an adapter that train-planner made for the model."""
 
     device: str = "auto"
     """Where the model runs: cpu, cuda, cuda:1, mps, or auto for the best there is."""
@@ -29,8 +38,8 @@ class PlannerOptions:
     """The model's number format; auto takes bfloat16 where it is faster, else float32."""
 
     group: int = 0
-    """How many dialogues go into one forward pass; 0 for 1 on a CPU (where more is no faster, and
-    so no score depends on its neighbours) and 16 elsewhere."""
+    """How many dialogues go into one forward pass; 0 for 16, or 32 with tree scoring. A score's
+    last digits depend on its neighbours in the pass; with 1 there are none."""
 
     cache: Path | None = None
     """Folder for fetched and converted weights and for servers' replies; by default $PARLEY_CACHE
@@ -66,9 +75,12 @@ class PlannerOptions:
             ("concurrency", 1),
             ("temperature", 0),
         ):
-            if not getattr(self, name) >= least:
-                raise BadInput(f"{name} {getattr(self, name)} is not at least {least}")
+            value = getattr(self, name)
+            if value is not None and not value >= least:
+                raise BadInput(f"{name} {value} is not at least {least}")
         if not self.timeout > 0:
             raise BadInput(f"timeout {self.timeout} is not above 0 seconds")
         if self.decide not in ("score", "generate"):
             raise BadInput(f"unknown way to decide '{self.decide}'; known: generate, score")
+        if self.scoring not in ("auto", "mean", "tree"):
+            raise BadInput(f"unknown scoring '{self.scoring}'; known: auto, mean, tree")

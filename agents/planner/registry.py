@@ -15,9 +15,10 @@ SERVER = "openai:"
 
 
 def make_planner(name: str, options: PlannerOptions | None = None) -> Planner:
-    """The Planner of this name: ``oracle``, ``random``, ``human``, a packaged language model
-    (``smollm2-135m``, ``qwen2.5-coder-1.5b``), ``openai:MODEL``, a folder or ``.gguf`` file, or
-    a model's id on the hub, which has a ``/`` in it.
+    """The Planner of this name: ``oracle``, ``random``, ``human``, a shipped adapter
+    (``parley-135m``), a packaged language model (``smollm2-135m``, ``qwen2.5-coder-1.5b``),
+    ``openai:MODEL``, a model's or adapter's folder, a ``.gguf`` file, or a model's id on the hub,
+    which has a ``/`` in it.
 
     Raises BadInput for any other name, and where the model cannot be had.
     """
@@ -25,7 +26,7 @@ def make_planner(name: str, options: PlannerOptions | None = None) -> Planner:
     import agents.planner.human
     import agents.planner.oracle
     import agents.planner.random  # noqa: F401
-    from agents.planner.weights import packaged
+    from agents.planner.weights import packaged, shipped
 
     options = PlannerOptions() if options is None else options
     if name in PLANNERS:
@@ -36,9 +37,14 @@ def make_planner(name: str, options: PlannerOptions | None = None) -> Planner:
         from agents.planner.server import ServerPlanner
 
         return ServerPlanner(name.removeprefix(SERVER), options)
-    if name in packaged() or "/" in name or Path(name).exists() or name.endswith(".gguf"):
+    if (
+        name in (*packaged(), *shipped())
+        or "/" in name
+        or Path(name).exists()
+        or name.endswith(".gguf")
+    ):
         # torch and transformers take seconds to import: only where they are needed.
         from agents.planner.language import LanguagePlanner
 
         return LanguagePlanner.load(name, options)
-    raise unknown("planner", name, [*PLANNERS, *packaged(), f"{SERVER}MODEL"])
+    raise unknown("planner", name, [*PLANNERS, *shipped(), *packaged(), f"{SERVER}MODEL"])

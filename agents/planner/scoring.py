@@ -3,8 +3,12 @@
 The plain way reads the whole prompt again for each candidate. Here a model reads the fixed
 examples once and for all, each dialogue's new text once, and all the candidates together: they
 are laid out as a token trie behind the dialogue, and a mask lets each token see only its own
-ancestors. Several dialogues can share one pass; they stand one behind the other in a single row,
-so that nothing is ever padded.
+ancestors. Several dialogues share one pass (``attention.py``).
+
+Two rules make a score of what was read. ``mean`` is the mean log-probability (natural logarithm)
+of a candidate's tokens. ``tree`` is the log-probability of the candidate where nothing but the
+candidates can be said: at each node of the trie the probabilities of the tokens that go on from
+it are made to sum to one, so those of all candidates do. It needs no token behind the last fork.
 """
 
 from __future__ import annotations
@@ -14,18 +18,21 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import torch
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from agents.planner import memory
+from agents.planner.attention import Packing, Part, packed
 from agents.planner.memory import Memory, common
 
 Tokens = tuple[int, ...]
+Rule = Literal["mean", "tree"]
 DIALOGUES_KEPT = 128
 CHUNK = 512  # tokens of the examples that are read at a time
+ROWS = 64  # rows of logits that are turned into float32 at a time
 
 
 @dataclass(frozen=True)
@@ -44,23 +51,38 @@ class Question:
 class Trie:
     """Candidates that share their beginnings. Node 0 is the context's last token.
 
-    ``tokens``, ``parents`` and ``depths`` ``[nodes]`` hold the nodes that have children: the last
-    token of a candidate is only predicted, never read. ``paths[c]`` are the nodes from which
-    candidate c's tokens are predicted, one a token.
+    ``tokens``, ``parents`` and ``depths`` ``[nodes]`` hold the nodes that are read, and
+    ``children`` the tokens that may follow each. The last token of a candidate is only predicted,
+    never read. ``paths[c]`` are the nodes from which candidate c's tokens are predicted, one a
+    token, as far as they are read. ``asked`` are the nodes whose predictions count.
     """
 
     tokens: Tokens
     parents: Tokens
     depths: Tokens
+    children: tuple[Tokens, ...]
     paths: tuple[Tokens, ...]
+    asked: Tokens
+
+    def sees(self) -> np.ndarray:
+        """Which of the nodes behind the root each of them sees, ``[nodes - 1, nodes - 1] bool``."""
+        sees = np.eye(len(self.tokens), dtype=bool)
+        for node, parent in enumerate(self.parents[1:], start=1):
+            sees[node] |= sees[parent]
+        return sees[1:, 1:]
 
 
-def build_trie(root: int, tails: Sequence[Tokens]) -> Trie:
-    """The trie of some candidates. Raises ValueError for one that has no tokens."""
+def build_trie(root: int, tails: Sequence[Tokens], rule: Rule = "mean") -> Trie:
+    """The trie of some candidates, for ``tree`` without the nodes behind the last forks.
+
+    Raises ValueError for a candidate that has no tokens, and for ``tree`` also for one that
+    another goes on from, because such a one would be no end.
+    """
     if not all(tails):
         raise ValueError("a candidate has no tokens")
     nodes: dict[tuple[int, int], int] = {}
     tokens, parents, depths, paths = [root], [-1], [0], []
+    children: list[dict[int, None]] = [{}]
     for tail in tails:
         path = [0]
         for token in tail[:-1]:
@@ -70,13 +92,37 @@ def build_trie(root: int, tails: Sequence[Tokens]) -> Trie:
                 tokens.append(token)
                 parents.append(at)
                 depths.append(depths[at] + 1)
+                children.append({})
+            children[at][token] = None
             path.append(nodes[at, token])
+        children[path[-1]][tail[-1]] = None
         paths.append(tuple(path))
-    return Trie(tuple(tokens), tuple(parents), tuple(depths), tuple(paths))
+    kept = list(range(len(tokens)))
+    if rule == "tree":
+        ends = {(path[-1], tail[-1]) for path, tail in zip(paths, tails, strict=True)}
+        if len(ends) < len(tails) or ends & nodes.keys():
+            raise ValueError("a candidate is the beginning of another")
+        read = [len(after) > 1 for after in children]
+        for node in reversed(range(1, len(tokens))):  # parents come before their children
+            read[parents[node]] |= read[node]
+        kept = [node for node in kept if read[node] or not node]
+    place = {node: k for k, node in enumerate(kept)}
+    return Trie(
+        tokens=tuple(tokens[node] for node in kept),
+        parents=tuple(place.get(parents[node], -1) for node in kept),
+        depths=tuple(depths[node] for node in kept),
+        children=tuple(tuple(children[node]) for node in kept),
+        paths=tuple(tuple(place[node] for node in path if node in place) for path in paths),
+        asked=tuple(place[node] for node in kept if rule == "mean" or len(children[node]) > 1),
+    )
 
 
 def plain_scores(
-    model: PreTrainedModel, context: Tokens, tails: Sequence[Tokens], batched: bool = False
+    model: PreTrainedModel,
+    context: Tokens,
+    tails: Sequence[Tokens],
+    batched: bool = False,
+    rule: Rule = "mean",
 ) -> list[float]:
     """The scores of the candidates, each read behind the whole context, without any memory.
 
@@ -98,16 +144,27 @@ def plain_scores(
             ).logits
         for row, tail in enumerate(group):
             at = logits[row, len(context) - 1 : len(context) - 1 + len(tail)].float()
-            chosen = torch.log_softmax(at, -1)[range(len(tail)), list(tail)]
-            scores.append(float(chosen.mean()))
+            scores.append(_plain_tree(at, tail, tails) if rule == "tree" else _plain(at, tail))
     return scores
+
+
+def _plain(logits: torch.Tensor, tail: Tokens) -> float:
+    return float(torch.log_softmax(logits, -1)[range(len(tail)), list(tail)].mean())
+
+
+def _plain_tree(logits: torch.Tensor, tail: Tokens, tails: Sequence[Tokens]) -> float:
+    score = 0.0
+    for k, token in enumerate(tail):
+        after = sorted({other[k] for other in tails if other[:k] == tail[:k]})
+        score += float(torch.log_softmax(logits[k, after], -1)[after.index(token)])
+    return score
 
 
 class Scorer:
     """Scores candidates with one causal language model of transformers.
 
-    A score is the mean log-probability (natural logarithm) of a candidate's tokens. ``folder`` is
-    where memories of prompts are kept between runs, None for nowhere.
+    ``group`` dialogues share a pass. ``folder`` is where memories of prompts are kept between
+    runs, None for nowhere.
     """
 
     def __init__(self, model: PreTrainedModel, group: int, folder: Path | None = None) -> None:
@@ -115,7 +172,8 @@ class Scorer:
         self.group = group
         self.folder = folder
         self._key = memory.fingerprint(model) if folder else ""
-        self._prefix = Memory((), ())
+        self._nothing = Memory((), no_states(model))
+        self._prefix = self._nothing
         self._read: OrderedDict[Hashable, Memory] = OrderedDict()
         self._keeps_logits = "logits_to_keep" in signature(model.forward).parameters
 
@@ -136,161 +194,192 @@ class Scorer:
         if found is None:
             if on_work is not None and tokens:
                 on_work()
-            found = Memory((), ())
+            found = self._nothing
             for start in range(0, len(tokens), CHUNK):
                 found = self._extend(found, tokens[start : start + CHUNK])
             if file is not None and tokens:
                 memory.save(found, file)
         self._prefix = found
 
-    def scores(self, questions: Sequence[Question]) -> list[list[float]]:
+    def scores(self, questions: Sequence[Question], rule: Rule = "mean") -> list[list[float]]:
         """The score of every candidate of every question, in their order.
 
-        A score is not finite where the model's output was not.
+        A score is not finite where the model's output was not. Raises ValueError where
+        ``build_trie`` does.
         """
-        found: list[list[float]] = []
-        for start in range(0, len(questions), self.group):
-            found += self._pass(questions[start : start + self.group])
-        return found
+        found: dict[int, list[float]] = {}
+        # Dialogues of about one length together, since attention pads them to the longest.
+        order = sorted(range(len(questions)), key=lambda k: len(questions[k].context))
+        for behind in (True, False):
+            alike = [k for k in order if self._behind_prefix(questions[k].context) is behind]
+            for start in range(0, len(alike), self.group):
+                some = alike[start : start + self.group]
+                passed = self._pass([questions[k] for k in some], behind, rule)
+                found.update(zip(some, passed, strict=True))
+        return [found[k] for k in range(len(questions))]
 
     def next_logits(self, key: Hashable, context: Tokens) -> torch.Tensor:
         """The logits ``[vocabulary] float32`` of the token that follows a context."""
-        rows, _ = self._forward([Question(key, context, ((0,),))])
-        return rows[0][0]
+        question = Question(key, context, ((0,),))
+        trie = build_trie(context[-1], question.tails)
+        behind = self._behind_prefix(context)
+        logits, keep = self._forward([question], [trie], behind)
+        keep(0, (0,))
+        return logits[0].float()
 
-    def _pass(self, questions: Sequence[Question]) -> list[list[float]]:
-        rows, keep = self._forward(questions)
-        found = []
-        for k, (question, logits) in enumerate(zip(questions, rows, strict=True)):
-            trie = build_trie(question.context[-1], question.tails)
-            logp = torch.log_softmax(logits, -1)
-            scores = [
-                float(logp[list(path), list(tail)].mean())
-                for path, tail in zip(trie.paths, question.tails, strict=True)
-            ]
-            found.append(scores)
+    def _behind_prefix(self, context: Tokens) -> bool:
+        """Whether a context begins with the prefix, and goes on."""
+        n = len(self._prefix.tokens)
+        return len(context) > n and context[:n] == self._prefix.tokens
+
+    def _pass(self, questions: Sequence[Question], behind: bool, rule: Rule) -> list[list[float]]:
+        tries = [build_trie(q.context[-1], q.tails, rule) for q in questions]
+        logits, keep = self._forward(questions, tries, behind)
+        score = _tree_scores if rule == "tree" else _mean_scores
+        found = score(logits, tries, [q.tails for q in questions])
+        for k, scores in enumerate(found):
             # The Planner will most likely say the best one: its tokens are then already read.
-            best = int(np.argmax(scores))
-            keep(k, trie.paths[best], question.tails[best])
+            keep(k, tries[k].paths[int(np.argmax(scores))])
         return found
 
     def _forward(
-        self, questions: Sequence[Question]
-    ) -> tuple[list[torch.Tensor], Callable[[int, Tokens, Tokens], None]]:
-        """One pass for some questions: the logits ``[nodes, vocabulary]`` of each one's trie.
+        self, questions: Sequence[Question], tries: Sequence[Trie], behind: bool
+    ) -> tuple[torch.Tensor, Callable[[int, Tokens], None]]:
+        """One pass for some questions, all of them behind the prefix or none.
 
-        Also returns a function that keeps what was read for question k, with one of its paths.
+        Returns the logits ``[asked nodes of all tries, vocabulary]``, and a function that keeps
+        what was read for question k, with one of its trie's paths.
         """
-        tries = [build_trie(q.context[-1], q.tails) for q in questions]
-        shared = [
-            min(common(q.context, self._prefix.tokens), len(q.context) - 1) for q in questions
-        ]
-        n_prefix = len(self._prefix.tokens) if any(shared) else 0
-        known = [self._known(q, s) for q, s in zip(questions, shared, strict=True)]
-        starts = np.cumsum([n_prefix, *[len(m.tokens) for m in known]])
-        n_old = int(starts[-1])
+        prefix = self._prefix if behind else self._nothing
+        begin = len(prefix.tokens)
+        known = [self._known(q, behind) for q in questions]
         tokens: list[int] = []
         positions: list[int] = []
-        spans: list[tuple[int, int, int]] = []  # new text, trie, end, as rows of this pass
-        for q, s, m, trie in zip(questions, shared, known, tries, strict=True):
-            read = s + len(m.tokens)
-            begin, root = len(tokens), len(tokens) + len(q.context) - 1 - read
+        wanted: list[int] = []
+        parts: list[Part] = []
+        for q, old, trie in zip(questions, known, tries, strict=True):
+            read = begin + len(old.tokens)
+            end = len(q.context)
+            root = len(tokens) + end - 1 - read
             tokens += [*q.context[read:], *trie.tokens[1:]]
-            positions += range(read, len(q.context))
-            positions += [len(q.context) - 1 + depth for depth in trie.depths[1:]]
-            spans.append((begin, root, len(tokens)))
+            positions += [*range(read, end), *(end - 1 + depth for depth in trie.depths[1:])]
+            wanted += [root + node for node in trie.asked]
+            parts.append(Part(old.states, end - read, trie.sees()))
+        packing = Packing(parts, prefix.states if begin else None, self._nothing.states)
+        logits = self._run(tokens, positions, packing, wanted)
 
-        sees = np.zeros((len(tokens), n_old + len(tokens)), bool)
-        for k, (begin, root, end) in enumerate(spans):
-            sees[begin:end, : shared[k]] = True
-            sees[begin:end, starts[k] : starts[k + 1]] = True
-            text = slice(n_old + begin, n_old + root + 1)
-            sees[begin : root + 1, text] = np.tri(root + 1 - begin, dtype=bool)
-            for node, parent in enumerate(tries[k].parents[1:], start=1):
-                sees[root + node] = sees[root + parent]
-                sees[root + node, n_old + root + node] = True
-
-        wanted = [row for _, root, end in spans for row in range(root, end)]
-        cache = self._cache(n_prefix, known)
-        logits = self._run(tokens, positions, sees, cache, wanted)
-        sizes = [end - root for _, root, end in spans]
-
-        def keep(k: int, path: Tokens, tail: Tokens) -> None:
-            begin, root, _ = spans[k]
-            rows = [*range(starts[k], starts[k + 1])]
-            rows += [n_old + row for row in range(begin, root + 1)]
-            rows += [n_old + root + node for node in path[1:]]
+        def keep(k: int, path: Tokens) -> None:
+            text = questions[k].context[begin:]
+            rows = [*range(len(text)), *(len(text) - 1 + node for node in path[1:])]
+            said = tuple(tries[k].tokens[node] for node in path[1:])
             at = torch.tensor(rows, device=self.model.device)
-            layers = tuple((keys[:, at], values[:, at]) for keys, values in _layers(cache))
-            text = (*questions[k].context[shared[k] :], *tail[:-1])
-            self._remember(questions[k].key, Memory(text, layers))
+            read = Memory(text + said, packing.states[:, :, k].index_select(2, at))
+            self._remember(questions[k].key, read, behind)
 
-        return list(logits.split(sizes)), keep
+        return logits, keep
 
-    def _known(self, question: Question, shared: int) -> Memory:
-        """What was read of this dialogue before, behind the prefix, as far as it still holds."""
-        if shared < len(self._prefix.tokens):
-            return Memory((), ())
-        old = self._read.get(question.key, Memory((), ()))
+    def _known(self, question: Question, behind: bool) -> Memory:
+        """What was read of this context before, behind the prefix if it begins with it."""
+        if behind:
+            text = question.context[len(self._prefix.tokens) :]
+            old = self._read.get(question.key, self._nothing)
+        else:
+            text, old = question.context, self._prefix
         # The context's last token is always read again: its logits are wanted.
-        n = min(common(question.context[shared:], old.tokens), len(question.context) - 1 - shared)
-        return Memory(old.tokens[:n], tuple((k[:, :n], v[:, :n]) for k, v in old.layers))
+        return old.first(min(common(text, old.tokens), len(text) - 1))
 
-    def _remember(self, key: Hashable, read: Memory) -> None:
-        self._read[key] = read
-        self._read.move_to_end(key)
+    def _remember(self, key: Hashable, read: Memory, behind: bool) -> None:
+        self._read.pop(key, None)
+        if behind:
+            self._read[key] = read
         while len(self._read) > DIALOGUES_KEPT:
             self._read.popitem(last=False)
 
-    def _cache(self, n_prefix: int, known: Sequence[Memory]) -> DynamicCache:
-        memories = [m for m in (self._prefix if n_prefix else None, *known) if m and m.tokens]
-        if not memories:
-            return DynamicCache()
-        per_layer = zip(*[m.layers for m in memories], strict=True)
-        return DynamicCache(
-            [
-                (
-                    torch.cat([k for k, _ in layer], 1)[None],
-                    torch.cat([v for _, v in layer], 1)[None],
-                )
-                for layer in per_layer
-            ]
-        )
-
     def _extend(self, read: Memory, tokens: Tokens) -> Memory:
         """Read some more text behind ``read``."""
-        n = len(read.tokens)
-        sees = np.tri(len(tokens), n + len(tokens), n, dtype=bool)
-        cache = self._cache(0, [read])
-        self._run(tokens, range(n, n + len(tokens)), sees, cache, [len(tokens) - 1])
-        return Memory(read.tokens + tuple(tokens), _layers(cache))
+        n, end = len(read.tokens), len(read.tokens) + len(tokens)
+        part = Part(read.states, len(tokens), np.zeros((0, 0), bool))
+        packing = Packing([part], None, self._nothing.states)
+        self._run(tokens, range(n, end), packing, [len(tokens) - 1])
+        return Memory(read.tokens + tokens, packing.states[:, :, 0])
 
     def _run(
         self,
         tokens: Sequence[int],
         positions: Sequence[int],
-        sees: np.ndarray,
-        cache: DynamicCache,
+        packing: Packing,
         wanted: Sequence[int],
     ) -> torch.Tensor:
-        """One forward pass over a single row: float32 logits ``[wanted, vocabulary]``."""
-        device, dtype = self.model.device, self.model.dtype
-        mask = torch.zeros(sees.shape, dtype=dtype)
-        mask.masked_fill_(~torch.from_numpy(sees), torch.finfo(dtype).min)
-        rows = torch.tensor(wanted, device=device)
-        with torch.inference_mode():
+        """One forward pass over a single row: logits ``[wanted, vocabulary]``."""
+        device = self.model.device
+        rows = torch.tensor(wanted, dtype=torch.long, device=device)
+        with torch.inference_mode(), packed(self.model):
             logits = self.model(
                 input_ids=torch.tensor([tokens], device=device),
                 position_ids=torch.tensor([list(positions)], device=device),
-                attention_mask=mask[None, None].to(device),
-                past_key_values=cache,
-                use_cache=True,
+                use_cache=False,
+                packing=packing,
                 **({"logits_to_keep": rows} if self._keeps_logits else {}),
             ).logits[0]
-        return (logits if self._keeps_logits else logits[rows]).float()
+        if packing.attended != len(packing.states):
+            raise TypeError(f"{type(self.model).__name__} has layers without packed attention")
+        return logits if self._keeps_logits else logits[rows]
 
 
-def _layers(cache: DynamicCache) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
-    """Keys and values of each layer of a cache with one row."""
-    layers: list[Any] = cache.layers
-    return tuple((layer.keys[0], layer.values[0]) for layer in layers)
+def _mean_scores(
+    logits: torch.Tensor, tries: Sequence[Trie], tails: Sequence[Sequence[Tokens]]
+) -> list[list[float]]:
+    """The mean log-probability of each candidate's tokens, among all tokens there are."""
+    rows: list[int] = []
+    tokens: list[int] = []
+    sizes: list[int] = []
+    start = 0
+    for trie, some in zip(tries, tails, strict=True):
+        for path, tail in zip(trie.paths, some, strict=True):
+            rows += [start + node for node in path]
+            tokens += tail
+            sizes.append(len(tail))
+        start += len(trie.asked)
+    # Some rows at a time, so that no float32 copy of them all is made.
+    totals = torch.cat([some.float().logsumexp(-1) for some in logits.split(ROWS)])
+    logp = (logits[rows, tokens].float() - totals[rows]).cpu().numpy()
+    means = np.add.reduceat(logp, np.cumsum([0, *sizes[:-1]])) / sizes
+    cuts = np.cumsum([len(some) for some in tails])[:-1]
+    return [some.tolist() for some in np.split(means, cuts)]
+
+
+def _tree_scores(
+    logits: torch.Tensor, tries: Sequence[Trie], tails: Sequence[Sequence[Tokens]]
+) -> list[list[float]]:
+    """The log-probability of each candidate among them all: the sum over the forks on its way."""
+    forks = [trie.children[node] for trie in tries for node in trie.asked]
+    if not forks:
+        return [[0.0] * len(some) for some in tails]
+    sizes = [len(fork) for fork in forks]
+    rows = np.repeat(np.arange(len(forks)), sizes)
+    fits = logits[rows, [token for fork in forks for token in fork]].float().cpu().numpy()
+    fits -= np.repeat(np.logaddexp.reduceat(fits, np.cumsum([0, *sizes[:-1]])), sizes)
+    found: list[list[float]] = []
+    logp = iter(fits.tolist())
+    for trie, some in zip(tries, tails, strict=True):
+        at = {(node, token): next(logp) for node in trie.asked for token in trie.children[node]}
+        found.append(
+            [
+                sum(at.get(step, 0.0) for step in zip(path, tail, strict=False))
+                for path, tail in zip(trie.paths, some, strict=True)
+            ]
+        )
+    return found
+
+
+def no_states(model: PreTrainedModel) -> torch.Tensor:
+    """No keys and values yet, ``[layers, 2, 0, width]``, of the model's device and number format.
+
+    A model whose settings do not say these sizes gets others, and will break at its first pass.
+    """
+    config = model.config
+    heads = getattr(config, "num_attention_heads", 1)
+    size = getattr(config, "head_dim", None) or getattr(config, "hidden_size", 0) // heads
+    width = (getattr(config, "num_key_value_heads", None) or heads) * size
+    layers = getattr(config, "num_hidden_layers", 0)
+    return torch.zeros(layers, 2, 0, width, device=model.device, dtype=model.dtype)

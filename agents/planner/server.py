@@ -59,7 +59,7 @@ class ServerPlanner(Part):
             )
         self.model = model
         self.options = options
-        self.prompt = Prompt(options.prompt or CHAT, options.examples)
+        self.prompt = Prompt(options.prompt or CHAT, options.examples or 0)
         try:
             self._client = openai.OpenAI(
                 api_key=key or LOCAL_KEY,

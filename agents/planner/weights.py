@@ -36,6 +36,7 @@ from rich.progress import (
 
 from envs.errors import BadInput
 
+ADAPTERS = Path(__file__).parent / "adapters"
 CHUNK = 1 << 22
 HUB_TIMEOUT_S = 5
 PIP_TIMEOUT_S = 900
@@ -79,6 +80,11 @@ def packaged() -> dict[str, Weights]:
         )
         for name, row in table.items()
     }
+
+
+def shipped() -> dict[str, Path]:
+    """The folders of the adapters that come with Parley, by name."""
+    return {p.parent.name: p.parent for p in sorted(ADAPTERS.glob("*/planner.json"))}
 
 
 def cache_folder() -> Path:

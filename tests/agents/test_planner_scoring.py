@@ -16,10 +16,11 @@ from agents.planner.memory import Memory, load, save
 from agents.planner.options import PlannerOptions
 from agents.planner.scoring import Question, Scorer, build_trie, plain_scores
 from envs.commands import Command, all_commands
+from envs.errors import BadInput
 from envs.items import ALL_ITEMS
 from tests.agents.tiny import VERBS, dialogue, tiny_model, tiny_tokenizer
 
-NEAR = 1e-3
+NEAR = 1e-4
 KINDS = ("llama", "qwen2", "gpt2")
 
 
@@ -117,8 +118,10 @@ def _tails(p: LanguagePlanner, d: Dialogue) -> list[tuple[int, ...]]:
 def test_scores_do_not_depend_on_the_neighbours():
     batch = [dialogue(seed=s, world=s, task=f"{'so ' * s}{dialogue().task}") for s in range(3)]
     alone = [planner().choose([d])[0].scores for d in batch]
-    together = [c.scores for c in planner().choose(batch)]
-    assert alone == together  # to the bit
+    each = [c.scores for c in planner(group=1).choose(batch)]
+    assert alone == each  # to the bit
+    for together, scores in zip(planner().choose(batch), alone, strict=True):
+        assert together.scores == pytest.approx(scores, abs=NEAR)
 
 
 def test_an_edited_past_is_read_anew():
@@ -154,6 +157,105 @@ def test_trie_shares_beginnings_and_reads_no_ends():
     assert trie.paths == ((0, 1, 2), (0, 1, 2), (0, 1), (0, 1))
     with pytest.raises(ValueError, match="no tokens"):
         build_trie(1, [(2,), ()])
+
+
+def test_trie_for_the_tree_rule_ends_at_the_last_forks():
+    tails = [(2, 3, 4, 9), (2, 3, 5, 9), (6, 7, 8)]
+    trie = build_trie(1, tails, "tree")
+    assert trie.tokens == (1, 2, 3)
+    assert trie.children == ((2, 6), (3,), (4, 5))
+    assert trie.paths == ((0, 1, 2), (0, 1, 2), (0,))
+    assert trie.asked == (0, 2)
+    for wrong in ([(2, 3), (2, 3, 4)], [(2, 3, 4), (2, 3)], [(2,), (2,)]):
+        with pytest.raises(ValueError, match="beginning of another"):
+            build_trie(1, wrong, "tree")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("examples", [0, 2])
+def test_tree_scores_are_those_of_teacher_forcing_and_sum_to_one(kind, examples):
+    p = planner(kind, scoring="tree", group=2, examples=examples)
+    batch = [dialogue(seed=s, world=s, task=f"{'so ' * s}{dialogue().task}") for s in range(2)]
+    for turn in range(2):
+        decisions = p.choose(batch)
+        for d, decision in zip(batch, decisions, strict=True):
+            context = tuple(p.tokenizer(p.prompt.render(d))["input_ids"])
+            slow = _forced(p.model, context, _tails(p, d))
+            assert [*decision.scores.values()] == pytest.approx(slow, abs=NEAR)
+            assert plain_scores(p.model, context, _tails(p, d), rule="tree") == pytest.approx(
+                slow, abs=NEAR
+            )
+            assert sum(map(math.exp, decision.scores.values())) == pytest.approx(1, abs=1e-5)
+        batch = [
+            d.add(Turn(c.said, c.command, f"I did it {turn} times, the solid grey ex is near."))
+            for d, c in zip(batch, decisions, strict=True)
+        ]
+
+
+def _forced(model, context, tails) -> list[float]:
+    """Token after token: of all next tokens, those that some candidate goes on with."""
+    scores = []
+    for tail in tails:
+        score = 0.0
+        for k in range(len(tail)):
+            allowed = {other[k] for other in tails if len(other) > k and other[:k] == tail[:k]}
+            with torch.inference_mode():
+                logits = model(torch.tensor([[*context, *tail[:k]]])).logits[0, -1]
+            total = sum(math.exp(logits[token]) for token in allowed)
+            score += float(logits[tail[k]]) - math.log(total)
+        scores.append(score)
+    return scores
+
+
+def test_the_tree_rule_says_the_same_in_any_group_and_reads_less(monkeypatch):
+    batch = [dialogue(seed=s, world=s, task=f"{'so ' * s}{dialogue().task}") for s in range(5)]
+    said = [
+        [c.said for c in planner(scoring="tree", group=group).choose(batch)] for group in (1, 2, 8)
+    ]
+    assert said[0] == said[1] == said[2]
+    read = {}
+    for rule in ("mean", "tree"):
+        p = planner(scoring=rule)
+        run = p.scorer._run
+        monkeypatch.setattr(
+            p.scorer, "_run", lambda t, *a, r=rule, f=run: (read.update({r: len(t)}), f(t, *a))[1]
+        )
+        p.choose(batch)
+    assert read["tree"] < read["mean"]
+
+
+def test_one_candidate_is_certain_under_the_tree_rule():
+    scorer = Scorer(tiny_model("llama"), 2)
+    asked = [Question(0, (5, 9), ((7, 8),)), Question(1, (5, 9, 4), ((7, 8), (6,)))]
+    one, two = scorer.scores(asked, "tree")
+    assert one == [0.0]
+    assert sum(map(math.exp, two)) == pytest.approx(1)
+    assert scorer.scores(asked[:1], "tree") == [[0.0]]
+
+
+def test_the_rule_is_that_of_the_options_or_else_of_the_model():
+    model, tokenizer = tiny_model("llama"), tiny_tokenizer()
+
+    def rule(option: str, **made_for: str) -> str:
+        options = PlannerOptions(examples=0, scoring=option)
+        return LanguagePlanner(model, tokenizer, options, **made_for).scoring
+
+    assert rule("auto") == "mean"
+    assert rule("auto", scoring="tree") == "tree"
+    assert rule("mean", scoring="tree") == "mean"
+    with pytest.raises(BadInput, match="unknown scoring 'best'"):
+        PlannerOptions(scoring="best")
+
+
+def test_candidates_are_tokenized_once_for_all_dialogues():
+    p = planner()
+    texts: list[str] = []
+    tokens = p._tokens
+    p._tokens = lambda some: (texts.extend(some), tokens(some))[1]
+    for s in range(3):
+        p.choose([dialogue(seed=s, world=s)])
+        assert len(texts) == {0: 2 + 1 + len(dialogue().candidates())}.get(s, 1)
+        texts.clear()
 
 
 def test_models_without_such_a_mask_are_scored_plainly(caplog):
@@ -229,11 +331,11 @@ def test_memory_on_disk_gives_the_same_scores_and_a_broken_file_is_read_anew(tmp
 
 
 def test_memory_of_other_tokens_is_not_taken(tmp_path):
-    read = Memory((1, 2), ((torch.ones(1, 2, 4), torch.zeros(1, 2, 4)),))
+    read = Memory((1, 2), torch.rand(3, 2, 2, 4))
     save(read, tmp_path / "m.safetensors")
     again = load(tmp_path / "m.safetensors", (1, 2), torch.device("cpu"))
     assert again is not None and again.tokens == (1, 2)
-    assert torch.equal(again.layers[0][0], read.layers[0][0])
+    assert torch.equal(again.states, read.states)
     assert load(tmp_path / "m.safetensors", (1, 2, 3), torch.device("cpu")) is None
 
 

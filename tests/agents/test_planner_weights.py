@@ -81,7 +81,11 @@ def downloads(monkeypatch) -> list[str]:
 
 
 def test_the_packaged_names_are_those_of_the_design():
-    assert set(packaged()) == {"smollm2-135m", "qwen2.5-coder-1.5b"}
+    assert set(packaged()) == {
+        "smollm2-135m",
+        "qwen2.5-coder-0.5b",
+        "qwen2.5-coder-1.5b",
+    }
     assert packaged()["smollm2-135m"].sha256.startswith("b179c9523d0e6a0f98a330c7")
     big = packaged()["qwen2.5-coder-1.5b"]
     assert big.sha256.startswith("cc324af070c2ecbfd324a308")
@@ -243,7 +247,7 @@ def test_the_packaged_smollm2_scores_as_in_the_plain_way(monkeypatch):
     p = make_planner("smollm2-135m", PlannerOptions(examples=2, dtype="float32"))
     assert isinstance(p, LanguagePlanner)
     decision = p.choose([dialogue()])[0]
-    q = p._question(dialogue())
+    q = p.question(dialogue())
     for (said, score), tail in list(zip(decision.scores.items(), q.tails, strict=True))[::4]:
         assert score == pytest.approx(plain_scores(p.model, q.context, [tail])[0], abs=1e-3), said
     # Weights that were joined or converted wrongly would find the right form as unlikely as any.

@@ -1,0 +1,183 @@
+"""Lessons: what the small Planner is trained on, and nothing else.
+
+``TRAINING`` lists every family and phrasing of training. Whatever is not in it (and / or / not,
+several deciders, order, what can be seen, other property words, other phrasings, held-out items,
+more than five items, BabyAI's missions) is zero-shot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from agents.actor import make_actor
+from agents.dialogue import Decision, Dialogue
+from agents.parts import Actor, Planner
+from agents.planner.scoring import Question, build_trie
+from agents.reporter import make_reporter
+from agents.team import Episode, Team, Watcher
+from envs.errors import BadInput
+from envs.tasks import make_worlds
+from envs.worlds import Worlds
+
+# Training's seeds begin here, far behind those that evaluations use.
+FIRST_SEED = 1_000_000_000
+MAX_TURNS = 12
+PATIENCE = 64
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of episode: a task with its settings, and who reports.
+
+    ``irrelevant`` is how probable it is that a report says useless things too; with a ``patience``
+    of few steps a command, the Actor often reports that it did not manage. ``share`` is how often
+    the family is drawn, relative to the others.
+    """
+
+    name: str
+    task: str
+    settings: Mapping[str, Any]
+    share: float
+    irrelevant: float = 0.0
+    patience: int = PATIENCE
+
+
+_PHRASINGS: dict[str, dict[str, Any]] = {
+    "conditional": {"phrasings": ("plain", "swapped"), "asked": ("first", "second", "third")},
+    "search": {"phrasings": ("plain", "which")},
+}
+TRAINING: tuple[Family, ...] = (
+    Family("conditional", "conditional", _PHRASINGS["conditional"], 3.0),
+    Family("conditional, impatient", "conditional", _PHRASINGS["conditional"], 0.5, patience=6),
+    Family("conditional, talkative", "conditional", _PHRASINGS["conditional"], 1.0, irrelevant=0.3),
+    *(
+        Family(f"search {n}", "search", {**_PHRASINGS["search"], "n_items": n}, 0.6)
+        for n in (2, 3, 4, 5)
+    ),
+    Family("search, impatient", "search", {**_PHRASINGS["search"], "n_items": 3}, 0.3, patience=6),
+    Family(
+        "search, talkative", "search", {**_PHRASINGS["search"], "n_items": 4}, 0.8, irrelevant=0.3
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A place in a text at which the next token was one of several.
+
+    The model's output at ``position`` decides; ``targets`` are the tokens that can come, of which
+    number ``taken`` did.
+    """
+
+    position: int
+    targets: tuple[int, ...]
+    taken: int
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A dialogue in tokens, with all that the Planner chose in it.
+
+    ``said`` are the commands' tokens, as (position of the output that predicts it, token);
+    ``choices`` those places where the candidates part. ``weight`` is what it counts: 1 for what
+    is to be imitated, the advantage in reinforcement.
+    """
+
+    tokens: tuple[int, ...]
+    said: tuple[tuple[int, int], ...]
+    choices: tuple[Choice, ...]
+    weight: float = 1.0
+
+
+@dataclass
+class Notes(Watcher):
+    """Takes down what was decided, world by world."""
+
+    decided: dict[int, list[tuple[Dialogue, Decision]]] = field(default_factory=dict)
+
+    def on_decision(self, i: int, dialogue: Dialogue, decision: Decision) -> None:
+        if decision.command is not None:
+            self.decided.setdefault(i, []).append((dialogue, decision))
+
+
+class School:
+    """Plays episodes of training families. ``n`` is the most of one family at a time."""
+
+    def __init__(
+        self, n: int, families: Sequence[Family] = TRAINING, actor: str = "scripted"
+    ) -> None:
+        self.n = n
+        self.families = tuple(families)
+        self.actor: Actor = make_actor(actor)
+        self._worlds: dict[int, Worlds] = {}
+
+    def draw(self, n: int, rng: np.random.Generator) -> list[int]:
+        """How many of ``n`` episodes are of each family."""
+        shares = np.array([f.share for f in self.families])
+        return [int(k) for k in rng.multinomial(n, shares / shares.sum())]
+
+    def play(
+        self, planner: Planner, number: int, seeds: Sequence[int]
+    ) -> tuple[list[Episode], Notes]:
+        """Play one family, by its number, and note what was decided."""
+        family = self.families[number]
+        if number not in self._worlds:
+            self._worlds[number] = make_worlds(
+                family.task, self.n, items="train", **dict(family.settings)
+            )
+        p = family.irrelevant
+        reporter = make_reporter("irrelevant", p=p) if p else make_reporter("scripted")
+        team = Team(planner, self.actor, reporter, MAX_TURNS, family.patience)
+        notes = Notes()
+        episodes = team.play(self._worlds[number], seeds, notes)
+        for episode in episodes:
+            if episode.error is not None:
+                raise BadInput(f"an episode of training broke: {episode.error.splitlines()[-1]}")
+        return episodes, notes
+
+
+def lessons_of(
+    decided: Sequence[tuple[Dialogue, Decision]],
+    ask: Callable[[Dialogue], Question],
+    weight: float = 1.0,
+) -> list[Lesson]:
+    """What one episode teaches: one lesson, as far as its turns' texts go on from one another.
+
+    ``ask`` is how the Planner turns a dialogue into tokens. Where a tokenizer joins the end of a
+    command with what follows it, the text before is a lesson of its own.
+    """
+    lessons: list[Lesson] = []
+    tokens: tuple[int, ...] = ()
+    said: list[tuple[int, int]] = []
+    choices: list[Choice] = []
+    for dialogue, decision in decided:
+        question = ask(dialogue)
+        taken = dialogue.candidates().index(decision.command)
+        tail = question.tails[taken]
+        if question.context[: len(tokens)] != tokens:
+            lessons.append(Lesson(tokens, tuple(said), tuple(choices), weight))
+            said, choices = [], []
+        end = len(question.context) - 1
+        said += [(end + k, token) for k, token in enumerate(tail)]
+        choices += _choices(question, taken, end)
+        tokens = question.context + tail[:-1]
+    return [*lessons, Lesson(tokens, tuple(said), tuple(choices), weight)]
+
+
+def _choices(question: Question, taken: int, end: int) -> list[Choice]:
+    """Where the candidates part along the one that was taken."""
+    trie = build_trie(question.context[-1], question.tails)
+    nexts: dict[int, dict[int, None]] = {}
+    for path, tail in zip(trie.paths, question.tails, strict=True):
+        for node, token in zip(path, tail, strict=True):
+            nexts.setdefault(node, {})[token] = None
+    found = []
+    for k, (node, token) in enumerate(zip(trie.paths[taken], question.tails[taken], strict=True)):
+        targets = tuple(nexts[node])
+        if len(targets) > 1:
+            found.append(Choice(end + k, targets, targets.index(token)))
+    return found

@@ -1,0 +1,344 @@
+"""``python -m run train-planner``: adapt a small language model, so that it plans well and fast."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from envs.errors import BadInput
+from run.folder import RunFolder
+from run.training import Bar, Curve, State, open_run
+
+if TYPE_CHECKING:
+    import torch
+
+    from agents.planner.training import Checkpoint, Progress
+
+COLUMNS = ("stage", "step", "loss", "success", "divergence", "validation", "seconds")
+LOOKS = ("resume", "runs_dir", "name", "out", "checkpoint_seconds")
+
+
+@dataclass(frozen=True)
+class TrainPlanner:
+    """Adapt a language model as the Planner: imitation first, then reinforcement.
+
+    LoRA adapters learn, on dialogues without worked examples. First they imitate the oracle; then
+    they play in the loop of the team, say each candidate as often as its probability says, and
+    learn by policy gradient from what came of it, against the mean of other tries at the same
+    episode, with a penalty for moving away from where imitation left them.
+
+    The families and phrasings of training are listed in agents/planner/lessons.py: conditional and
+    search with up to 5 items, training items, one paraphrase each, some irrelevant reports, some
+    Actors that run out of steps. All else is zero-shot. Now and then the suite planner-validation
+    is played, and the adapters that did best there are kept.
+
+    The run folder gets checkpoints, the curve as CSV, TensorBoard log and picture, and the adapter
+    in checkpoints/final, which is a Planner by its path. The defaults made parley-135m.
+
+    Examples:
+      python -m run train-planner
+      python -m run train-planner --imitation-steps 20 --rl-steps 0 --validate-every 10
+      python -m run train-planner --base my/model --device cuda --batch 64
+      python -m run train-planner --resume runs/train-planner/20260102-030405-planner
+      python -m run episode --planner runs/train-planner/20260102-030405-planner/checkpoints/final
+    """
+
+    base: str = "smollm2-135m"
+    """The model to adapt: a packaged name, a folder, a .gguf file or an id on the hub."""
+    imitation_steps: int = 80
+    """Steps of imitation; 0 leaves it out."""
+    batch: int = 16
+    """Dialogues in a step of imitation."""
+    learning_rate: float = 5e-4
+    """Imitation's highest step size."""
+    objective: Literal["choices", "tokens"] = "choices"
+    """choices: learn what to say where candidates part; tokens: every token of the commands."""
+    rl_steps: int = 40
+    """Steps of reinforcement; 0 leaves it out."""
+    groups: int = 8
+    """Episodes in a step of reinforcement."""
+    members: int = 8
+    """How often each of them is played, at least 2."""
+    rl_learning_rate: float = 1e-4
+    """Reinforcement's highest step size."""
+    kl: float = 0.05
+    """Weight of the divergence from the Planner that imitation made."""
+    temperature: float = 1.0
+    """How freely candidates are tried out in reinforcement; above 0."""
+    reward: Literal["truth", "detector"] = "truth"
+    """What is rewarded: truth (the world's own success) or the success detector."""
+    actor: Literal["scripted", "learned"] = "scripted"
+    """Who carries the commands out."""
+    rank: int = 16
+    """Rank of the adapters."""
+    seed: int = 0
+    """Seed of adapters, worlds and sampling."""
+    validate_every: int = 20
+    """Steps between two looks at validation; 0 keeps the last adapters."""
+    validation_episodes: int = 40
+    """Episodes for each cell of the validation suite."""
+    device: str = "auto"
+    """Where the model learns: cpu, cuda, or auto for the best there is."""
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    """The model's number format; auto takes bfloat16 where it is faster. Adapters are float32."""
+    threads: int = 0
+    """Threads of torch; 0 for all cores. Another number gives other last digits."""
+    out: Path | None = None
+    """Folder to which the final adapter is also written."""
+    resume: Path | None = None
+    """Run folder of a run that was stopped, even killed: goes on exactly as it would have."""
+    checkpoint_seconds: float = 60.0
+    """Least time between two checkpoints."""
+    cache: Path | None = None
+    """Folder for fetched and converted weights."""
+    runs_dir: Path = Path("runs")
+    """Where run folders are made."""
+    name: str = "planner"
+    """Name at the end of the run folder."""
+
+    def __post_init__(self) -> None:
+        for name, low in (
+            ("imitation_steps", 0),
+            ("batch", 1),
+            ("rl_steps", 0),
+            ("groups", 1),
+            ("members", 2),
+            ("rank", 1),
+            ("seed", 0),
+            ("validate_every", 0),
+            ("validation_episodes", 10),
+            ("threads", 0),
+            ("kl", 0),
+        ):
+            if not getattr(self, name) >= low:
+                raise BadInput(
+                    f"--{name.replace('_', '-')} must be at least {low}, not {getattr(self, name)}"
+                )
+        for name in ("learning_rate", "rl_learning_rate", "temperature"):
+            if not getattr(self, name) > 0:
+                raise BadInput(f"--{name.replace('_', '-')} must be above 0")
+        if self.reward == "detector":
+            raise BadInput("--reward detector: there is no success detector yet; use truth")
+
+
+def train_planner(args: TrainPlanner) -> Path:
+    """Train as ``args`` say; returns the run folder."""
+    import torch
+
+    from agents.planner.loading import load_model
+    from agents.planner.options import PlannerOptions
+
+    args, folder = open_run(args, "train-planner", args.name, LOOKS)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    options = PlannerOptions(device=args.device, dtype=args.dtype, cache=args.cache)
+    with folder:
+        try:
+            model, tokenizer = load_model(args.base, options)
+        except BadInput:
+            if args.resume is None:
+                folder.discard()
+            raise
+        try:
+            _Training(args, folder, model, tokenizer).go()
+        except BadInput as error:
+            raise BadInput(
+                f"{str(error).rstrip('.')}; every checkpoint is kept: {folder.how_to_resume()}"
+            ) from error
+    print(folder.path)
+    return folder.path
+
+
+class _Training:
+    """One run of ``train-planner``."""
+
+    def __init__(self, args: TrainPlanner, folder: RunFolder, model: Any, tokenizer: Any) -> None:
+        from rich.console import Console
+
+        from agents.planner.lessons import School
+        from agents.planner.options import PlannerOptions
+        from agents.planner.training import Checkpoint, Student
+
+        self.args = args
+        self.folder = folder
+        self.console = Console(stderr=True)
+        options = PlannerOptions(examples=0, cache=args.cache)
+        self.student = Student(model, tokenizer, rank=args.rank, seed=args.seed, options=options)
+        self.school = School(max(args.batch, args.groups * args.members), actor=args.actor)
+        self.state = State(folder, args.checkpoint_seconds)
+        found = self.state.read()
+        self.head: dict[str, Any] = found[1] if found else {}
+        self.saved = Checkpoint(self.head["step"], found[0]) if found else None
+        self.started = time.monotonic() - self.head.get("seconds", 0.0)
+        self.stage: str = self.head.get("stage", "")
+        # The best adapters so far, what they scored in validation and when that was.
+        self.best: dict[str, torch.Tensor] = {}
+        self.scores: dict[str, float] = self.head.get("scores", {})
+        if found:
+            self.best = {
+                name.removeprefix("best."): tensor
+                for name, tensor in found[0].items()
+                if name.startswith("best.")
+            }
+        self.curve: Curve
+
+    def go(self) -> None:
+        """Imitate, reinforce, keep the best."""
+        from agents.planner.training import imitate, reinforce
+
+        args = self.args
+        self.curve = Curve(self.folder, COLUMNS, "step", self.head.get("rows", []))
+        common: dict[str, Any] = {"seed": args.seed, "save": self._offer}
+        if args.imitation_steps and self.stage != "reinforcement":
+            resume = self.saved if self.stage == "imitation" else None
+            self.stage = "imitation"
+            with Bar(self.console, self.stage, args.imitation_steps, "steps") as bar:
+                imitate(
+                    self.student,
+                    self.school,
+                    steps=args.imitation_steps,
+                    batch=args.batch,
+                    learning_rate=args.learning_rate,
+                    objective=args.objective,
+                    on_progress=lambda p: self._log(p, bar, args.imitation_steps),
+                    resume=resume,
+                    **common,
+                )
+            self._take_best()
+            self._save(self.folder.part("checkpoints", "imitation"))
+        if args.rl_steps:
+            resume = self.saved if self.stage == "reinforcement" else None
+            self.stage = "reinforcement"
+            with Bar(self.console, self.stage, args.rl_steps, "steps") as bar:
+                reinforce(
+                    self.student,
+                    self.school,
+                    steps=args.rl_steps,
+                    groups=args.groups,
+                    members=args.members,
+                    learning_rate=args.rl_learning_rate,
+                    kl=args.kl,
+                    temperature=args.temperature,
+                    on_progress=lambda p: self._log(p, bar, args.rl_steps),
+                    resume=resume,
+                    **common,
+                )
+            self._take_best()
+        self.curve.close()
+        self._plot()
+        self._finish()
+
+    def _log(self, progress: Progress, bar: Bar, steps: int) -> None:
+        """Enter a step into the curve; now and then look at validation."""
+        args = self.args
+        validation: float | str = ""
+        if args.validate_every and (
+            progress.step % args.validate_every == 0 or progress.step == steps
+        ):
+            validation = self._validate(f"{progress.stage} {progress.step}")
+        first = args.imitation_steps if progress.stage == "reinforcement" else 0
+        seconds = round(time.monotonic() - self.started, 1)
+        self.curve.add(
+            [
+                progress.stage,
+                first + progress.step,
+                progress.loss,
+                progress.success,
+                progress.divergence,
+                validation,
+                seconds,
+            ]
+        )
+        text = f"{progress.stage}: loss {progress.loss:.4f}"
+        if progress.stage == "reinforcement":
+            text += f", success {progress.success:.3f}"
+        bar.tell(text, progress.step)
+
+    def _validate(self, when: str) -> float:
+        """The validation suite's success rate; adapters that do better than all before are kept."""
+        from run.evaluate import success_rates
+
+        self.student.sync()
+        rates = success_rates(
+            self.student.planner, "planner-validation", self.args.validation_episodes
+        )
+        rate = sum(rates.values()) / len(rates)
+        said = ", ".join(f"{name} {r:.2f}" for name, r in rates.items())
+        self.console.print(f"validation after {when}: {rate:.3f} ({said})", highlight=False)
+        # Later adapters that are as good have seen more.
+        if not self.best or rate >= max(self.scores.values()):
+            self.best = {n: p.detach().clone() for n, p in self.student.parameters().items()}
+        self.scores[when] = rate
+        return rate
+
+    def _take_best(self) -> None:
+        import torch
+
+        with torch.no_grad():
+            for name, p in self.student.parameters().items():
+                if name in self.best:
+                    p.copy_(self.best[name])
+        self.student.sync()
+
+    def _offer(self, make: Callable[[], Checkpoint]) -> None:
+        """Write a checkpoint, if the last is old enough."""
+        if not self.state.is_due():
+            return
+        saved = make()
+        tensors = saved.tensors | {f"best.{n}": t for n, t in self.best.items()}
+        head = {
+            "stage": self.stage,
+            "step": saved.step,
+            "rows": self.curve.rows,
+            "scores": self.scores,
+            "seconds": time.monotonic() - self.started,
+        }
+        self.state.write(tensors, head)
+
+    def _save(self, path: Path) -> None:
+        from agents.planner.training import save_adapter
+
+        save_adapter(self.student, path, self.args.base)
+
+    def _finish(self) -> None:
+        for path in (self.folder.part("checkpoints", "final"), self.args.out):
+            if path is not None:
+                self._save(path)
+        best = max(
+            self.scores, key=lambda k: (self.scores[k], list(self.scores).index(k)), default=""
+        )
+        self.folder.write_json(
+            "summary.json",
+            {
+                "command": "train-planner",
+                "seed": self.args.seed,
+                "n": len(self.curve.rows),
+                "n_errors": 0,
+                "seconds": round(time.monotonic() - self.started, 1),
+                "validation": self.scores,
+                "chosen": best,
+            },
+        )
+
+    def _plot(self) -> None:
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(8, 4.5), layout="constrained")
+        axes = figure.subplots()
+        for column, label, kind in ((3, "training episodes", "-"), (5, "validation suite", "ko-")):
+            rows = [
+                r
+                for r in self.curve.rows
+                if r[column] != "" and (column == 5 or r[0] == "reinforcement")
+            ]
+            if rows:
+                axes.plot([r[1] for r in rows], [r[column] for r in rows], kind, ms=4, label=label)
+        if self.args.imitation_steps and self.args.rl_steps:
+            axes.axvline(self.args.imitation_steps, color="grey", linestyle=":")
+        axes.set(xlabel="step: imitation, then reinforcement", ylabel="success", ylim=(0, 1.02))
+        axes.grid(alpha=0.3)
+        axes.legend(loc="lower right")
+        figure.savefig(self.folder.part("plots", "curve.png"), dpi=120)

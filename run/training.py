@@ -1,0 +1,161 @@
+"""What the training commands share: curves, progress bars, checkpoints, how they resume."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from envs.errors import BadInput
+from run.folder import RunFolder, read_config
+from run.settings import differences, from_json, to_json
+
+if TYPE_CHECKING:
+    import torch
+    from rich.console import Console
+
+T = TypeVar("T")
+QUIET_SECONDS = 10.0  # between two lines where there is no terminal for a bar
+_STATE = "state.safetensors"
+
+
+def open_run(args: T, command: str, name: str, looks: Collection[str]) -> tuple[T, RunFolder]:
+    """The run's folder, and its settings: those of the folder where a run is resumed.
+
+    ``looks`` are the settings that may differ then. Raises BadInput where others do.
+    """
+    given: Any = args
+    if given.resume is None:
+        return args, RunFolder.new(given.runs_dir, command, name, to_json(args), True)
+    stored = from_json(type(args), read_config(given.resume, command))
+    default = to_json(type(args)())
+    changed = {k: getattr(args, k) for k, v in to_json(args).items() if v != default[k]}
+    differing = differences(replace(stored, **changed), stored, looks)  # type: ignore[type-var]
+    if differing:
+        raise BadInput(
+            f"--resume takes its settings from the folder; these differ: {', '.join(differing)}"
+        )
+    kept = {name: changed[name] for name in looks if name in changed}
+    return replace(stored, **kept), RunFolder.resume(given.resume, command)  # type: ignore[type-var]
+
+
+class Curve:
+    """The rows of ``curve.csv``, which go to TensorBoard as well.
+
+    The column ``at`` is what the rows are counted by; numbers in the others become scalars.
+    """
+
+    def __init__(
+        self, folder: RunFolder, columns: Sequence[str], at: str, rows: list[list[Any]]
+    ) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.columns = tuple(columns)
+        self.rows = rows
+        self.folder = folder
+        self._at = self.columns.index(at)
+        # What was logged after the checkpoint is trained, and so logged, again.
+        self._board = SummaryWriter(
+            str(folder.path / "tensorboard"),
+            purge_step=rows[-1][self._at] + 1 if rows else None,
+        )
+        half = folder.path / ".curve.csv.half"
+        with open(half, "w", newline="") as file:
+            csv.writer(file).writerows([self.columns, *rows])
+        os.replace(half, folder.path / "curve.csv")
+
+    def add(self, row: list[Any]) -> None:
+        """Enter a row; what is not known is empty."""
+        self.rows.append(row)
+        with open(self.folder.path / "curve.csv", "a", newline="") as file:
+            csv.writer(file).writerow(row)
+        for name, value in zip(self.columns, row, strict=True):
+            if isinstance(value, float) and name != "seconds":
+                self._board.add_scalar(name, value, row[self._at])
+
+    def close(self) -> None:
+        self._board.close()
+
+
+class Bar:
+    """The progress bar of a stage on standard error; where that is no terminal, lines."""
+
+    def __init__(self, console: Console, stage: str, total: int, unit: str) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._console = console
+        self._total = total
+        self._unit = unit
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[rate]} " + unit + "/s"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._task = self._bars.add_task(stage, total=total, rate="0")
+        self._began, self._told, self._first = time.monotonic(), 0.0, -1
+
+    def __enter__(self) -> Bar:
+        self._bars.__enter__()
+        return self
+
+    def __exit__(self, *why: Any) -> None:
+        self._bars.__exit__(*why)
+
+    def tell(self, text: str, done: int) -> None:
+        """Say where the stage stands."""
+        self._first = done if self._first < 0 else self._first
+        now = time.monotonic()
+        rate = _rate((done - self._first) / max(now - self._began, 1e-9))
+        self._bars.update(self._task, description=text, completed=done, rate=rate)
+        if not self._console.is_terminal and now - self._told > QUIET_SECONDS:
+            self._told = now
+            self._console.print(
+                f"{text}, {done:,} of {self._total:,} {self._unit}, {rate} {self._unit}/s",
+                highlight=False,
+            )
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2f}"
+
+
+class State:
+    """The checkpoint's file, ``checkpoints/state.safetensors``: tensors, and a head of texts."""
+
+    def __init__(self, folder: RunFolder, seconds: float) -> None:
+        self.file = folder.part("checkpoints", _STATE)
+        self._seconds = seconds
+        self._written = 0.0
+
+    def is_due(self) -> bool:
+        """Whether the last checkpoint is old enough."""
+        return time.monotonic() - self._written >= self._seconds
+
+    def write(self, tensors: dict[str, torch.Tensor], head: dict[str, Any]) -> None:
+        """Put a checkpoint in the place of the last."""
+        from safetensors.torch import save_file
+
+        half = self.file.with_name(f".{self.file.name}.half")
+        texts = {name: json.dumps(value) for name, value in head.items()}
+        save_file({k: v.contiguous() for k, v in tensors.items()}, half, texts)
+        os.replace(half, self.file)
+        self._written = time.monotonic()
+
+    def read(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+        """The checkpoint, or None where there is none yet. Raises BadInput for a damaged one."""
+        from safetensors import SafetensorError, safe_open
+
+        if not self.file.exists():
+            return None
+        try:
+            with safe_open(self.file, "pt") as found:
+                head = {name: json.loads(text) for name, text in found.metadata().items()}
+                return {n: found.get_tensor(n) for n in found.keys()}, head  # noqa: SIM118
+        except (SafetensorError, OSError, ValueError, AttributeError) as error:
+            raise BadInput(f"the checkpoint '{self.file}' cannot be read: {error}") from error

@@ -1,0 +1,296 @@
+"""The small Planner's training: lessons, losses, adapters, on tiny models."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+
+from agents.dialogue import Decision
+from agents.planner import adapter as adapters
+from agents.planner.lessons import TRAINING, Family, Lesson, School, lessons_of
+from agents.planner.options import PlannerOptions
+from agents.planner.oracle import OraclePlanner
+from agents.planner.training import (
+    Checkpoint,
+    Sampler,
+    Student,
+    chunks,
+    imitate,
+    pack,
+    reinforce,
+    save_adapter,
+    unpack,
+)
+from envs.commands import Command
+from envs.errors import BadInput
+from envs.items import HELD_OUT_ITEMS
+from envs.phrasings import CONDITIONAL, SEARCH
+from tests.agents.tiny import dialogue, tiny_model, tiny_tokenizer
+
+ONE = (Family("conditional", "conditional", {"room_size": 6, "n_items": 3}, 1.0),)
+
+
+def student(tmp_path: Path, kind: str = "llama", seed: int = 0) -> Student:
+    options = PlannerOptions(examples=0, cache=tmp_path)
+    model = copy.deepcopy(tiny_model(kind))
+    return Student(model, tiny_tokenizer(), rank=4, seed=seed, options=options)
+
+
+def oracle_lessons(who: Student, n: int = 3) -> list[Lesson]:
+    _, notes = School(n, ONE).play(OraclePlanner(), 0, range(7, 7 + n))
+    found = []
+    for decided in notes.decided.values():
+        found += lessons_of(decided, who.planner.question)
+    return found
+
+
+def test_training_shows_nothing_of_what_is_called_zero_shot() -> None:
+    for family in TRAINING:
+        assert family.task in ("conditional", "search")
+        phrasings = {"conditional": CONDITIONAL, "search": SEARCH}[family.task]["train"]
+        settings = dict(family.settings)
+        assert set(settings.pop("phrasings")) <= set(phrasings)
+        assert settings.pop("n_items", 4) <= 5
+        assert set(settings) <= {"asked"}  # no other words, no other items
+    school = School(2)
+    for number in range(len(TRAINING)):
+        _, notes = school.play(OraclePlanner(), number, range(2))
+        for decided in notes.decided.values():
+            assert not set(decided[-1][0].items()) & set(HELD_OUT_ITEMS)
+
+
+def test_a_lesson_holds_what_was_said_and_where_candidates_part(tmp_path: Path) -> None:
+    who = student(tmp_path)
+    (lesson, *_) = oracle_lessons(who, 1)
+    text = tiny_tokenizer().decode([t for _, t in lesson.said])
+    assert text.startswith(" Examine the ") and ". Pick up the " in text
+    for position, token in lesson.said[:-1]:
+        # The token that is predicted at a position is the one that follows it.
+        if position + 1 < len(lesson.tokens):
+            assert lesson.tokens[position + 1] == token
+    said = dict(lesson.said)
+    assert lesson.choices
+    for choice in lesson.choices:
+        assert len(set(choice.targets)) == len(choice.targets) > 1
+        assert choice.targets[choice.taken] == said[choice.position]
+
+
+def test_choices_give_the_probability_by_which_the_planner_decides(tmp_path: Path) -> None:
+    who = student(tmp_path)
+    _, notes = School(1, ONE).play(OraclePlanner(), 0, [7])
+    decided = notes.decided[0]
+    (lesson,) = lessons_of(decided, who.planner.question)
+    logp, taken, _ = who.choices([lesson])
+    learned = logp.gather(1, taken[:, None]).sum().item()
+    scored = 0.0
+    for asked, decision in decided:
+        scores = who.planner.choose([asked])[0].scores
+        assert sum(map(math.exp, scores.values())) == pytest.approx(1, abs=1e-4)
+        scored += scores[decision.said]
+    assert learned == pytest.approx(scored, abs=1e-3)
+
+
+def test_what_is_padded_is_not_seen(tmp_path: Path) -> None:
+    who = student(tmp_path)
+    lessons = sorted(oracle_lessons(who, 4), key=lambda x: len(x.tokens))
+    together, _, owner = who.choices(lessons)
+    alone, _, _ = who.choices(lessons[:1])
+    mine = together[owner == 0]
+    assert torch.allclose(mine[:, : alone.shape[1]], alone, atol=1e-5)
+
+
+def test_chunks_keep_every_lesson_and_their_size() -> None:
+    lessons = [Lesson(tuple(range(n)), (), ()) for n in (5, 900, 70, 300, 2000, 20)]
+    parts = chunks(lessons)
+    assert sorted(len(x.tokens) for part in parts for x in part) == [5, 20, 70, 300, 900, 2000]
+    assert all(len(p) * max(len(x.tokens) for x in p) <= 1024 for p in parts if len(p) > 1)
+
+
+@pytest.mark.parametrize("objective", ["choices", "tokens"])
+def test_imitation_learns_and_goes_on_after_a_checkpoint_as_if_nothing_had_been(
+    tmp_path: Path, objective: str
+) -> None:
+    losses: list[float] = []
+    saved: list[Checkpoint] = []
+    whole = student(tmp_path)
+    settings = {"steps": 24, "batch": 2, "learning_rate": 1e-2, "objective": objective}
+    imitate(
+        whole,
+        School(2, ONE),
+        on_progress=lambda p: losses.append(p.loss),
+        save=lambda make: saved.append(make()),
+        **settings,
+    )
+    assert np.mean(losses[-6:]) < 0.8 * np.mean(losses[:4])
+
+    again = student(tmp_path, seed=5)  # other first adapters, which the checkpoint replaces
+    imitate(again, School(2, ONE), resume=saved[4], **settings)
+    for a, b in zip(whole.parameters().values(), again.parameters().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_reinforcement_learns_from_the_reward_alone_and_resumes(tmp_path: Path) -> None:
+    """A reward for the first candidate's verb must be earned more and more often."""
+
+    def reward(episode) -> float:
+        first = episode.turns[0].command
+        return float(first is not None and first.verb == "go to")
+
+    got: list[float] = []
+    saved: list[Checkpoint] = []
+    settings = {
+        "steps": 10,
+        "groups": 2,
+        "members": 8,
+        "learning_rate": 2e-2,
+        "kl": 0.0,
+        "reward": reward,
+    }
+    who = student(tmp_path)
+    reinforce(
+        who,
+        School(16, ONE),
+        on_progress=lambda p: got.append(p.success),
+        save=lambda make: saved.append(make()),
+        **settings,
+    )
+    assert np.mean(got[-3:]) > np.mean(got[:2]) + 0.25, got
+
+    again = student(tmp_path, seed=5)
+    reinforce(again, School(16, ONE), resume=saved[6], **settings)
+    for a, b in zip(who.parameters().values(), again.parameters().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_divergence_is_what_it_is_by_hand_and_holds_the_student_back(tmp_path: Path) -> None:
+    far: dict[float, float] = {}
+    for kl in (0.0, 10.0):
+        told: list[float] = []
+        who = student(tmp_path)
+        reinforce(
+            who,
+            School(8, ONE),
+            steps=6,
+            groups=1,
+            members=8,
+            learning_rate=2e-2,
+            kl=kl,
+            reward=lambda e: float(len(e.turns)),
+            on_progress=lambda p, told=told: told.append(p.divergence),
+        )
+        assert told[0] == pytest.approx(0, abs=1e-6)  # nothing has moved yet
+        assert all(d >= -1e-6 for d in told)
+        far[kl] = told[-1]
+    assert far[10.0] < far[0.0]
+
+
+def test_the_sampler_says_candidates_as_often_as_their_probability_says() -> None:
+    class Fixed:
+        def choose(self, dialogues):
+            scores = {c.sentence(): math.log(1 / 1000) for c in dialogues[0].candidates()}
+            names = list(scores)
+            scores[names[0]], scores[names[1]] = math.log(0.7), math.log(0.3)
+            return [Decision(names[0], Command.parse(names[0]), scores) for _ in dialogues]
+
+    asked = [dialogue(world=k) for k in range(400)]
+    said = [d.said for d in Sampler(Fixed(), seed=1).choose(asked)]  # type: ignore[arg-type]
+    first = asked[0].candidates()[0].sentence()
+    assert 0.6 < said.count(first) / 400 < 0.8
+    assert said == [d.said for d in Sampler(Fixed(), seed=1).choose(asked)]  # type: ignore[arg-type]
+    assert said != [d.said for d in Sampler(Fixed(), seed=2).choose(asked)]  # type: ignore[arg-type]
+
+
+def test_a_loss_that_is_not_finite_stops_in_one_sentence(tmp_path: Path) -> None:
+    who = student(tmp_path)
+    before = {n: p.clone() for n, p in who.parameters().items()}
+    with torch.no_grad():
+        next(iter(who.parameters().values())).fill_(math.nan)
+    with pytest.raises(BadInput, match=r"the loss of step 1 is not finite"):
+        imitate(who, School(2, ONE), steps=2, batch=2)
+    rest = list(who.parameters().items())[1:]
+    assert all(torch.equal(p, before[n]) for n, p in rest)
+
+
+def test_a_checkpoint_of_another_rank_is_refused(tmp_path: Path) -> None:
+    one = student(tmp_path)
+    saved = pack(3, one, torch.optim.AdamW(one.parameters().values()))
+    saved.tensors = {n: t[..., :1] for n, t in saved.tensors.items()}
+    with pytest.raises(BadInput, match="of another model or rank"):
+        unpack(saved, one, torch.optim.AdamW(one.parameters().values()))
+
+
+# Adapters on disk
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> tuple[Student, Path]:
+    who = student(tmp_path)
+    with torch.no_grad():
+        for k, p in enumerate(who.parameters().values()):
+            p.add_(0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(k)))
+            p.copy_(p.bfloat16())
+    who.sync()
+    save_adapter(who, tmp_path / "adapter", "tiny")
+    return who, tmp_path / "adapter"
+
+
+def test_a_merged_adapter_is_what_peft_and_the_student_make_of_it(trained) -> None:
+    who, folder = trained
+    mine = copy.deepcopy(tiny_model("llama"))
+    adapters.merge(mine, folder, "tiny")
+    theirs = PeftModel.from_pretrained(copy.deepcopy(tiny_model("llama")), folder)
+    ids = torch.arange(20)[None] * 7 % 400
+    expected = theirs(ids).logits
+    assert not torch.allclose(expected, tiny_model("llama")(ids).logits, atol=1e-2)
+    assert torch.allclose(mine(ids).logits, expected, atol=1e-4)
+    assert torch.allclose(who.planner.model(ids).logits, expected, atol=1e-4)
+    assert adapters.read_about(folder) == adapters.About("tiny", "tree", 0)
+
+
+def spoil(folder: Path, how: str) -> None:
+    config = json.loads((folder / adapters.CONFIG).read_text())
+    tensors = load_file(folder / adapters.WEIGHTS)
+    name = sorted(tensors)[0]
+    if how == "not plain LoRA":
+        config["use_dora"] = True
+    elif how == "cannot be read":
+        (folder / adapters.WEIGHTS).write_bytes(b"\x80\x04K*.")
+    elif how == "does not fit 'tiny'":
+        tensors[name] = tensors[name][:, :3].contiguous()
+    elif how == "not finite":
+        tensors[name] = tensors[name] * math.nan
+    elif how == "planner.json":
+        (folder / adapters.ABOUT).write_text("[]")
+    if how != "cannot be read":
+        save_file(tensors, folder / adapters.WEIGHTS)
+    (folder / adapters.CONFIG).write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["not plain LoRA", "cannot be read", "does not fit 'tiny'", "not finite", "planner.json"],
+)
+def test_a_spoiled_adapter_is_refused_and_the_model_left_as_it_was(trained, how: str) -> None:
+    _, folder = trained
+    spoil(folder, how)
+    model = copy.deepcopy(tiny_model("llama"))
+    with pytest.raises(BadInput, match=how):
+        adapters.merge(model, folder, "tiny")
+    before = tiny_model("llama").state_dict()
+    assert all(torch.equal(t, before[n]) for n, t in model.state_dict().items())
+
+
+def test_an_adapter_for_another_model_names_both(trained) -> None:
+    _, folder = trained
+    with pytest.raises(BadInput, match="is for the model 'tiny', not for 'qwen'"):
+        adapters.merge(copy.deepcopy(tiny_model("llama")), folder, "qwen")
+    with pytest.raises(BadInput, match="does not fit"):
+        adapters.merge(copy.deepcopy(tiny_model("gpt2")), folder, "tiny")
