@@ -12,7 +12,8 @@ from collections.abc import Mapping
 CONDITIONAL: Mapping[str, Mapping[str, str]] = {
     "train": {
         "plain": "If the {decider} {condition}, pick up the {yes}, otherwise pick up the {no}.",
-        "swapped": "Pick up the {yes} if the {decider} {condition}, and the {no} if not.",
+        # The other item first, so that it takes more than the order of the names.
+        "normally": "Normally pick up the {no}, but the {yes} if the {decider} {condition}.",
     },
     "validation": {
         "look": "Look at the {decider}: when it {condition}, pick up the {yes}, "

@@ -98,7 +98,10 @@ def _read_once() -> Iterator[None]:
         def __setattr__(self, name: str, value: Any) -> None:
             super().__setattr__(name, np.asarray(value) if name == "data" else value)
 
-    once: dict[str, Callable[..., Any]] = {"GGUFReader": Reader, "get_tensor_name_map": gguf.get_tensor_name_map}
+    once: dict[str, Callable[..., Any]] = {
+        "GGUFReader": Reader,
+        "get_tensor_name_map": gguf.get_tensor_name_map,
+    }
     originals = {name: getattr(gguf, name) for name in once}
     try:
         for name, function in once.items():

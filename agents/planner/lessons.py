@@ -47,7 +47,7 @@ class Family:
 
 
 _PHRASINGS: dict[str, dict[str, Any]] = {
-    "conditional": {"phrasings": ("plain", "swapped"), "asked": ("first", "second", "third")},
+    "conditional": {"phrasings": ("plain", "normally"), "asked": ("first", "second", "third")},
     "search": {"phrasings": ("plain", "which")},
 }
 TRAINING: tuple[Family, ...] = (

@@ -277,7 +277,7 @@ def reinforce(
     Each step plays ``groups`` episodes ``members`` times over; a member's advantage is its reward
     less the mean of the others of its group (leave one out, arXiv 2402.14740). ``kl`` weighs the
     divergence from the student as it was when the stage began, exact at every choice that was
-    met. Raises BadInput where the loss is not finite.
+    learned from. Raises BadInput where the loss is not finite.
     """
     parameters = student.parameters()
     before = {name: p.detach().clone() for name, p in parameters.items()}
@@ -304,15 +304,16 @@ def reinforce(
             table = got.reshape(n, members)
             others = (table.sum(1, keepdims=True) - table) / (members - 1)
             for i, advantage in enumerate((table - others).reshape(-1)):
-                lessons += lessons_of(notes.decided[i], student.planner.question, advantage)
-        parts = _reference(student, lessons, before)
+                if advantage:  # a group that agrees teaches nothing
+                    lessons += lessons_of(notes.decided[i], student.planner.question, advantage)
         divergences: list[float] = []
         losses = (
-            _policy_loss(student, part, old, kl, divergences) / len(rewards) for part, old in parts
+            _policy_loss(student, part, old, kl, divergences) / len(rewards)
+            for part, old in _reference(student, lessons, before)
         )
         rate = learning_rate_at(step, steps, learning_rate)
         loss = _descend(student, optimiser, losses, rate, step)
-        divergence = sum(divergences) / sum(len(x.choices) for x in lessons)
+        divergence = sum(divergences) / max(1, sum(len(x.choices) for x in lessons))
         success = float(np.mean(rewards))
         on_progress(Progress("reinforcement", step + 1, loss, success, divergence))
 
@@ -416,7 +417,9 @@ def save_adapter(student: Student, folder: Path, base: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
         name: tensor.detach().to("cpu", torch.bfloat16).contiguous()
-        for name, tensor in get_peft_model_state_dict(student.peft).items()
+        for name, tensor in get_peft_model_state_dict(
+            student.peft, save_embedding_layers=False
+        ).items()
     }
     half = folder / f".{WEIGHTS}.half"
     save_file(tensors, half)

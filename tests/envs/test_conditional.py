@@ -159,11 +159,11 @@ def test_by_default_nothing_is_drawn_but_the_task() -> None:
         "the checkered blue tee."
     )
     assert [t.fact.split()[-1] for t in env.things] == ["good", "good", "unknown", "bad"]
-    alone = SecretConditional(phrasings="swapped", words=["safe"])
+    alone = SecretConditional(phrasings="normally", words=["safe"])
     obs, _ = alone.reset(seed=0)
     assert obs["mission"] == (
-        "Pick up the striped purple circle if the solid yellow tee is safe, and the checkered "
-        "blue tee if not."
+        "Normally pick up the checkered blue tee, but the striped purple circle if the solid "
+        "yellow tee is safe."
     )
     assert [t.fact.split()[-1] for t in alone.things] == ["safe", "safe", "unclear", "dangerous"]
     assert [t.cur_pos for t in alone.things] == [t.cur_pos for t in env.things]
@@ -215,7 +215,7 @@ def test_marks_go_by_the_place_among_the_three_words() -> None:
     ("wrong", "said"),
     [
         ({"phrasings": ("plane",)}, "unknown phrasing 'plane'; did you mean 'plain'"),
-        ({"phrasings": ()}, "phrasing: .* chooses none of plain, swapped"),
+        ({"phrasings": ()}, "phrasing: .* chooses none of plain, normally"),
         ({"words": ("goood",)}, "unknown property word 'goood'; did you mean 'good'"),
         ({"words": "bad"}, "unknown property word 'bad'; "),
         ({"asked": ["frist"]}, "unknown asked word 'frist'; did you mean 'first'"),

@@ -97,7 +97,7 @@ def test_the_right_item_is_what_each_phrasing_says(name: str) -> None:
     """The items' order in the sentence tells the branches, and the facts which one is right."""
     places = {
         "plain": (0, 1, 2),
-        "swapped": (1, 0, 2),
+        "normally": (2, 1, 0),
         "look": (0, 1, 2),
         "instead": (1, 2, 0),
         "when": (0, 1, 2),
