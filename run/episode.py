@@ -103,9 +103,10 @@ class Episode:
     ] = ()
     """Any other setting of the task, such as distractors=0; a list is separated by commas."""
 
-    planner: str = "qwen2.5-coder-1.5b"
+    planner: str = "parley-135m"
     """Who commands: oracle (knows the right answer), random, human, or a language model:
-    qwen2.5-coder-1.5b, smollm2-135m, openai:MODEL, a folder, a .gguf file, an id on the hub."""
+    parley-135m (trained for this, small and quick), qwen2.5-coder-1.5b, qwen2.5-coder-0.5b,
+    smollm2-135m, openai:MODEL, a model's or adapter's folder, a .gguf file, an id on the hub."""
 
     actor: str = "learned"
     """Who acts: learned (from the 7x7 view), scripted (shortest path, sees all) or human."""

@@ -94,9 +94,10 @@ class Evaluate:
     """Which items lie about in our rooms: those of training, the fifth that is never in it, or
     all. In planner-validation always those of training; BabyAI has its own things."""
 
-    planner: str = "qwen2.5-coder-1.5b"
+    planner: str = "parley-135m"
     """Who commands: oracle (knows the right answer), random, or a language model:
-    qwen2.5-coder-1.5b, smollm2-135m, openai:MODEL, a folder, a .gguf file, an id on the hub."""
+    parley-135m (trained for this, small and quick), qwen2.5-coder-1.5b, qwen2.5-coder-0.5b,
+    smollm2-135m, openai:MODEL, a model's or adapter's folder, a .gguf file, an id on the hub."""
 
     actor: str = "scripted"
     """Who acts: scripted (shortest path, sees all) or learned (from the 7x7 view)."""

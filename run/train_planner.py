@@ -35,8 +35,9 @@ class TrainPlanner:
     Actors that run out of steps. All else is zero-shot. Now and then the suite planner-validation
     is played, and the adapters that did best there are kept.
 
-    The run folder gets checkpoints, the curve as CSV, TensorBoard log and picture, and the adapter
-    in checkpoints/final, which is a Planner by its path. The defaults made parley-135m.
+    The run folder gets the curve as CSV, TensorBoard log and picture, and in checkpoints/ the
+    adapters imitation (its best), reinforcement (its last) and final (the best of all), each of
+    which is a Planner by its path. The defaults made parley-135m.
 
     Examples:
       python -m run train-planner
@@ -48,21 +49,21 @@ class TrainPlanner:
 
     base: str = "smollm2-135m"
     """The model to adapt: a packaged name, a folder, a .gguf file or an id on the hub."""
-    imitation_steps: int = 80
+    imitation_steps: int = 160
     """Steps of imitation; 0 leaves it out."""
-    batch: int = 16
+    batch: int = 8
     """Dialogues in a step of imitation."""
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     """Imitation's highest step size."""
     objective: Literal["choices", "tokens"] = "choices"
     """choices: learn what to say where candidates part; tokens: every token of the commands."""
-    rl_steps: int = 40
+    rl_steps: int = 20
     """Steps of reinforcement; 0 leaves it out."""
     groups: int = 8
     """Episodes in a step of reinforcement."""
     members: int = 8
     """How often each of them is played, at least 2."""
-    rl_learning_rate: float = 1e-4
+    rl_learning_rate: float = 2e-4
     """Reinforcement's highest step size."""
     kl: float = 0.05
     """Weight of the divergence from the Planner that imitation made."""
@@ -76,9 +77,9 @@ class TrainPlanner:
     """Rank of the adapters."""
     seed: int = 0
     """Seed of adapters, worlds and sampling."""
-    validate_every: int = 20
+    validate_every: int = 40
     """Steps between two looks at validation; 0 keeps the last adapters."""
-    validation_episodes: int = 40
+    validation_episodes: int = 60
     """Episodes for each cell of the validation suite."""
     device: str = "auto"
     """Where the model learns: cpu, cuda, or auto for the best there is."""
@@ -226,6 +227,7 @@ class _Training:
                     resume=resume,
                     **common,
                 )
+            self._save(self.folder.part("checkpoints", "reinforcement"))
             self._take_best()
         self.curve.close()
         self._plot()
@@ -340,5 +342,6 @@ class _Training:
             axes.axvline(self.args.imitation_steps, color="grey", linestyle=":")
         axes.set(xlabel="step: imitation, then reinforcement", ylabel="success", ylim=(0, 1.02))
         axes.grid(alpha=0.3)
-        axes.legend(loc="lower right")
+        if axes.lines:
+            axes.legend(loc="lower right")
         figure.savefig(self.folder.part("plots", "curve.png"), dpi=120)

@@ -29,6 +29,10 @@ SHORT = {
     "train-actor": (
         "--imitation-steps 1024 --ppo-steps 0 --worlds 32 --pool 2 --score-commands 2 --threads 1"
     ),
+    "train-planner": (
+        "--imitation-steps 1 --batch 2 --rl-steps 1 --groups 1 --members 2 --validate-every 0"
+    ),
+    "evaluate": "--planner oracle --actor scripted --cells conditional --episodes 2",
     "check-engine": "--steps 50 --levels BabyAI-GoToLocal-v0",
 }
 
@@ -81,7 +85,7 @@ def test_commands_run(command: str, tmp_path: Path) -> None:
 def test_make_demo_runs(tmp_path: Path) -> None:
     lines = recipe("demo").splitlines()
     (line,) = [line for line in lines if "-m run episode" in line]
-    assert "--planner qwen2.5-coder-1.5b" in line and "--actor learned" in line
+    assert "--planner parley-135m" in line and "--actor learned" in line
     assert "--video 1" in line and any("pip install" in line for line in lines)
     command = line.replace(".venv/bin/python", "python")
     folder = tmp_path / run(f"{command} --episodes 1 --planner oracle --actor scripted", tmp_path)
@@ -106,7 +110,7 @@ def test_the_python_example_runs(tmp_path: Path) -> None:
 def test_the_tables_of_commands_and_parts_are_complete() -> None:
     from agents.actor import ACTORS, make_actor
     from agents.planner.registry import PLANNERS, make_planner
-    from agents.planner.weights import packaged
+    from agents.planner.weights import packaged, shipped
     from agents.reporter import REPORTERS, make_reporter
     from envs import TASKS
     from run.__main__ import COMMANDS as JOBS
@@ -119,7 +123,7 @@ def test_the_tables_of_commands_and_parts_are_complete() -> None:
         make(name)
     for job in JOBS:
         assert f"`python -m run {job}`" in README
-    for name in (*PLANNERS, *packaged(), *ACTORS, *REPORTERS):
+    for name in (*PLANNERS, *packaged(), *shipped(), *ACTORS, *REPORTERS):
         assert f"`{name}`" in README, name
     for task in TASKS:
         assert task in ("command", "instruction") or f"`{task}`" in README, task
@@ -131,6 +135,8 @@ def test_links_to_files_lead_somewhere() -> None:
         "ARCHITECTURE.md",
         "docs/items.md",
         "docs/engine.md",
+        "docs/planner.md",
+        "agents/planner/adapters/parley-135m/README.md",
         "agents/actor/weights/README.md",
     ):
         text = re.sub(

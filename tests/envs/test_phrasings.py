@@ -62,8 +62,8 @@ def test_the_sentences_of_training_are_these() -> None:
     assert told == [
         "If the solid red ring is good, pick up the striped grey square, otherwise pick up the "
         "checkered blue ex.",
-        "Pick up the striped grey square if the solid red ring is good, and the checkered blue ex "
-        "if not.",
+        "Normally pick up the checkered blue ex, but the striped grey square if the solid red ring "
+        "is good.",
     ]
     three = "the solid red ring, the striped grey square and the checkered blue ex"
     assert [search_sentence(ITEMS, "good", name) for name in SEARCH["train"]] == [

@@ -18,7 +18,7 @@ def test_every_option_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     names = [f.name for cls in (Episode, PlannerOptions) for f in dataclasses.fields(cls)]
     for name in set(names) - {"language"}:
         assert f"--{name.replace('_', '-')} " in page, name
-    assert "Examples:" in page and "(default: qwen2.5-coder-1.5b)" in page
+    assert "Examples:" in page and "(default: parley-135m)" in page
     assert "{train,held-out,all}" in page
 
 
