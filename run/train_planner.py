@@ -43,6 +43,7 @@ class TrainPlanner:
       python -m run train-planner
       python -m run train-planner --imitation-steps 20 --rl-steps 0 --validate-every 10
       python -m run train-planner --base my/model --device cuda --batch 64
+      python -m run train-planner --imitation-steps 0 --init my/adapter --rl-steps 50
       python -m run train-planner --resume runs/train-planner/20260102-030405-planner
       python -m run episode --planner runs/train-planner/20260102-030405-planner/checkpoints/final
     """
@@ -63,9 +64,9 @@ class TrainPlanner:
     """Episodes in a step of reinforcement."""
     members: int = 8
     """How often each of them is played, at least 2."""
-    rl_learning_rate: float = 2e-4
+    rl_learning_rate: float = 5e-5
     """Reinforcement's highest step size."""
-    kl: float = 0.05
+    kl: float = 0.5
     """Weight of the divergence from the Planner that imitation made."""
     temperature: float = 1.0
     """How freely candidates are tried out in reinforcement; above 0."""
@@ -87,6 +88,8 @@ class TrainPlanner:
     """The model's number format; auto takes bfloat16 where it is faster. Adapters are float32."""
     threads: int = 0
     """Threads of torch; 0 for all cores. Another number gives other last digits."""
+    init: Path | None = None
+    """Folder of an adapter to start from instead of a new one."""
     out: Path | None = None
     """Folder to which the final adapter is also written."""
     resume: Path | None = None
@@ -161,13 +164,15 @@ class _Training:
 
         from agents.planner.lessons import School
         from agents.planner.options import PlannerOptions
-        from agents.planner.training import Checkpoint, Student
+        from agents.planner.training import Checkpoint, Student, load_adapter
 
         self.args = args
         self.folder = folder
         self.console = Console(stderr=True)
         options = PlannerOptions(examples=0, cache=args.cache)
         self.student = Student(model, tokenizer, rank=args.rank, seed=args.seed, options=options)
+        if args.init is not None:
+            load_adapter(self.student, args.init, args.base)
         self.school = School(max(args.batch, args.groups * args.members), actor=args.actor)
         self.state = State(folder, args.checkpoint_seconds)
         found = self.state.read()

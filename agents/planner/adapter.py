@@ -81,7 +81,7 @@ def merge(model: PreTrainedModel, folder: Path, name: str) -> None:
     about = read_about(folder)
     if about.base != name:
         raise other_base(folder, about.base, name)
-    config, tensors = _read(folder)
+    config, tensors = read_adapter(folder)
     scale = config["lora_alpha"] / config["r"]
     changes: list[tuple[torch.nn.Parameter, torch.Tensor]] = []
     modules = dict(model.named_modules())
@@ -104,7 +104,8 @@ def merge(model: PreTrainedModel, folder: Path, name: str) -> None:
         weight.copy_(weight.float() + change.to(weight.device))
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def read_adapter(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """An adapter's settings and tensors. Raises BadInput for what is damaged or no plain LoRA."""
     try:
         config = json.loads((folder / CONFIG).read_text("utf-8"))
         tensors = load_file(folder / WEIGHTS)

@@ -27,7 +27,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from agents.dialogue import Decision, Dialogue
 from agents.parts import Part
-from agents.planner.adapter import WEIGHTS, About, write_about
+from agents.planner.adapter import (
+    WEIGHTS,
+    About,
+    other_base,
+    read_about,
+    read_adapter,
+    write_about,
+)
 from agents.planner.language import LanguagePlanner
 from agents.planner.lessons import FIRST_SEED, Lesson, School, lessons_of
 from agents.planner.options import PlannerOptions
@@ -410,6 +417,22 @@ def unpack(saved: Checkpoint, student: Student, optimiser: torch.optim.Optimizer
             memory.setdefault(int(k), {})[part] = tensor
     optimiser.load_state_dict({**optimiser.state_dict(), "state": memory})
     return saved.step
+
+
+@torch.no_grad()
+def load_adapter(student: Student, folder: Path, base: str) -> None:
+    """Begin with the adapter in a folder. Raises BadInput where it is another model's or rank's."""
+    about = read_about(folder)
+    if about.base != base:
+        raise other_base(folder, about.base, base)
+    _, tensors = read_adapter(folder)
+    parameters = student.parameters()
+    found = {n: tensors.get(n.replace(".default.", "."), torch.empty(0)) for n in parameters}
+    if any(found[n].shape != p.shape for n, p in parameters.items()):
+        raise BadInput(f"the adapter '{folder}' is of another model or rank")
+    for name, p in parameters.items():
+        p.copy_(found[name])
+    student.sync()
 
 
 def save_adapter(student: Student, folder: Path, base: str) -> None:

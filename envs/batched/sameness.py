@@ -31,7 +31,11 @@ VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("Parley/SecretSearch-v0", {"show_marks": True, "distractors": 3, "n_items": 5}),
     (
         "Parley/SecretConditional-v0",
-        {"phrasings": ("normally", "unless"), "words": ("wug", "safe"), "asked": ("third", "first")},
+        {
+            "phrasings": ("normally", "unless"),
+            "words": ("wug", "safe"),
+            "asked": ("third", "first"),
+        },
     ),
     ("Parley/SecretSearch-v0", {"phrasings": ("others", "which"), "words": ("hot", "lucky")}),
     ("Parley/SecretComposition-v0", {"kinds": ("order",), "n_items": 5, "room_size": 6}),

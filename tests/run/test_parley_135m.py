@@ -1,0 +1,36 @@
+"""The shipped adapter, scored with the real model, so that it can't rot."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from agents.planner.adapter import WEIGHTS, read_about
+from agents.planner.weights import cache_folder, packaged, shipped
+from run.__main__ import main
+
+
+def test_it_is_small_and_says_what_it_is_for() -> None:
+    assert list(shipped()) == ["parley-135m"]
+    for folder in shipped().values():
+        assert (folder / WEIGHTS).stat().st_size < 15e6
+        about = read_about(folder)
+        assert about.base in packaged() and (about.scoring, about.examples) == ("tree", 0)
+        assert "python -m run train-planner" in (folder / "README.md").read_text()
+
+
+def test_it_plans_with_items_that_it_never_saw(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cells = ["--cells", "conditional,search-2-5,visual-conditional", "--episodes", "16"]
+    more = ["--planner", "parley-135m", "--parallel", "16", "--seed", "300000000"]
+    # The model's cache as it is, so that it is not converted once more.
+    more += ["--cache", str(cache_folder())]
+    assert main(["evaluate", *cells, *more, "--runs-dir", str(tmp_path)]) == 0
+    folder = Path(capsys.readouterr().out.splitlines()[-1])
+    found = json.loads((folder / "summary.json").read_text())["cells"]
+    rates = {name: cell["success_rate"] for name, cell in found.items()}
+    assert rates["conditional"] >= 0.9 and rates["search-2-5"] >= 0.9, rates
+    assert rates["visual-conditional"] >= 0.7, rates
