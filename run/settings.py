@@ -41,10 +41,14 @@ def differences(given: Any, stored: Any, leave_out: Collection[str] = ()) -> lis
     """Which settings differ, each as ``--seed 1 (there 0)``."""
     there = dict(_flat(stored))
     return [
-        f"--{name.replace('_', '-')} {value} (there {there[name]})"
+        f"--{name.replace('_', '-')} {_shown(value)} (there {_shown(there[name])})"
         for name, value in _flat(given)
         if name not in leave_out and value != there[name]
     ]
+
+
+def _shown(value: Any) -> Any:
+    return "left out" if value is None else value
 
 
 def _flat(settings: Any) -> Iterator[tuple[str, Any]]:

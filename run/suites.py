@@ -176,7 +176,7 @@ _COMMANDS = (
 @SUITES.register("planner-validation")
 def planner_validation() -> Suite:
     """For choosing among checkpoints, before anything of ``planner`` has been seen."""
-    phrased = _phrased("validation", n_items=6)
+    phrased = _phrased("validation", n_items=8)
     return Suite(
         (
             *(
