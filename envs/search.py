@@ -94,12 +94,12 @@ class SecretSearch(RoomEnv):
 
 
 def next_in_search(named: Sequence[Item], untried: frozenset[Item], good: Item) -> Command:
-    """Examine the named items that are untried in their order, until the good one has been seen.
+    """Examine the next of the named items that is untried, until the good one is certain.
 
-    So too where it alone is left: whoever imitates this learns to look, not to count.
+    The good one can always be reached; where it alone is left, there is nothing to examine.
     """
     left = [i for i in named if i in untried]
-    if good not in left:
+    if good not in left or len(left) == 1:
         return Command("pick up", good)
     return Command("examine", left[0])
 

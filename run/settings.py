@@ -32,6 +32,8 @@ def from_json(cls: type[T], stored: Mapping[str, Any]) -> T:
         value, hint = stored[field.name], hints[field.name]
         if dataclasses.is_dataclass(hint) and isinstance(hint, type):
             values[field.name] = from_json(hint, value)
+        elif isinstance(value, list):
+            values[field.name] = tuple(value)
         else:
             values[field.name] = Path(value) if _is_path(hint) and value is not None else value
     return typing.cast(T, cls(**values))

@@ -88,8 +88,8 @@ class TrainPlanner:
     """The model's number format; auto takes bfloat16 where it is faster. Adapters are float32."""
     threads: int = 0
     """Threads of torch; 0 for all cores. Another number gives other last digits."""
-    init: Path | None = None
-    """Folder of an adapter to start from instead of a new one."""
+    init: tuple[str, ...] = ()
+    """Adapters, by folder or name, from whose mean to start instead of a new one."""
     out: Path | None = None
     """Folder to which the final adapter is also written."""
     resume: Path | None = None
@@ -162,17 +162,19 @@ class _Training:
     def __init__(self, args: TrainPlanner, folder: RunFolder, model: Any, tokenizer: Any) -> None:
         from rich.console import Console
 
+        from agents.planner.adapter import adapter_folder
         from agents.planner.lessons import School
         from agents.planner.options import PlannerOptions
-        from agents.planner.training import Checkpoint, Student, load_adapter
+        from agents.planner.training import Checkpoint, Student, load_adapters
 
         self.args = args
         self.folder = folder
         self.console = Console(stderr=True)
         options = PlannerOptions(examples=0, cache=args.cache)
         self.student = Student(model, tokenizer, rank=args.rank, seed=args.seed, options=options)
-        if args.init is not None:
-            load_adapter(self.student, args.init, args.base)
+        if args.init:
+            folders = [adapter_folder(name) or Path(name) for name in args.init]
+            load_adapters(self.student, folders, args.base)
         self.school = School(max(args.batch, args.groups * args.members), actor=args.actor)
         self.state = State(folder, args.checkpoint_seconds)
         found = self.state.read()
@@ -198,6 +200,8 @@ class _Training:
         args = self.args
         self.curve = Curve(self.folder, COLUMNS, "step", self.head.get("rows", []))
         common: dict[str, Any] = {"seed": args.seed, "save": self._offer}
+        if args.init and args.validate_every and not self.scores:
+            self._validate("the start")
         if args.imitation_steps and self.stage != "reinforcement":
             resume = self.saved if self.stage == "imitation" else None
             self.stage = "imitation"

@@ -111,7 +111,8 @@ class Student:
     ) -> None:
         options = replace(options or PlannerOptions(), examples=0)
         self.planner = LanguagePlanner(copy.deepcopy(model), tokenizer, options, scoring="tree")
-        config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear")
+        self.scale = 2.0
+        config = LoraConfig(r=rank, lora_alpha=int(self.scale * rank), target_modules="all-linear")
         torch.manual_seed(seed)  # peft draws the first weights from the global generator
         self.peft = get_peft_model(model, config)
         device = model.device
@@ -421,18 +422,40 @@ def unpack(saved: Checkpoint, student: Student, optimiser: torch.optim.Optimizer
 
 
 @torch.no_grad()
-def load_adapter(student: Student, folder: Path, base: str) -> None:
-    """Begin with the adapter in a folder. Raises BadInput where it is another model's or rank's."""
-    about = read_about(folder)
-    if about.base != base:
-        raise other_base(folder, about.base, base)
-    _, tensors = read_adapter(folder)
+def load_adapters(student: Student, folders: Sequence[Path], base: str) -> None:
+    """Begin with the adapter in a folder, or with the mean of several.
+
+    The mean of what they add to each weight ("model soup", arXiv 2203.05482) is cut to the
+    student's rank by its largest singular values; a single adapter is taken as it is. Raises
+    BadInput where one is another model's, and where a single one is of another rank.
+    """
     parameters = student.parameters()
-    found = {n: tensors.get(n.replace(".default.", "."), torch.empty(0)) for n in parameters}
-    if any(found[n].shape != p.shape for n, p in parameters.items()):
-        raise BadInput(f"the adapter '{folder}' is of another model or rank")
-    for name, p in parameters.items():
-        p.copy_(found[name])
+    read: list[tuple[float, dict[str, torch.Tensor]]] = []
+    for folder in folders:
+        about = read_about(folder)
+        if about.base != base:
+            raise other_base(folder, about.base, base)
+        config, tensors = read_adapter(folder)
+        found = {n: tensors.get(n.replace(".default.", "."), torch.empty(0, 0)) for n in parameters}
+        for name, p in parameters.items():
+            rank, kept = (0, 1) if ".lora_A." in name else (1, 0)
+            same = found[name].shape[kept] == p.shape[kept]
+            if not same or (len(folders) == 1 and found[name].shape[rank] != p.shape[rank]):
+                raise BadInput(f"the adapter '{folder}' is of another model or rank")
+        read.append((config["lora_alpha"] / config["r"], found))
+    if len(read) == 1:
+        for name, p in parameters.items():
+            p.copy_(read[0][1][name])
+    else:
+        for name in [n for n in parameters if ".lora_A." in n]:
+            other = name.replace(".lora_A.", ".lora_B.")
+            a, b = parameters[name], parameters[other]
+            added = [scale * (x[other].float() @ x[name].float()) for scale, x in read]
+            mean, rank = torch.stack(added).mean(0) / student.scale, len(a)
+            u, s, v = torch.linalg.svd(mean, full_matrices=False)
+            root = s[:rank].sqrt()
+            a.copy_(root[:, None] * v[:rank])
+            b.copy_(u[:, :rank] * root)
     student.sync()
 
 

@@ -24,7 +24,7 @@ from agents.planner.training import (
     Student,
     chunks,
     imitate,
-    load_adapter,
+    load_adapters,
     pack,
     reinforce,
     save_adapter,
@@ -277,13 +277,33 @@ def test_a_merged_adapter_is_what_peft_and_the_student_make_of_it(trained) -> No
 def test_training_can_begin_with_an_adapter(trained, tmp_path: Path) -> None:
     who, folder = trained
     again = student(tmp_path, seed=3)
-    load_adapter(again, folder, "tiny")
+    load_adapters(again, [folder], "tiny")
     for a, b in zip(who.parameters().values(), again.parameters().values(), strict=True):
         assert torch.equal(a, b)
     with pytest.raises(BadInput, match="is for the model 'tiny', not for 'other'"):
-        load_adapter(again, folder, "other")
+        load_adapters(again, [folder], "other")
     with pytest.raises(BadInput, match="of another model or rank"):
-        load_adapter(student(tmp_path, "gpt2"), folder, "tiny")
+        load_adapters(student(tmp_path, "gpt2"), [folder], "tiny")
+
+
+def test_training_can_begin_with_the_mean_of_adapters(trained, tmp_path: Path) -> None:
+    who, folder = trained
+    other = student(tmp_path, seed=5)
+    for p in other.parameters().values():
+        p.data.normal_(generator=torch.Generator().manual_seed(p.numel()))
+    save_adapter(other, tmp_path / "other", "tiny")
+    model = copy.deepcopy(tiny_model("llama"))
+    mean = Student(model, tiny_tokenizer(), rank=8, options=PlannerOptions(cache=tmp_path))
+    load_adapters(mean, [folder, tmp_path / "other"], "tiny")
+    # Two of rank 4 have room in one of rank 8.
+    name = sorted(mean._base)[0]
+    a, b, both = (x._base[name].get_delta_weight("default") for x in (who, other, mean))
+    assert float(b.detach().abs().max()) > 0.1
+    torch.testing.assert_close(both, (a + b) / 2, rtol=0.02, atol=0.02)
+    with pytest.raises(BadInput, match="of another model or rank"):
+        load_adapters(mean, [folder], "tiny")
+    with pytest.raises(BadInput, match="is for the model 'tiny', not for 'other'"):
+        load_adapters(mean, [folder, folder], "other")
 
 
 def spoil(folder: Path, how: str) -> None:
