@@ -44,6 +44,7 @@ class TrainPlanner:
       python -m run train-planner --imitation-steps 20 --rl-steps 0 --validate-every 10
       python -m run train-planner --base my/model --device cuda --batch 64
       python -m run train-planner --imitation-steps 0 --init my/adapter --rl-steps 50
+      python -m run train-planner --imitation-steps 0 --rl-steps 0 --init seed0 seed1 seed2
       python -m run train-planner --resume runs/train-planner/20260102-030405-planner
       python -m run episode --planner runs/train-planner/20260102-030405-planner/checkpoints/final
     """
@@ -132,6 +133,7 @@ def train_planner(args: TrainPlanner) -> Path:
     """Train as ``args`` say; returns the run folder."""
     import torch
 
+    from agents.planner.adapter import read_about
     from agents.planner.loading import load_model
     from agents.planner.options import PlannerOptions
 
@@ -141,6 +143,8 @@ def train_planner(args: TrainPlanner) -> Path:
     options = PlannerOptions(device=args.device, dtype=args.dtype, cache=args.cache)
     with folder:
         try:
+            for name in args.init:
+                read_about(_folder(name))
             model, tokenizer = load_model(args.base, options)
         except BadInput:
             if args.resume is None:
@@ -156,13 +160,18 @@ def train_planner(args: TrainPlanner) -> Path:
     return folder.path
 
 
+def _folder(adapter: str) -> Path:
+    from agents.planner.adapter import adapter_folder
+
+    return adapter_folder(adapter) or Path(adapter)
+
+
 class _Training:
     """One run of ``train-planner``."""
 
     def __init__(self, args: TrainPlanner, folder: RunFolder, model: Any, tokenizer: Any) -> None:
         from rich.console import Console
 
-        from agents.planner.adapter import adapter_folder
         from agents.planner.lessons import School
         from agents.planner.options import PlannerOptions
         from agents.planner.training import Checkpoint, Student, load_adapters
@@ -173,8 +182,7 @@ class _Training:
         options = PlannerOptions(examples=0, cache=args.cache)
         self.student = Student(model, tokenizer, rank=args.rank, seed=args.seed, options=options)
         if args.init:
-            folders = [adapter_folder(name) or Path(name) for name in args.init]
-            load_adapters(self.student, folders, args.base)
+            load_adapters(self.student, [_folder(name) for name in args.init], args.base)
         self.school = School(max(args.batch, args.groups * args.members), actor=args.actor)
         self.state = State(folder, args.checkpoint_seconds)
         found = self.state.read()

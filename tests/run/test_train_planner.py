@@ -78,6 +78,15 @@ def test_it_trains_chooses_and_goes_on_after_a_kill_as_if_nothing_had_been(
     with pytest.raises(BadInput, match="is an adapter already"):
         make_planner(str(out), PlannerOptions(adapter=out))
 
+    # The mean of adapters: of an adapter and itself, that adapter, but for rounding.
+    mean = ["--imitation-steps", "0", "--rl-steps", "0", "--init", str(out), str(out)]
+    assert main([*command, *mean, "--runs-dir", str(runs)]) == 0
+    folder = last_line(capsys)
+    validated = json.loads((folder / "summary.json").read_text())["validation"]
+    assert list(validated) == ["the start"]
+    twice = make_planner(str(folder / "checkpoints" / "final"), options).choose(asked)[0].scores
+    assert twice == pytest.approx(adapted, abs=0.02) and twice != pytest.approx(plain, abs=0.02)
+
     # The same again, killed in each stage.
     killed = tmp_path / "killed"
     folder = kill_in("imitation", [*command, "--runs-dir", str(killed)], killed)
@@ -122,6 +131,7 @@ def kill_in(stage: str, command: list[str], runs: Path) -> Path:
         (["--temperature", "0"], "--temperature must be above 0"),
         (["--reward", "detector"], "there is no success detector yet"),
         (["--base", "nowhere"], "there is no file or folder 'nowhere'"),
+        (["--init", "nowhere"], "the adapter 'nowhere' has no planner.json"),
         (["--device", "abacus"], "device 'abacus' cannot be used"),
         (["--resume", "nowhere"], "is no run folder"),
     ],
