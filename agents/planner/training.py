@@ -36,7 +36,7 @@ from agents.planner.adapter import (
     write_about,
 )
 from agents.planner.language import LanguagePlanner
-from agents.planner.lessons import FIRST_SEED, Lesson, School, Wanderer, lessons_of
+from agents.planner.lessons import FIRST_SEED, Lesson, School, lessons_of
 from agents.planner.options import PlannerOptions
 from agents.planner.oracle import OraclePlanner
 from agents.schedule import learning_rate_at
@@ -197,8 +197,7 @@ def imitate(
         start = FIRST_SEED + (seed * 100_000 + step) * batch
         for number, n in enumerate(school.draw(batch, rng)):
             if n:
-                teacher = Wanderer(oracle, school.families[number].wander)
-                _, notes = school.play(teacher, number, range(start, start + n))
+                _, notes = school.play(oracle, number, range(start, start + n))
                 start += n
                 for decided in notes.decided.values():
                     lessons += lessons_of(decided, student.planner.question)
