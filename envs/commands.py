@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from minigrid.core.world_object import Door, WorldObj
@@ -156,3 +156,19 @@ class CommandWatch:
         x, y = world.front_pos
         near = ((x + 1, y), (x - 1, y), (x, y + 1), (x, y - 1))
         return any(self._is(target, world, world.grid.get(*cell)) for cell in near)
+
+
+def judge(
+    watch: CommandWatch, world: MiniGridEnv, action: int, events: Sequence[Event]
+) -> bool | None:
+    """What a step means where one command is the whole task: True once it is done, False once
+    something else was picked up. ``go to`` is done when the agent says ``done`` there.
+    """
+    command = watch.command
+    done = watch.update(world, events)
+    picked = [e.item for e in events if e.kind == "picked up"]
+    if picked and (command.verb not in ("pick up", "put") or picked[0] != command.item):
+        return False
+    if command.verb == "go to" and action != world.actions.done:
+        return None
+    return True if done else None

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from envs.commands import Command
-from envs.errors import some_of, yes_or_no
+from envs.commands import Command, CommandWatch, judge
+from envs.errors import some_of, whole_number, yes_or_no
 from envs.events import Event
 from envs.items import COLOURS, Item
 from envs.objects import ItemObject
-from envs.phrasings import CONDITIONAL_PHRASINGS, ORDINALS, PROPERTY_WORDS
+from envs.phrasings import CONDITIONAL_PHRASINGS, DEEDS, ORDINALS, PROPERTY_WORDS
 from envs.room import Cell, RoomEnv, coin, one_of, right_pick
 
 PROPERTIES = PROPERTY_WORDS["good"]
 # The marks of the three words that a secret property can be.
 MARK_OF = ("white", "orange", "")
+DEED_VERBS = ("pick up", "go to", "put")
 CONDITIONS = ("wall", "corner", "floor", "mark")
 PHRASES = {
     "wall": "is beside a wall",
@@ -115,6 +116,10 @@ class SecretConditional(ConditionalEnv):
     it) reveals its property: in `info["events"]` always, and with `show_marks=True` also as a
     mark on its tile, white for good and orange for bad.
 
+    `deeds` chooses what is to be done with the one item or the other: `pick up`, `go to` or
+    `put`, which lays it next to one more item. Where several are given, each outcome draws its
+    own. Picking up anything else fails, and `go to` is done when the agent says `done` there.
+
     `words` chooses other words than good, bad and unknown, by the first of the three: `safe`
     stands for safe, dangerous and unclear. `asked` chooses which of the three the sentence asks
     about: `first`, `second`, `third`. With any but `first` alone the decider has the asked word
@@ -150,17 +155,28 @@ class SecretConditional(ConditionalEnv):
 
     def __init__(
         self,
+        n_items: int = 4,
         show_marks: bool = False,
         phrasings: Sequence[str] = ("plain",),
         words: Sequence[str] = ("good",),
         asked: Sequence[str] = ("first",),
+        deeds: Sequence[str] = ("pick up",),
         **kwargs: Any,
     ) -> None:
         self.show_marks = yes_or_no("show_marks", show_marks)
         self.phrasings = some_of("phrasing", phrasings, tuple(CONDITIONAL_PHRASINGS))
         self.words = some_of("property word", words, tuple(PROPERTY_WORDS))
         self.asked = some_of("asked word", asked, ORDINALS)
-        super().__init__(**kwargs)
+        self.deeds = some_of("deed", deeds, DEED_VERBS)
+        # The right command and the wrong one, and whether each is done; where all is picked up,
+        # the items alone say it.
+        self.watches: tuple[CommandWatch, ...] = ()
+        if self.deeds != ("pick up",):
+            known = tuple(DEEDS)
+            self.phrasings = some_of("phrasing of deeds", phrasings, known)
+            self.verbs = (*RoomEnv.verbs, *(v for v in self.deeds if v not in RoomEnv.verbs))
+        least = 5 if "put" in self.deeds else self.min_items
+        super().__init__(whole_number("n_items", n_items, least, self.max_items), **kwargs)
 
     def _draw_task(self) -> str:
         words = PROPERTY_WORDS[one_of(self.np_random, self.words)]
@@ -169,7 +185,40 @@ class SecretConditional(ConditionalEnv):
             which = int(self.np_random.integers(3)) if k else self._draw_decider(asked)
             self.holds = self.holds if k else which == asked
             self.things.append(secret(item, words, which, self.show_marks))
-        return self._draw_sentence(f"is {words[asked]}")
+        if self.deeds == ("pick up",):
+            return self._draw_sentence(f"is {words[asked]}")
+        return self._draw_deeds(f"is {words[asked]}")
+
+    def _draw_deeds(self, condition: str) -> str:
+        """Choose what is to be done in either case."""
+        self.decider, *others = (thing.item for thing in self.things)
+        branches = []
+        for k in range(2):
+            verb = one_of(self.np_random, self.deeds)
+            branches.append(Command(verb, others[k], others[k + 2] if verb == "put" else None))
+        right, wrong = branches if self.holds else branches[::-1]
+        self.right = right.item
+        self.watches = CommandWatch(right), CommandWatch(wrong)
+        template = DEEDS[one_of(self.np_random, self.phrasings)]
+        yes, no = map(str, branches)
+        return template.format(decider=self.decider, condition=condition, yes=yes, no=no)
+
+    def _judge(self, action: int, events: Sequence[Event]) -> bool | None:
+        if not self.watches:
+            return super()._judge(action, events)
+        right, wrong = (judge(watch, self, action, events) for watch in self.watches)
+        return right if wrong is not True else False
+
+    def oracle(self, examined: frozenset[Item]) -> Command:
+        if self.watches and self.decider in examined:
+            return self.watches[0].command
+        return super().oracle(examined)
+
+    def _needed(self) -> frozenset[Item]:
+        if not self.watches:
+            return super()._needed()
+        commands = [watch.command for watch in self.watches]
+        return frozenset(i for c in commands for i in (c.item, c.target) if i) | {self.decider}
 
     def _draw_decider(self, asked: int) -> int:
         """Which of the three words is true of the decider."""

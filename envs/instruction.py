@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from envs.commands import Command, CommandWatch
+from envs.commands import Command, CommandWatch, judge
 from envs.conditional import PHRASES, PROPERTIES, ConditionalEnv
 from envs.errors import BadInput, whole_number
 from envs.events import Event
@@ -225,17 +225,11 @@ class Instruction(ConditionalEnv):
         return allowed[self.np_random.integers(len(allowed))]
 
     def _judge(self, action: int, events: Sequence[Event]) -> bool | None:
+        if self.watch is not None:
+            return judge(self.watch, self, action, events)
         picked = [e.item for e in events if e.kind == "picked up"]
-        if self.watch is None:
-            right = self.judged and picked[:1] == [self.right]
-            return right if picked else None
-        command = self.watch.command
-        done = self.watch.update(self, events)
-        if picked and (command.verb not in ("pick up", "put") or picked[0] != command.item):
-            return False
-        if command.verb == "go to" and action != self.actions.done:
-            return None
-        return True if done else None
+        right = self.judged and picked[:1] == [self.right]
+        return right if picked else None
 
     def _needed(self) -> frozenset[Item]:
         if self.reading.kind == "search":

@@ -31,6 +31,11 @@ CONDITIONAL: Mapping[str, Mapping[str, str]] = {
         "unless": "Pick up the {no}, unless the {decider} {condition}: then pick up the {yes}.",
     },
 }
+# The same where the two branches are commands of any kind, such as "go to the solid red ring".
+DEEDS: Mapping[str, str] = {
+    "plain": "If the {decider} {condition}, {yes}, otherwise {no}.",
+    "normally": "Normally {no}, but {yes} if the {decider} {condition}.",
+}
 # ``all`` joins the items' names with "and", ``any`` with "or"; ``All`` begins a sentence.
 SEARCH: Mapping[str, Mapping[str, str]] = {
     "train": {

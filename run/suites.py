@@ -171,6 +171,8 @@ _COMMANDS = (
     "Pick up the checkered purple cross.",
     "Put the solid blue circle next to the striped grey square.",
 )
+# Levels of BabyAI that are none of the five kinds of the suite ``planner``.
+_MISSIONS = ("ActionObjDoor", "GoToSeqS5R2", "PutNextLocal", "UnlockLocal")
 
 
 @SUITES.register("planner-validation")
@@ -193,6 +195,7 @@ def planner_validation() -> Suite:
                 "commands",
                 tuple(Part(text, "instruction", {"instruction": text}) for text in _COMMANDS),
             ),
+            Cell("missions", tuple(Part(x, f"BabyAI-{x}-v0", has_items=False) for x in _MISSIONS)),
         ),
         items="train",
         fixed=True,

@@ -77,6 +77,8 @@ class TrainPlanner:
     """Who carries the commands out."""
     rank: int = 16
     """Rank of the adapters."""
+    examples: int = 0
+    """Worked examples in the prompt, read anew at each step. More is slower."""
     seed: int = 0
     """Seed of adapters, worlds and sampling."""
     validate_every: int = 40
@@ -112,6 +114,7 @@ class TrainPlanner:
             ("groups", 1),
             ("members", 2),
             ("rank", 1),
+            ("examples", 0),
             ("seed", 0),
             ("validate_every", 0),
             ("validation_episodes", 10),
@@ -179,8 +182,14 @@ class _Training:
         self.args = args
         self.folder = folder
         self.console = Console(stderr=True)
-        options = PlannerOptions(examples=0, cache=args.cache)
-        self.student = Student(model, tokenizer, rank=args.rank, seed=args.seed, options=options)
+        self.student = Student(
+            model,
+            tokenizer,
+            rank=args.rank,
+            seed=args.seed,
+            examples=args.examples,
+            options=PlannerOptions(cache=args.cache),
+        )
         if args.init:
             load_adapters(self.student, [_folder(name) for name in args.init], args.base)
         self.school = School(max(args.batch, args.groups * args.members), actor=args.actor)

@@ -152,6 +152,11 @@ class LanguagePlanner(Part):
             self._read_examples()
         return Question(key, context, tails)
 
+    @property
+    def prefix(self) -> Tokens:
+        """The tokens that every prompt begins with; known once a first question was asked."""
+        return self._prefixes.get(self._dropped, ())
+
     def _read_examples(self) -> None:
         if self._dropped not in self._prefixes:
             # What any two dialogues have in common, whatever the prompt file looks like.

@@ -50,6 +50,7 @@ _CONDITIONAL: dict[str, Any] = {
     "phrasings": ("plain", "normally"),
     "asked": ("first", "second", "third"),
 }
+_DEEDS: dict[str, Any] = {**_CONDITIONAL, "deeds": ("pick up", "go to", "put"), "n_items": 6}
 
 
 def _searched(n: int) -> dict[str, Any]:
@@ -60,6 +61,8 @@ TRAINING: tuple[Family, ...] = (
     Family("conditional", "conditional", _CONDITIONAL, 3.0),
     Family("conditional, impatient", "conditional", _CONDITIONAL, 0.5, patience=6),
     Family("conditional, talkative", "conditional", _CONDITIONAL, 1.0, irrelevant=0.3),
+    # What is to be done is said by the sentence, so that no verb is learned by heart.
+    Family("conditional, deeds", "conditional", _DEEDS, 2.0),
     *(Family(f"search {n}", "search", _searched(n), 0.6) for n in (2, 3, 4, 5)),
     Family("search, impatient", "search", _searched(3), 0.3, patience=6),
     Family("search, talkative", "search", _searched(4), 0.8, irrelevant=0.3),

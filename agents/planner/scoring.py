@@ -181,6 +181,11 @@ class Scorer:
         """Forget the dialogues, but not the examples."""
         self._read.clear()
 
+    def forget_all(self) -> None:
+        """Forget the examples too, since the model has changed."""
+        self.forget()
+        self._prefix = self._nothing
+
     def read_prefix(self, tokens: Tokens, on_work: Callable[[], None] | None = None) -> None:
         """Read what all coming contexts begin with, or take it from disk.
 

@@ -23,7 +23,7 @@ from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 from peft.helpers import disable_input_dtype_casting
 from safetensors.torch import save_file
 from torch.nn import functional
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from agents.dialogue import Decision, Dialogue
 from agents.parts import Part
@@ -39,6 +39,7 @@ from agents.planner.language import LanguagePlanner
 from agents.planner.lessons import FIRST_SEED, Lesson, School, lessons_of
 from agents.planner.options import PlannerOptions
 from agents.planner.oracle import OraclePlanner
+from agents.planner.scoring import Question
 from agents.schedule import learning_rate_at
 from agents.team import Episode
 from envs.errors import BadInput
@@ -79,18 +80,37 @@ class Reader(torch.nn.Module):
         self.model: Any = model
 
     def forward(
-        self, ids: torch.Tensor, rows: torch.Tensor, positions: torch.Tensor
+        self,
+        ids: torch.Tensor,
+        rows: torch.Tensor,
+        positions: torch.Tensor,
+        prefix: Sequence[tuple[torch.Tensor, torch.Tensor]] = (),
     ) -> torch.Tensor:
         """Logits ``[places, vocabulary] float32`` that follow ``ids[rows, positions]``.
 
         ``ids [batch, length]`` are padded at their end, where a causal model's earlier tokens
-        cannot see it.
+        cannot see it. ``prefix`` are keys and values ``[1, heads, tokens, size]`` of each layer
+        that all of them go on from.
         """
         decoder: Any = getattr(self.model, self.model.base_model_prefix)
-        hidden = decoder(input_ids=ids, use_cache=False).last_hidden_state
+        before = None
+        if prefix:
+            n = len(ids)
+            before = DynamicCache()
+            for layer, (keys, values) in enumerate(prefix):
+                before.update(keys.expand(n, -1, -1, -1), values.expand(n, -1, -1, -1), layer)
+        hidden = decoder(
+            input_ids=ids, past_key_values=before, use_cache=before is not None
+        ).last_hidden_state
         head: Any = self.model.get_output_embeddings()
         logits: torch.Tensor = head(hidden[rows, positions]).float()
         return logits
+
+    def read(self, ids: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Keys and values of a text ``[1, length]``, layer by layer, to go on from."""
+        decoder: Any = getattr(self.model, self.model.base_model_prefix)
+        cache = decoder(input_ids=ids, use_cache=True).past_key_values
+        return [(layer.keys, layer.values) for layer in cache.layers]
 
 
 class Student:
@@ -107,10 +127,12 @@ class Student:
         *,
         rank: int = 16,
         seed: int = 0,
+        examples: int = 0,
         options: PlannerOptions | None = None,
     ) -> None:
-        options = replace(options or PlannerOptions(), examples=0)
+        options = replace(options or PlannerOptions(), examples=examples)
         self.planner = LanguagePlanner(copy.deepcopy(model), tokenizer, options, scoring="tree")
+        self.planner.scorer.folder = None  # weights that change are not worth a place on disk
         self.scale = 2.0
         config = LoraConfig(r=rank, lora_alpha=int(self.scale * rank), target_modules="all-linear")
         torch.manual_seed(seed)  # peft draws the first weights from the global generator
@@ -119,6 +141,7 @@ class Student:
         half = "bf16" if model.dtype == torch.bfloat16 else "no"
         self.accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=half)
         self.reader = self.accelerator.prepare(Reader(model))
+        self._read: tuple[int, list[tuple[torch.Tensor, torch.Tensor]]] | None = None
         self._base: dict[str, Any] = {
             name: module
             for name, module in model.named_modules()
@@ -136,7 +159,27 @@ class Student:
             target: Any = self.planner.model.get_submodule(name)
             weight = module.base_layer.weight.float() + module.get_delta_weight("default").float()
             target.weight.copy_(weight)
-        self.planner.scorer.forget()
+        self.planner.scorer.forget_all()
+
+    def question(self, dialogue: Dialogue) -> Question:
+        """A dialogue in tokens, without the worked examples that all dialogues begin with."""
+        question = self.planner.question(dialogue)
+        return replace(question, context=question.context[len(self.planner.prefix) :])
+
+    def _prefix(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """The worked examples as the adapters read them now; no gradient goes there."""
+        if not self.planner.prefix:
+            return []
+        version = sum(p._version for p in self.parameters().values())
+        if self._read is None or self._read[0] != version:
+            ids = torch.tensor([self.planner.prefix], device=self.accelerator.device)
+            with (
+                torch.no_grad(),
+                self.accelerator.autocast(),
+                disable_input_dtype_casting(self.peft),
+            ):
+                self._read = version, self.accelerator.unwrap_model(self.reader).read(ids)
+        return self._read[1]
 
     def logits(self, lessons: Sequence[Lesson], positions: Sequence[Sequence[int]]) -> torch.Tensor:
         """Logits ``[places, vocabulary]`` at these positions of each lesson, one after another."""
@@ -151,6 +194,7 @@ class Student:
                 torch.tensor(ids, device=device),
                 torch.tensor(rows, device=device),
                 torch.tensor(flat, device=device),
+                self._prefix(),
             )
         return found
 
@@ -200,7 +244,7 @@ def imitate(
                 _, notes = school.play(oracle, number, range(start, start + n))
                 start += n
                 for decided in notes.decided.values():
-                    lessons += lessons_of(decided, student.planner.question)
+                    lessons += lessons_of(decided, student.question)
         count = sum(len(x.choices if objective == "choices" else x.said) for x in lessons)
         losses = (_imitation_loss(student, part, objective) / count for part in chunks(lessons))
         rate = learning_rate_at(step, steps, learning_rate)
@@ -313,7 +357,7 @@ def reinforce(
             others = (table.sum(1, keepdims=True) - table) / (members - 1)
             for i, advantage in enumerate((table - others).reshape(-1)):
                 if advantage:  # a group that agrees teaches nothing
-                    lessons += lessons_of(notes.decided[i], student.planner.question, advantage)
+                    lessons += lessons_of(notes.decided[i], student.question, advantage)
         divergences: list[float] = []
         losses = (
             _policy_loss(student, part, old, kl, divergences) / len(rewards)
@@ -473,5 +517,5 @@ def save_adapter(student: Student, folder: Path, base: str) -> None:
     config.base_model_name_or_path = base
     config.inference_mode = True
     config.save_pretrained(str(folder))
-    write_about(folder, About(base, "tree", 0))
+    write_about(folder, About(base, "tree", student.planner.examples))
     os.replace(half, folder / WEIGHTS)

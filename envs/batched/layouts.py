@@ -66,7 +66,7 @@ from envs.batched.words import ITEM_WORDS, WORDS_A_COMMAND, encode_command
 from envs.command import CommandTask
 from envs.commands import VERBS, Command
 from envs.composition import SecretComposition
-from envs.conditional import ConditionalEnv
+from envs.conditional import ConditionalEnv, SecretConditional
 from envs.errors import BadInput, whole_number
 from envs.instruction import Instruction
 from envs.items import ANY_SHAPE, COLOURS, SHAPES, Item
@@ -583,6 +583,8 @@ def _fill_family(arrays: LayoutArrays, world: RoomEnv, numbers: dict[int, int]) 
         right = world.good
     elif isinstance(world, Instruction):
         right = world.right if world.judged else None
+    elif isinstance(world, SecretConditional) and world.watches:
+        raise BadInput("the engine does not have conditionals with other deeds than 'pick up'")
     elif isinstance(world, ConditionalEnv | SecretComposition):
         right = world.right
     else:

@@ -9,11 +9,14 @@ import pytest
 from minigrid.core.actions import Actions as A
 from minigrid.core.world_object import Wall
 
+from agents.actor import make_actor
+from envs.commands import Command
 from envs.conditional import CONDITIONS, ConditionalEnv, SecretConditional, VisualConditional
 from envs.errors import BadInput
 from envs.items import find_items
 from envs.objects import MARKS, ItemObject
 from envs.phrasings import ORDINALS, PROPERTY_WORDS
+from envs.tasks import make_worlds
 from tests.envs.test_room import stand_before
 
 
@@ -224,3 +227,47 @@ def test_marks_go_by_the_place_among_the_three_words() -> None:
 def test_unknown_words_and_phrasings_are_told(wrong: dict[str, object], said: str) -> None:
     with pytest.raises(BadInput, match=said):
         SecretConditional(**wrong)
+
+
+def test_deeds_say_what_is_to_be_done_and_nothing_else_succeeds() -> None:
+    """The oracle's deed succeeds, the other branch's fails, whatever the two are."""
+    env = SecretConditional(
+        deeds=("pick up", "go to", "put"), phrasings=("plain", "normally"), n_items=6
+    )
+    assert env.verbs == ("go to", "examine", "pick up", "put")
+    verbs: Counter[str] = Counter()
+    for seed in range(80):
+        obs, _ = env.reset(seed=seed)
+        decider = env.things[0].item
+        right, wrong = (watch.command for watch in env.watches)
+        verbs[right.verb] += 1
+        named = {i for c in (right, wrong) for i in (c.item, c.target) if i}
+        assert {*find_items(obs["mission"])} == named | {decider}
+        first, second = (str(c) for c in ((right, wrong) if env.holds else (wrong, right)))
+        if obs["mission"].startswith("If"):
+            assert f", {first}, otherwise {second}." in obs["mission"]
+        else:
+            assert obs["mission"].startswith(f"Normally {second}, but {first} if the {decider} is")
+        assert env.oracle(frozenset()) == Command("examine", decider)
+        assert env.oracle(frozenset({decider})) == right
+    assert set(verbs) == {"pick up", "go to", "put"} and min(verbs.values()) > 12
+
+    worlds = make_worlds("conditional", 1, deeds=("pick up", "go to", "put"), n_items=6)
+    actor = make_actor("scripted")
+    for seed in range(40):
+        for which in (0, 1):
+            worlds.reset(0, seed)
+            world = worlds.world(0)
+            command = world.watches[which].command
+            (rollout,) = actor.execute(worlds, [command], 200)
+            assert worlds.over[0] and (rollout.done or which), (seed, command)
+            assert worlds.success[0] == (which == 0), (seed, command)
+
+
+def test_deeds_need_a_phrasing_of_their_own_and_room_for_what_they_name() -> None:
+    with pytest.raises(BadInput, match="unknown phrasing of deeds 'when'"):
+        SecretConditional(deeds=("go to",), phrasings=("when",))
+    with pytest.raises(BadInput, match="unknown deed 'open'"):
+        SecretConditional(deeds=("open",))
+    with pytest.raises(BadInput, match="n_items"):
+        SecretConditional(deeds=("put",), n_items=4)

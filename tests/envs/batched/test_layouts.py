@@ -146,6 +146,11 @@ def test_a_level_with_rules_of_its_own() -> None:
         check_rules(Windy.__new__(Windy), "windy")
 
 
+def test_conditionals_with_other_deeds_are_refused() -> None:
+    with pytest.raises(BadInput, match="other deeds than 'pick up'"):
+        Pool.draw("conditional", 1, seed=0, deeds=("go to",))
+
+
 def test_more_things_than_the_engine_has_numbers() -> None:
     from minigrid.core.world_object import Ball
 
