@@ -77,7 +77,9 @@ class TrainPlanner:
     """Who carries the commands out."""
     rank: int = 16
     """Rank of the adapters."""
-    examples: int = 0
+    prompt: Literal["short", "dialogue"] = "short"
+    """Prompt of agents/planner/prompts: short, or the one of models that were not trained."""
+    examples: int = 2
     """Worked examples in the prompt, read anew at each step. More is slower."""
     seed: int = 0
     """Seed of adapters, worlds and sampling."""
@@ -188,6 +190,7 @@ class _Training:
             rank=args.rank,
             seed=args.seed,
             examples=args.examples,
+            prompt=args.prompt,
             options=PlannerOptions(cache=args.cache),
         )
         if args.init:

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
+from agents.planner.prompt import PROMPTS
 from agents.planner.scoring import Rule
 from agents.planner.weights import shipped
 from envs.errors import BadInput
@@ -29,11 +30,13 @@ _OTHER_KINDS = ("use_dora", "use_rslora", "modules_to_save", "alpha_pattern", "r
 
 @dataclass(frozen=True)
 class About:
-    """What an adapter is for: the model's name, how candidates are scored, how many examples."""
+    """What an adapter is for: the model's name, how candidates are scored, how many examples of
+    which of the prompts that come with Parley."""
 
     base: str
     scoring: Rule
     examples: int
+    prompt: str = "dialogue"
 
 
 def adapter_folder(name: str) -> Path | None:
@@ -61,6 +64,7 @@ def read_about(folder: Path) -> About:
         about.scoring not in ("mean", "tree")
         or not isinstance(about.examples, int)
         or not isinstance(about.base, str)
+        or about.prompt not in [*PROMPTS]
     ):
         raise BadInput(f"the adapter '{folder}' is for another version of Parley: {found}")
     return about

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from agents.planner.grammar import parse_decision
 from agents.planner.loading import load_model
 from agents.planner.memory import common
 from agents.planner.options import PlannerOptions
-from agents.planner.prompt import DEFAULT, Prompt
+from agents.planner.prompt import DEFAULT, PROMPTS, Prompt
 from agents.planner.random import no_candidates
 from agents.planner.scoring import Question, Rule, Scorer, Tokens, plain_scores
 from agents.planner.weights import cache_folder
@@ -42,8 +43,8 @@ class LanguagePlanner(Part):
 
     With ``decide='score'`` it says the candidate with the highest score; with ``generate`` what
     the model writes up to the end of the line, and what cannot be parsed is no command.
-    ``scoring`` is the rule of scores that the model was made for, and ``examples`` the number of
-    worked examples; they are used where the options leave them open.
+    ``scoring`` is the rule of scores that the model was made for, ``prompt`` its prompt file and
+    ``examples`` the number of worked examples; they are used where the options leave them open.
     """
 
     def __init__(
@@ -54,13 +55,14 @@ class LanguagePlanner(Part):
         *,
         scoring: Rule = "mean",
         examples: int = EXAMPLES,
+        prompt: Path = DEFAULT,
     ) -> None:
         options = PlannerOptions() if options is None else options
         self.model = model
         self.tokenizer = tokenizer
         self.options = options
         self.examples = examples if options.examples is None else options.examples
-        self.prompt = Prompt(options.prompt or DEFAULT, self.examples)
+        self.prompt = Prompt(options.prompt or prompt, self.examples)
         folder = (options.cache or cache_folder()) / "prompts"
         self.scoring: Rule = scoring if options.scoring == "auto" else options.scoring
         self.scorer = Scorer(model, options.group or GROUPS[self.scoring], folder)
@@ -81,7 +83,8 @@ class LanguagePlanner(Part):
     def load(cls, name: str, options: PlannerOptions) -> LanguagePlanner:
         """The Planner of a packaged name, an adapter's, a folder, a ``.gguf`` file or a hub id."""
         # Read before the model, so that a mistake in a prompt file does not cost its loading.
-        Prompt(options.prompt or DEFAULT, EXAMPLES)
+        if options.prompt is not None:
+            Prompt(options.prompt, EXAMPLES)
         folder = adapter_folder(name)
         if folder is None and options.adapter is None:
             return cls(*load_model(name, options), options)
@@ -95,7 +98,14 @@ class LanguagePlanner(Part):
             raise other_base(folder, about.base, base)
         model, tokenizer = load_model(base, options)
         merge(model, folder, base)
-        return cls(model, tokenizer, options, scoring=about.scoring, examples=about.examples)
+        return cls(
+            model,
+            tokenizer,
+            options,
+            scoring=about.scoring,
+            examples=about.examples,
+            prompt=PROMPTS[about.prompt],
+        )
 
     def begin(self, worlds: object) -> None:
         """Forget the last group's dialogues."""

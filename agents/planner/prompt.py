@@ -16,6 +16,8 @@ from envs.items import MINIGRID_SHAPES, find_items
 FOLDER = Path(__file__).parent / "prompts"
 DEFAULT = FOLDER / "dialogue.jinja"
 CHAT = FOLDER / "chat.jinja"
+# Those that an adapter can be trained with, by name.
+PROMPTS = {name: FOLDER / f"{name}.jinja" for name in ("dialogue", "short")}
 # A key or door of a colour that no world has is as strange as a star.
 _STRANGE = re.compile(rf"\b(orange|pink|brown) ({'|'.join(MINIGRID_SHAPES)})\b", re.IGNORECASE)
 

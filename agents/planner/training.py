@@ -39,6 +39,7 @@ from agents.planner.language import LanguagePlanner
 from agents.planner.lessons import FIRST_SEED, Lesson, School, lessons_of
 from agents.planner.options import PlannerOptions
 from agents.planner.oracle import OraclePlanner
+from agents.planner.prompt import PROMPTS
 from agents.planner.scoring import Question
 from agents.schedule import learning_rate_at
 from agents.team import Episode
@@ -128,10 +129,14 @@ class Student:
         rank: int = 16,
         seed: int = 0,
         examples: int = 0,
+        prompt: str = "short",
         options: PlannerOptions | None = None,
     ) -> None:
         options = replace(options or PlannerOptions(), examples=examples)
-        self.planner = LanguagePlanner(copy.deepcopy(model), tokenizer, options, scoring="tree")
+        self.planner = LanguagePlanner(
+            copy.deepcopy(model), tokenizer, options, scoring="tree", prompt=PROMPTS[prompt]
+        )
+        self.prompt = prompt
         self.planner.scorer.folder = None  # weights that change are not worth a place on disk
         self.scale = 2.0
         config = LoraConfig(r=rank, lora_alpha=int(self.scale * rank), target_modules="all-linear")
@@ -517,5 +522,5 @@ def save_adapter(student: Student, folder: Path, base: str) -> None:
     config.base_model_name_or_path = base
     config.inference_mode = True
     config.save_pretrained(str(folder))
-    write_about(folder, About(base, "tree", student.planner.examples))
+    write_about(folder, About(base, "tree", student.planner.examples, student.prompt))
     os.replace(half, folder / WEIGHTS)

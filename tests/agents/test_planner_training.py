@@ -265,7 +265,7 @@ def test_a_merged_adapter_is_what_peft_and_the_student_make_of_it(trained) -> No
     assert not torch.allclose(expected, tiny_model("llama")(ids).logits, atol=1e-2)
     assert torch.allclose(mine(ids).logits, expected, atol=1e-4)
     assert torch.allclose(who.planner.model(ids).logits, expected, atol=1e-4)
-    assert adapters.read_about(folder) == adapters.About("tiny", "tree", 0)
+    assert adapters.read_about(folder) == adapters.About("tiny", "tree", 0, "short")
 
 
 def test_training_can_begin_with_an_adapter(trained, tmp_path: Path) -> None:
