@@ -51,7 +51,7 @@ class OraclePlanner(Part):
         world: Any = self._worlds.world(dialogue.world)
         try:
             if hasattr(world, "oracle"):
-                command = world.oracle(_examined(dialogue))
+                command = world.oracle(examined(dialogue))
             elif hasattr(world, "instrs"):
                 command = Way(world, self._worlds.places(dialogue.world)).to(_babyai(world.instrs))
             else:
@@ -61,7 +61,7 @@ class OraclePlanner(Part):
         return Decision(command.sentence(), command)
 
 
-def _examined(dialogue: Dialogue) -> frozenset[Item]:
+def examined(dialogue: Dialogue) -> frozenset[Item]:
     """The items that were examined, by the commands and reports so far."""
     return frozenset(
         turn.command.item

@@ -36,9 +36,8 @@ from agents.planner.adapter import (
     write_about,
 )
 from agents.planner.language import LanguagePlanner
-from agents.planner.lessons import FIRST_SEED, Lesson, School, lessons_of
+from agents.planner.lessons import FIRST_SEED, Lesson, School, Teacher, lessons_of
 from agents.planner.options import PlannerOptions
-from agents.planner.oracle import OraclePlanner
 from agents.planner.prompt import PROMPTS
 from agents.planner.scoring import Question
 from agents.schedule import learning_rate_at
@@ -239,14 +238,14 @@ def imitate(
     parameters = list(student.parameters().values())
     optimiser = torch.optim.AdamW(parameters, learning_rate, weight_decay=0.0)
     first = 0 if resume is None else unpack(resume, student, optimiser)
-    oracle = OraclePlanner()
+    teacher = Teacher()
     for step in range(first, steps):
         lessons = []
         rng = np.random.default_rng([seed, 1, step])
         start = FIRST_SEED + (seed * 100_000 + step) * batch
         for number, n in enumerate(school.draw(batch, rng)):
             if n:
-                _, notes = school.play(oracle, number, range(start, start + n))
+                _, notes = school.play(teacher, number, range(start, start + n))
                 start += n
                 for decided in notes.decided.values():
                     lessons += lessons_of(decided, student.question)
