@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from agents.dialogue import Decision
 from agents.planner import adapter as adapters
-from agents.planner.lessons import TRAINING, Family, Lesson, School, lessons_of
+from agents.planner.lessons import TRAINING, Family, Lesson, School, Teacher, lessons_of
 from agents.planner.options import PlannerOptions
 from agents.planner.oracle import OraclePlanner
 from agents.planner.training import (
@@ -67,6 +67,18 @@ def test_training_shows_nothing_of_what_is_called_zero_shot() -> None:
         _, notes = school.play(OraclePlanner(), number, range(2))
         for decided in notes.decided.values():
             assert not set(decided[-1][0].items()) & set(HELD_OUT_ITEMS)
+
+
+def test_the_teacher_looks_before_it_picks_up() -> None:
+    families = tuple(Family("", "search", {"n_items": n, "room_size": 6}, 1.0) for n in (2, 4))
+    school = School(20, families)
+    for number in range(2):
+        episodes, _ = school.play(Teacher(), number, range(20))
+        assert all(e.success for e in episodes)
+        for episode in episodes:
+            *looked, picked = [turn.command for turn in episode.turns]
+            assert picked.verb == "pick up" and looked[-1] == Command("examine", picked.item)
+            assert episode.turns[-2].report.endswith("property good.")
 
 
 def test_a_lesson_holds_what_was_said_and_where_candidates_part(tmp_path: Path) -> None:
