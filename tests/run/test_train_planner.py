@@ -109,7 +109,7 @@ def kill_in(stage: str, command: list[str], runs: Path) -> Path:
         stderr=subprocess.PIPE,
     )
     try:
-        for _ in range(6000):
+        for _ in range(20_000):
             for curve in runs.glob("train-planner/*/curve.csv"):
                 stages = [r["stage"] for r in csv.DictReader(curve.open())]
                 if stages.count(stage) >= 2:
