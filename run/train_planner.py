@@ -25,19 +25,19 @@ LOOKS = ("resume", "runs_dir", "name", "out", "checkpoint_seconds")
 class TrainPlanner:
     """Adapt a language model as the Planner: imitation first, then reinforcement.
 
-    LoRA adapters learn, on dialogues without worked examples. First they imitate the oracle; then
-    they play in the loop of the team, say each candidate as often as its probability says, and
-    learn by policy gradient from what came of it, against the mean of other tries at the same
-    episode, with a penalty for moving away from where imitation left them.
+    LoRA adapters learn. First they imitate the oracle; then they play in the loop of the team, say
+    each candidate as often as its probability says, and learn by policy gradient from what came of
+    it, against the mean of other tries at the same episode, with a penalty for moving away from
+    where imitation left them.
 
-    The families and phrasings of training are listed in agents/planner/lessons.py: conditional and
-    search with up to 5 items, training items, one paraphrase each, some irrelevant reports, some
-    Actors that run out of steps. All else is zero-shot. Now and then the suite planner-validation
-    is played, and the adapters that did best there are kept.
+    The families and phrasings of training are listed in agents/planner/lessons.py: conditional,
+    also with other deeds than picking up, and search with up to 5 items, training items, one
+    paraphrase each, some irrelevant reports, some Actors that run out of steps. Now and then the
+    suite planner-validation is played, and the adapters that did best there are kept.
 
     The run folder gets the curve as CSV, TensorBoard log and picture, and in checkpoints/ the
     adapters imitation (its best), reinforcement (its last) and final (the best of all), each of
-    which is a Planner by its path. The defaults made parley-135m.
+    which is a Planner by its path. The model card of parley-135m gives the command that made it.
 
     Examples:
       python -m run train-planner
