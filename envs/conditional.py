@@ -18,10 +18,19 @@ PROPERTIES = PROPERTY_WORDS["good"]
 MARK_OF = ("white", "orange", "")
 DEED_VERBS = ("pick up", "go to", "put")
 CONDITIONS = ("wall", "corner", "floor", "mark")
+# For choosing among checkpoints, so that the others stay unseen until the end.
+VALIDATION_CONDITIONS = ("half",)
 PHRASES = {
     "wall": "is beside a wall",
     "corner": "is in a corner",
     "mark": "shows a white mark when examined",
+    "half": "is in the upper half of the room",
+}
+# What examining tells where a place is what matters: that it fits, and that it does not.
+_PLACES = {
+    "wall": ("is beside a wall", "is not beside a wall"),
+    "corner": ("is in a corner", "is not in a corner"),
+    "half": ("is in the upper half of the room", "is in the lower half of the room"),
 }
 
 
@@ -34,7 +43,7 @@ def secret(item: Item, words: Sequence[str], which: int, show_mark: bool) -> Ite
 class ConditionalEnv(RoomEnv):
     """What conditional tasks share: a decider, two branches, and how it ends.
 
-    ``condition`` is one of ``CONDITIONS`` where it is about something that can be seen, and
+    ``condition`` is one of ``PHRASES``, or "floor", where it is about something that can be seen, and
     ``holds`` says whether it is true of the decider. The sentence is in one of ``phrasings``.
     """
 
@@ -88,22 +97,22 @@ class ConditionalEnv(RoomEnv):
         return asked
 
     def _place_rule(self, thing: ItemObject) -> Callable[[Cell], bool] | None:
-        if self.condition not in ("wall", "corner") or thing.item != self.decider:
+        if self.condition not in _PLACES or thing.item != self.decider:
             return None
         return lambda cell: self._fits(cell) == self.holds
 
     def _fits(self, cell: Cell) -> bool:
+        if self.condition == "half":
+            return 2 * cell[1] < self.height - 1
         sides = sum(v in (1, self.width - 2) for v in cell)
         return sides == 2 if self.condition == "corner" else sides > 0
 
     def _gen_grid(self, width: int, height: int) -> None:
         super()._gen_grid(width, height)
-        if self.condition in ("wall", "corner"):
-            where = "beside a wall" if self.condition == "wall" else "in a corner"
-            for thing in self.things:
-                assert thing.cur_pos is not None
-                fits = self._fits(thing.cur_pos)
-                thing.fact = f"is {'' if fits else 'not '}{where}"
+        for thing in self.things if self.condition in _PLACES else ():
+            assert thing.cur_pos is not None
+            fits, does_not = _PLACES[self.condition]
+            thing.fact = fits if self._fits(thing.cur_pos) else does_not
 
 
 class SecretConditional(ConditionalEnv):
@@ -235,14 +244,17 @@ class VisualConditional(ConditionalEnv):
     A room with `n_items` items. Something that can be seen of one of them, the decider, decides
     which of two others to pick up: whether it is beside a wall, in a corner, on a floor of some
     colour, or shows a white mark once it is examined. It holds with a chance of one half.
-    `conditions` chooses among `wall`, `corner`, `floor` and `mark`. Examining an item brings an
-    event with the fact that the condition is about; nothing about it is secret.
+    `conditions` chooses among `wall`, `corner`, `floor` and `mark`; one more, `half` (whether it
+    is in the upper half of the room), is played only where it is chosen: it serves validation.
+    Examining an item brings an event with the fact that the condition is about; nothing about it
+    is secret.
 
     ## Mission space
 
     "If the {decider} is beside a wall | is in a corner | is on a {colour} floor | shows a white
-    mark when examined, pick up the {item}, otherwise pick up the {item}.", or the same in another
-    of the `phrasings` of `envs.phrasings`; where several are given, each episode draws one.
+    mark when examined | is in the upper half of the room, pick up the {item}, otherwise pick up
+    the {item}.", or the same in another of the `phrasings` of `envs.phrasings`; where several are
+    given, each episode draws one.
 
     ## Action space
 
@@ -272,7 +284,7 @@ class VisualConditional(ConditionalEnv):
         phrasings: Sequence[str] = ("plain",),
         **kwargs: Any,
     ) -> None:
-        self.conditions = some_of("condition", conditions, CONDITIONS)
+        self.conditions = some_of("condition", conditions, CONDITIONS + VALIDATION_CONDITIONS)
         self.phrasings = some_of("phrasing", phrasings, tuple(CONDITIONAL_PHRASINGS))
         super().__init__(**kwargs)
 

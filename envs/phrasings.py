@@ -19,6 +19,12 @@ CONDITIONAL: Mapping[str, Mapping[str, str]] = {
         "look": "Look at the {decider}: when it {condition}, pick up the {yes}, "
         "or else pick up the {no}.",
         "instead": "Pick up the {no}, but if the {decider} {condition}, pick up the {yes} instead.",
+        "whether": "Find out whether the {decider} {condition}. If yes, collect the {yes}; "
+        "if no, collect the {no}.",
+        "only if": "The {yes} is what I need, but only if the {decider} {condition}; "
+        "failing that, bring me the {no}.",
+        "provided": "Provided that the {decider} {condition}, grab the {yes}. "
+        "If that is false, grab the {no}.",
     },
     "test": {
         "when": "When the {decider} {condition}, get the {yes}; when that is not so, get the {no}.",
@@ -44,6 +50,8 @@ SEARCH: Mapping[str, Mapping[str, str]] = {
     },
     "validation": {
         "only": "Only one thing among {all} is {word}; pick up that one.",
+        "somewhere": "Somewhere among {all} there is one that is {word}. Grab it.",
+        "bring": "Bring me the {word} one of these: {all}.",
     },
     "test": {
         "single": "Of {all}, a single one is {word}. Get it.",
@@ -55,7 +63,14 @@ SEARCH: Mapping[str, Mapping[str, str]] = {
 # What a secret property can be; each three go by the name of their first.
 PROPERTIES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     "train": (("good", "bad", "unknown"),),
-    "validation": (("safe", "dangerous", "unclear"), ("solved", "unsolved", "skipped")),
+    "validation": (
+        ("safe", "dangerous", "unclear"),
+        ("solved", "unsolved", "skipped"),
+        ("clean", "dirty", "dusty"),
+        ("sweet", "sour", "salty"),
+        ("alive", "asleep", "dead"),
+        ("blap", "florp", "zim"),
+    ),
     "test": (
         ("heavy", "light", "hollow"),
         ("magic", "ordinary", "broken"),

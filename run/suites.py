@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from envs.composition import VALIDATION_KINDS
+from envs.conditional import CONDITIONS, VALIDATION_CONDITIONS
 from envs.errors import BadInput
 from envs.phrasings import CONDITIONAL, PROPERTIES, SEARCH
 from envs.registry import Registry
@@ -112,6 +113,10 @@ def _worded(split: str) -> tuple[Part, ...]:
     )
 
 
+def _visible(conditions: Sequence[str]) -> tuple[Part, ...]:
+    return tuple(Part(c, "visual-conditional", {"conditions": [c]}) for c in conditions)
+
+
 def _irrelevant(p: float) -> tuple[Part, ...]:
     return (
         Part("conditional", "conditional", irrelevant=p),
@@ -138,18 +143,13 @@ def _babyai(kind: str) -> Cell:
 @SUITES.register("planner")
 def planner() -> Suite:
     """What the small Planner is judged on: nothing after ``search-2-5`` is in its training."""
-    visual = ("wall", "corner", "floor", "mark")
     return Suite(
         (
             _one("conditional", 0.98, "conditional"),
             Cell("search-2-5", _searches(range(2, 6)), 0.98),
             Cell("search-6-10", _searches(range(6, 11)), 0.95),
             Cell("irrelevant", _irrelevant(0.5), 0.95),
-            Cell(
-                "visual-conditional",
-                tuple(Part(c, "visual-conditional", {"conditions": [c]}) for c in visual),
-                0.90,
-            ),
+            Cell("visual-conditional", _visible(CONDITIONS), 0.90),
             Cell("paraphrases", _phrased("test", n_items=4), 0.85),
             Cell("property-words", _worded("test"), 0.85),
             *(_one(kind, 0.70, "composition", kinds=[kind]) for kind in ("and", "or", "not")),
@@ -186,6 +186,7 @@ def planner_validation() -> Suite:
                 for task in ("conditional", "search")
             ),
             Cell("property-words", _worded("validation")),
+            Cell("visual-conditional", _visible(VALIDATION_CONDITIONS)),
             Cell("irrelevant", _irrelevant(0.8)),
             Cell(
                 "composition",

@@ -144,6 +144,23 @@ def test_the_decider_is_never_unknown_and_decides() -> None:
         assert env.right == (yes if fact.endswith("good") else no)
 
 
+def test_half_is_said_as_the_place_is_and_comes_up_only_where_it_is_chosen() -> None:
+    env = VisualConditional(conditions=("half",), n_items=6, size=8)
+    told = set()
+    for seed in range(30):
+        obs, _ = env.reset(seed=seed)
+        decider, yes, no = find_items(obs["mission"])
+        assert f"If the {decider} is in the upper half of the room, pick up" in obs["mission"]
+        for thing in env.things:
+            upper = {1: True, 2: True, 3: True, 4: False, 5: False, 6: False}[thing.cur_pos[1]]
+            half = "upper" if upper else "lower"
+            assert thing.fact == f"is in the {half} half of the room"
+            if thing.item == decider:
+                assert env.right == (yes if upper else no)
+                told.add(upper)
+    assert told == {True, False}
+
+
 def test_all_conditions_come_up() -> None:
     env = VisualConditional()
     seen = set()

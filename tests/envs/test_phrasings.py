@@ -24,8 +24,8 @@ from envs.search import SecretSearch, search_sentence
 ITEMS = tuple(map(Item.parse, ("solid red ring", "striped grey square", "checkered blue ex")))
 CONDITIONS = (
     *(f"is {word}" for three in PROPERTY_WORDS.values() for word in three),
-    *("is beside a wall", "is in a corner", "is on a red floor"),
-    "shows a white mark when examined",
+    "is on a red floor",
+    *PHRASES.values(),
 )
 ALL_WORDS = [word for three in PROPERTY_WORDS.values() for word in three]
 
@@ -76,7 +76,7 @@ def test_the_sentences_of_training_are_these() -> None:
 
 
 def test_no_two_property_words_are_the_same_and_none_is_an_items() -> None:
-    assert len(ALL_WORDS) == len(set(ALL_WORDS)) == 27
+    assert len(ALL_WORDS) == len(set(ALL_WORDS)) == 39
     assert not set(ALL_WORDS) & {*WORDS, *" ".join(WORDS).split()}
     assert all(word.isalpha() and word.islower() for word in ALL_WORDS)
     # Nor is one so near to an item's that a user's sentence would be refused for a slip.
