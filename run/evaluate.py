@@ -61,8 +61,8 @@ class Evaluate:
       planner: conditional, search-2-5, search-6-10, irrelevant, visual-conditional, paraphrases,
         property-words, and, or, not, two-deciders, order, babyai go to, babyai pick up,
         babyai put next to, babyai pick up then go to, babyai open
-      planner-validation: conditional-paraphrases, search-paraphrases, property-words, irrelevant,
-        composition, commands, missions
+      planner-validation: conditional-paraphrases, search-paraphrases, property-words,
+        visual-conditional, irrelevant, composition, commands, missions
 
     The first is what the small Planner is judged on, with held-out items. The second is for
     choosing among checkpoints: no held-out item, and no phrasing or property word of the first.

@@ -73,6 +73,8 @@ class TrainPlanner:
     """How freely candidates are tried out in reinforcement; above 0."""
     reward: Literal["truth", "detector"] = "truth"
     """What is rewarded: truth (the world's own success) or the success detector."""
+    without: tuple[str, ...] = ()
+    """Families to leave out, by name or pattern ("search*"); see agents/planner/lessons.py."""
     actor: Literal["scripted", "learned"] = "scripted"
     """Who carries the commands out."""
     rank: int = 16
@@ -139,6 +141,7 @@ def train_planner(args: TrainPlanner) -> Path:
     import torch
 
     from agents.planner.adapter import read_about
+    from agents.planner.lessons import families_without
     from agents.planner.loading import load_model
     from agents.planner.options import PlannerOptions
 
@@ -148,6 +151,7 @@ def train_planner(args: TrainPlanner) -> Path:
     options = PlannerOptions(device=args.device, dtype=args.dtype, cache=args.cache)
     with folder:
         try:
+            families_without(args.without)
             for name in args.init:
                 read_about(_folder(name))
             model, tokenizer = load_model(args.base, options)
@@ -177,7 +181,7 @@ class _Training:
     def __init__(self, args: TrainPlanner, folder: RunFolder, model: Any, tokenizer: Any) -> None:
         from rich.console import Console
 
-        from agents.planner.lessons import School
+        from agents.planner.lessons import School, families_without
         from agents.planner.options import PlannerOptions
         from agents.planner.training import Checkpoint, Student, load_adapters
 
@@ -195,7 +199,9 @@ class _Training:
         )
         if args.init:
             load_adapters(self.student, [_folder(name) for name in args.init], args.base)
-        self.school = School(max(args.batch, args.groups * args.members), actor=args.actor)
+        self.school = School(
+            max(args.batch, args.groups * args.members), families_without(args.without), args.actor
+        )
         self.state = State(folder, args.checkpoint_seconds)
         found = self.state.read()
         self.head: dict[str, Any] = found[1] if found else {}

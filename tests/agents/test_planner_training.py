@@ -15,7 +15,16 @@ from safetensors.torch import load_file, save_file
 
 from agents.dialogue import Decision
 from agents.planner import adapter as adapters
-from agents.planner.lessons import TRAINING, Family, Lesson, School, Teacher, lessons_of
+from agents.planner.lessons import (
+    TRAINING,
+    Family,
+    Lesson,
+    School,
+    Teacher,
+    Wanderer,
+    families_without,
+    lessons_of,
+)
 from agents.planner.options import PlannerOptions
 from agents.planner.oracle import OraclePlanner
 from agents.planner.training import (
@@ -51,6 +60,37 @@ def oracle_lessons(who: Student, n: int = 3) -> list[Lesson]:
     for decided in notes.decided.values():
         found += lessons_of(decided, who.question)
     return found
+
+
+def test_who_wanders_is_imitated_only_where_it_knows_why(tmp_path: Path) -> None:
+    family = Family("search", "search", {"n_items": 4}, 1.0)
+    episodes, notes = School(20, [family]).play(Wanderer(OraclePlanner(), 0.5), 0, range(20))
+    who, strays = student(tmp_path), 0
+    for i, episode in enumerate(episodes):
+        assert episode.success
+        said = [turn.said for turn in episode.turns]
+        known = [decision.said for _, decision in notes.decided[i]]
+        strays += len(said) - len(known)
+        assert known[-1] == said[-1] and all(text in said for text in known)
+        # What is not imitated is read all the same.
+        (lesson,) = lessons_of(notes.decided[i], who.question)
+        text = tiny_tokenizer().decode(lesson.tokens)
+        assert all(sentence in text for sentence in said[:-1])
+        assert len({p for p, _ in lesson.said}) == len(lesson.said)
+    assert strays > 10
+
+
+def test_families_are_left_out_by_pattern() -> None:
+    left = [f.name for f in families_without(["search*", "*wandering"])]
+    assert left == [
+        *("conditional", "conditional, impatient", "conditional, talkative"),
+        "conditional, deeds",
+    ]
+    assert families_without([]) == TRAINING
+    with pytest.raises(BadInput, match="unknown family 'serach'; did you mean 'search"):
+        families_without(["serach"])
+    with pytest.raises(BadInput, match="there is no family to train on"):
+        families_without(["*"])
 
 
 def test_training_shows_nothing_of_what_is_called_zero_shot() -> None:

@@ -145,7 +145,7 @@ def test_the_decider_is_never_unknown_and_decides() -> None:
 
 
 def test_half_is_said_as_the_place_is_and_comes_up_only_where_it_is_chosen() -> None:
-    env = VisualConditional(conditions=("half",), n_items=6, size=8)
+    env = VisualConditional(conditions=("half",), n_items=6, room_size=8)
     told = set()
     for seed in range(30):
         obs, _ = env.reset(seed=seed)

@@ -8,7 +8,7 @@ from itertools import combinations
 
 import pytest
 
-from envs.conditional import SecretConditional, VisualConditional
+from envs.conditional import PHRASES, SecretConditional, VisualConditional
 from envs.items import WORDS, Item, find_items
 from envs.phrasings import (
     CONDITIONAL,
@@ -100,6 +100,9 @@ def test_the_right_item_is_what_each_phrasing_says(name: str) -> None:
         "normally": (2, 1, 0),
         "look": (0, 1, 2),
         "instead": (1, 2, 0),
+        "whether": (0, 1, 2),
+        "only if": (1, 0, 2),
+        "provided": (0, 1, 2),
         "when": (0, 1, 2),
         "want": (1, 0, 2),
         "depends": (0, 1, 2),
