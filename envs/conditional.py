@@ -43,8 +43,8 @@ def secret(item: Item, words: Sequence[str], which: int, show_mark: bool) -> Ite
 class ConditionalEnv(RoomEnv):
     """What conditional tasks share: a decider, two branches, and how it ends.
 
-    ``condition`` is one of ``PHRASES``, or "floor", where it is about something that can be seen, and
-    ``holds`` says whether it is true of the decider. The sentence is in one of ``phrasings``.
+    ``condition`` is one of ``PHRASES``, or "floor", where it is about something that can be seen,
+    and ``holds`` says whether it is true of the decider. The sentence is in one of ``phrasings``.
     """
 
     phrasings: tuple[str, ...] = ("plain",)

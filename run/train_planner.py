@@ -59,6 +59,8 @@ class TrainPlanner:
     """Imitation's highest step size."""
     objective: Literal["choices", "tokens"] = "choices"
     """choices: learn what to say where candidates part; tokens: every token of the commands."""
+    strange: float = 0.0
+    """Imitation's share of words that are read as random vectors, wherever a dialogue has them."""
     rl_steps: int = 20
     """Steps of reinforcement; 0 leaves it out."""
     groups: int = 8
@@ -129,6 +131,8 @@ class TrainPlanner:
                 raise BadInput(
                     f"--{name.replace('_', '-')} must be at least {low}, not {getattr(self, name)}"
                 )
+        if not 0 <= self.strange < 1:
+            raise BadInput(f"--strange must be from 0 to below 1, not {self.strange}")
         for name in ("learning_rate", "rl_learning_rate", "temperature"):
             if not getattr(self, name) > 0:
                 raise BadInput(f"--{name.replace('_', '-')} must be above 0")
@@ -239,6 +243,7 @@ class _Training:
                     batch=args.batch,
                     learning_rate=args.learning_rate,
                     objective=args.objective,
+                    strange=args.strange,
                     on_progress=lambda p: self._log(p, bar, args.imitation_steps),
                     resume=resume,
                     **common,

@@ -8,7 +8,7 @@ more than five items, BabyAI's missions) is zero-shot.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -111,13 +111,28 @@ class Lesson:
 
     ``said`` are the commands' tokens, as (position of the output that predicts it, token);
     ``choices`` those places where the candidates part. ``weight`` is what it counts: 1 for what
-    is to be imitated, the advantage in reinforcement.
+    is to be imitated, the advantage in reinforcement. ``strange`` are tokens that are read as
+    random vectors, which ``key`` draws, wherever they stand.
     """
 
     tokens: tuple[int, ...]
     said: tuple[tuple[int, int], ...]
     choices: tuple[Choice, ...]
     weight: float = 1.0
+    strange: tuple[int, ...] = ()
+    key: int = 0
+
+    def estranged(self, p: float, rng: np.random.Generator) -> Lesson:
+        """The lesson with each token strange with a chance of ``p``, but those that are to be said.
+
+        Who cannot know a word can still see whether it is the same one again: so that comparing
+        the report with the task is learned, not a list of what good, bad and unknown lead to.
+        """
+        kept = {token for _, token in self.said} | {t for c in self.choices for t in c.targets}
+        others = sorted(set(self.tokens) - kept)
+        drawn = rng.random(len(others)) < p
+        strange = tuple(t for t, is_drawn in zip(others, drawn, strict=True) if is_drawn)
+        return replace(self, strange=strange, key=int(rng.integers(2**31)))
 
 
 class Stray(Decision):

@@ -85,12 +85,13 @@ class Reader(torch.nn.Module):
         rows: torch.Tensor,
         positions: torch.Tensor,
         prefix: Sequence[tuple[torch.Tensor, torch.Tensor]] = (),
+        lessons: Sequence[Lesson] = (),
     ) -> torch.Tensor:
         """Logits ``[places, vocabulary] float32`` that follow ``ids[rows, positions]``.
 
         ``ids [batch, length]`` are padded at their end, where a causal model's earlier tokens
         cannot see it. ``prefix`` are keys and values ``[1, heads, tokens, size]`` of each layer
-        that all of them go on from.
+        that all of them go on from. ``lessons`` say which tokens of each row are strange.
         """
         decoder: Any = getattr(self.model, self.model.base_model_prefix)
         before = None
@@ -100,11 +101,28 @@ class Reader(torch.nn.Module):
             for layer, (keys, values) in enumerate(prefix):
                 before.update(keys.expand(n, -1, -1, -1), values.expand(n, -1, -1, -1), layer)
         hidden = decoder(
-            input_ids=ids, past_key_values=before, use_cache=before is not None
+            inputs_embeds=self._embed(ids, lessons),
+            past_key_values=before,
+            use_cache=before is not None,
         ).last_hidden_state
         head: Any = self.model.get_output_embeddings()
         logits: torch.Tensor = head(hidden[rows, positions]).float()
         return logits
+
+    def _embed(self, ids: torch.Tensor, lessons: Sequence[Lesson]) -> torch.Tensor:
+        """Word vectors ``[batch, length, size]``; strange ones are random and of usual length."""
+        table: Any = self.model.get_input_embeddings()
+        words: torch.Tensor = table(ids)
+        if any(lesson.strange for lesson in lessons):
+            words = words.detach().clone()
+            usual = float(table.weight[ids].float().pow(2).mean().sqrt())
+            for row, text, lesson in zip(words, ids, lessons, strict=True):
+                # The same on every device.
+                draw = torch.Generator().manual_seed(lesson.key)
+                for token in lesson.strange:
+                    vector = usual * torch.randn(row.shape[-1], generator=draw)
+                    row[text == token] = vector.to(row)
+        return words
 
     def read(self, ids: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Keys and values of a text ``[1, length]``, layer by layer, to go on from."""
@@ -199,6 +217,7 @@ class Student:
                 torch.tensor(rows, device=device),
                 torch.tensor(flat, device=device),
                 self._prefix(),
+                lessons,
             )
         return found
 
@@ -225,15 +244,17 @@ def imitate(
     batch: int = 16,
     learning_rate: float = 5e-4,
     objective: Objective = "choices",
+    strange: float = 0.0,
     seed: int = 0,
     on_progress: Callable[[Progress], None] = _nothing,
     save: Callable[[Callable[[], Checkpoint]], None] = _nothing,
     resume: Checkpoint | None = None,
 ) -> None:
-    """Imitate the oracle for ``steps`` steps of ``batch`` dialogues each.
+    """Imitate the teacher for ``steps`` steps of ``batch`` dialogues each.
 
     ``objective``: the likelihood of what was chosen where candidates part, or of every token of
-    the commands. Raises BadInput where the loss is not finite; what was saved is then still there.
+    the commands. ``strange`` is the share of a dialogue's words that are hidden
+    (`Lesson.estranged`). Raises BadInput where the loss is not finite; what was saved is then still there.
     """
     parameters = list(student.parameters().values())
     optimiser = torch.optim.AdamW(parameters, learning_rate, weight_decay=0.0)
@@ -250,6 +271,7 @@ def imitate(
                 start += n
                 for decided in notes.decided.values():
                     lessons += lessons_of(decided, student.question)
+        lessons = [x.estranged(strange, rng) for x in lessons] if strange else lessons
         count = sum(len(x.choices if objective == "choices" else x.said) for x in lessons)
         losses = (_imitation_loss(student, part, objective) / count for part in chunks(lessons))
         rate = learning_rate_at(step, steps, learning_rate)
