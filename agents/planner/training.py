@@ -253,8 +253,9 @@ def imitate(
     """Imitate the teacher for ``steps`` steps of ``batch`` dialogues each.
 
     ``objective``: the likelihood of what was chosen where candidates part, or of every token of
-    the commands. ``strange`` is the share of a dialogue's words that are hidden
-    (`Lesson.estranged`). Raises BadInput where the loss is not finite; what was saved is then still there.
+    the commands. ``strange`` is the share of a dialogue's words that are read as random vectors
+    (`Lesson.estranged`). Raises BadInput where the loss is not finite; what was saved is then
+    still there.
     """
     parameters = list(student.parameters().values())
     optimiser = torch.optim.AdamW(parameters, learning_rate, weight_decay=0.0)

@@ -137,6 +137,31 @@ def test_a_lesson_holds_what_was_said_and_where_candidates_part(tmp_path: Path) 
         assert choice.targets[choice.taken] == said[choice.position]
 
 
+def test_a_strange_word_is_one_vector_wherever_it_stands_and_none_is_to_be_said(
+    tmp_path: Path,
+) -> None:
+    who = student(tmp_path)
+    lesson = oracle_lessons(who, 1)[0]
+    strange = lesson.estranged(0.5, np.random.default_rng(3))
+    said = {t for _, t in lesson.said} | {t for c in lesson.choices for t in c.targets}
+    assert strange.strange and not set(strange.strange) & said
+    assert lesson.estranged(0.5, np.random.default_rng(3)) == strange
+    assert not lesson.estranged(0.0, np.random.default_rng(3)).strange
+    ids = torch.tensor([lesson.tokens, lesson.tokens])
+    reader = who.accelerator.unwrap_model(who.reader)
+    plain, changed = (reader._embed(ids, [lesson, other]) for other in (lesson, strange))
+    assert torch.equal(plain[0], changed[0]) and torch.equal(plain[0], plain[1])
+    for token in set(lesson.tokens):
+        at = [k for k, t in enumerate(lesson.tokens) if t == token]
+        assert all(torch.equal(changed[1, k], changed[1, at[0]]) for k in at)
+        assert torch.equal(changed[1, at[0]], plain[1, at[0]]) == (token not in strange.strange)
+    usual, found = (x[1].float().pow(2).mean().sqrt() for x in (plain, changed))
+    assert 0.5 < found / usual < 2
+    with torch.no_grad():
+        first, other = (who.choices([x])[0] for x in (lesson, strange))
+    assert not torch.allclose(first, other)
+
+
 @pytest.mark.parametrize("examples", [0, 2])
 def test_choices_give_the_probability_by_which_the_planner_decides(
     tmp_path: Path, examples: int
