@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from envs.errors import BadInput
 from run.folder import RunFolder
+from run.suites import SUITES
 from run.training import Bar, Curve, State, open_run
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class TrainPlanner:
             ("examples", 0),
             ("seed", 0),
             ("validate_every", 0),
-            ("validation_episodes", 10),
+            ("validation_episodes", max(len(c.parts) for c in SUITES["planner-validation"]().cells)),
             ("threads", 0),
             ("kl", 0),
         ):

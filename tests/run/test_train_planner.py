@@ -24,7 +24,7 @@ from tests.agents.tiny import dialogue, tiny_model, tiny_tokenizer
 
 SMALL = [
     *("--imitation-steps", "6", "--batch", "2", "--rl-steps", "4", "--groups", "2"),
-    *("--members", "3", "--rank", "2", "--validate-every", "3", "--validation-episodes", "10"),
+    *("--members", "3", "--rank", "2", "--validate-every", "3", "--validation-episodes", "12"),
     *("--checkpoint-seconds", "0", "--dtype", "float32", "--device", "cpu", "--threads", "1"),
 ]
 
