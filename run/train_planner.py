@@ -114,6 +114,7 @@ class TrainPlanner:
     """Name at the end of the run folder."""
 
     def __post_init__(self) -> None:
+        parts = max(len(cell.parts) for cell in SUITES["planner-validation"]().cells)
         for name, low in (
             ("imitation_steps", 0),
             ("batch", 1),
@@ -124,7 +125,7 @@ class TrainPlanner:
             ("examples", 0),
             ("seed", 0),
             ("validate_every", 0),
-            ("validation_episodes", max(len(c.parts) for c in SUITES["planner-validation"]().cells)),
+            ("validation_episodes", parts),
             ("threads", 0),
             ("kl", 0),
         ):
