@@ -61,7 +61,7 @@ class TrainPlanner:
     objective: Literal["choices", "tokens"] = "choices"
     """choices: learn what to say where candidates part; tokens: every token of the commands."""
     strange: float = 0.0
-    """Imitation's share of words that are read as random vectors, wherever a dialogue has them."""
+    """Imitation: the largest share of a dialogue's words that are read as random vectors."""
     rl_steps: int = 20
     """Steps of reinforcement; 0 leaves it out."""
     groups: int = 8

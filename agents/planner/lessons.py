@@ -123,14 +123,14 @@ class Lesson:
     key: int = 0
 
     def estranged(self, p: float, rng: np.random.Generator) -> Lesson:
-        """The lesson with each token strange with a chance of ``p``, but those that are to be said.
+        """The lesson with some tokens strange, but none of those that are to be said.
 
-        Who cannot know a word can still see whether it is the same one again: so that comparing
+        Each is with the same chance, which is anything from 0 to ``p`` from lesson to lesson. Who cannot know a word can still see whether it is the same one again: so that comparing
         the report with the task is learned, not a list of what good, bad and unknown lead to.
         """
         kept = {token for _, token in self.said} | {t for c in self.choices for t in c.targets}
         others = sorted(set(self.tokens) - kept)
-        drawn = rng.random(len(others)) < p
+        drawn = rng.random(len(others)) < rng.uniform(0, p)
         strange = tuple(t for t, is_drawn in zip(others, drawn, strict=True) if is_drawn)
         return replace(self, strange=strange, key=int(rng.integers(2**31)))
 

@@ -44,6 +44,8 @@ from agents.schedule import learning_rate_at
 from agents.team import Episode
 from envs.errors import BadInput
 
+# How many words' vectors make a strange word's.
+MIXED = 64
 CHUNK = 1024  # tokens read in one go, padding included
 Objective = Literal["choices", "tokens"]
 Reward = Callable[[Episode], float]
@@ -110,17 +112,19 @@ class Reader(torch.nn.Module):
         return logits
 
     def _embed(self, ids: torch.Tensor, lessons: Sequence[Lesson]) -> torch.Tensor:
-        """Word vectors ``[batch, length, size]``; strange ones are random and of usual length."""
+        """Word vectors ``[batch, length, size]``; strange ones are drawn with the mean and the
+        covariance of the vocabulary's."""
         table: Any = self.model.get_input_embeddings()
         words: torch.Tensor = table(ids)
         if any(lesson.strange for lesson in lessons):
             words = words.detach().clone()
-            usual = float(table.weight[ids].float().pow(2).mean().sqrt())
+            mean = table.weight.float().mean(0)
             for row, text, lesson in zip(words, ids, lessons, strict=True):
-                # The same on every device.
-                draw = torch.Generator().manual_seed(lesson.key)
+                draw = torch.Generator().manual_seed(lesson.key)  # the same on every device
                 for token in lesson.strange:
-                    vector = usual * torch.randn(row.shape[-1], generator=draw)
+                    some = torch.randint(len(table.weight), (MIXED,), generator=draw)
+                    weights = torch.randn(MIXED, generator=draw).to(mean) / MIXED**0.5
+                    vector = mean + weights @ (table.weight[some].float() - mean)
                     row[text == token] = vector.to(row)
         return words
 
@@ -253,8 +257,8 @@ def imitate(
     """Imitate the teacher for ``steps`` steps of ``batch`` dialogues each.
 
     ``objective``: the likelihood of what was chosen where candidates part, or of every token of
-    the commands. ``strange`` is the share of a dialogue's words that are read as random vectors
-    (`Lesson.estranged`). Raises BadInput where the loss is not finite; what was saved is then
+    the commands. ``strange`` is the largest share of a dialogue's words that are read as random
+    vectors (`Lesson.estranged`). Raises BadInput where the loss is not finite; what was saved is then
     still there.
     """
     parameters = list(student.parameters().values())
