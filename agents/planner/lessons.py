@@ -125,8 +125,9 @@ class Lesson:
     def estranged(self, p: float, rng: np.random.Generator) -> Lesson:
         """The lesson with some tokens strange, but none of those that are to be said.
 
-        Each is with the same chance, which is anything from 0 to ``p`` from lesson to lesson. Who cannot know a word can still see whether it is the same one again: so that comparing
-        the report with the task is learned, not a list of what good, bad and unknown lead to.
+        Each is with the same chance, which is anything from 0 to ``p`` from lesson to lesson. Who
+        cannot know a word can still see whether it is the same one again: so that comparing the
+        report with the task is learned, not a list of what good, bad and unknown lead to.
         """
         kept = {token for _, token in self.said} | {t for c in self.choices for t in c.targets}
         others = sorted(set(self.tokens) - kept)

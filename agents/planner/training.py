@@ -258,8 +258,8 @@ def imitate(
 
     ``objective``: the likelihood of what was chosen where candidates part, or of every token of
     the commands. ``strange`` is the largest share of a dialogue's words that are read as random
-    vectors (`Lesson.estranged`). Raises BadInput where the loss is not finite; what was saved is then
-    still there.
+    vectors (`Lesson.estranged`). Raises BadInput where the loss is not finite; what was saved is
+    then still there.
     """
     parameters = list(student.parameters().values())
     optimiser = torch.optim.AdamW(parameters, learning_rate, weight_decay=0.0)
