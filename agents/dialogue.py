@@ -62,6 +62,13 @@ class Dialogue:
             commands = tuple(dict.fromkeys((*commands, *keys)))
         return commands
 
+    def stuck(self, n: int) -> Command | None:
+        """The command of each of the last ``n`` turns, if all of them had the same report."""
+        last = {(t.command, t.report) for t in self.turns[-n:]}
+        if n < 1 or len(self.turns) < n or len(last) > 1:
+            return None
+        return self.turns[-1].command
+
 
 @dataclass(frozen=True)
 class Decision:

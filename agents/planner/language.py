@@ -23,7 +23,7 @@ from agents.planner.prompt import DEFAULT, PROMPTS, Prompt
 from agents.planner.random import no_candidates
 from agents.planner.scoring import Question, Rule, Scorer, Tokens, plain_scores
 from agents.planner.weights import cache_folder
-from envs.commands import VERBS, Command
+from envs.commands import VERBS
 from envs.errors import BadInput
 
 log = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ class LanguagePlanner(Part):
         if self.options.decide == "score" and questions:
             scored = self._scores([q for _, q in questions])
             for (i, _), scores in zip(questions, scored, strict=True):
-                decisions[i] = _best(dialogues[i].candidates(), scores)
+                decisions[i] = _best(dialogues[i], scores, self.options.repeats)
         return [d for d in decisions if d is not None]
 
     def _scores(self, questions: Sequence[Question]) -> list[list[float]]:
@@ -254,10 +254,14 @@ class LanguagePlanner(Part):
         return all(math.isclose(a, b, abs_tol=near) for a, b in zip(found, plain, strict=True))
 
 
-def _best(candidates: Sequence[Command], scores: Sequence[float]) -> Decision:
+def _best(dialogue: Dialogue, scores: Sequence[float], repeats: int) -> Decision:
+    """The best of the candidates, but not what was said ``repeats`` times running for nothing."""
     if not all(map(math.isfinite, scores)):
         return _not_finite()
-    best = max(range(len(scores)), key=scores.__getitem__)
+    candidates = dialogue.candidates()
+    stuck = dialogue.stuck(repeats)
+    allowed = [k for k, c in enumerate(candidates) if c != stuck] or [0]
+    best = max(allowed, key=scores.__getitem__)
     table = {c.sentence(): s for c, s in zip(candidates, scores, strict=True)}
     return Decision(candidates[best].sentence(), candidates[best], table)
 

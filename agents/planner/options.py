@@ -24,6 +24,10 @@ class PlannerOptions:
     log-probability where nothing but the possible commands can be said, which is cheaper; auto:
     mean, unless the model was trained for the other."""
 
+    repeats: int = 2
+    """When scoring: how many times running a command may get the same report before another one is
+    said; 0 for any number."""
+
     examples: int | None = None
     """How many worked examples to put into the prompt, 0 for none; by default 13, and for a model
     with an adapter as many as that was trained with."""
@@ -68,6 +72,7 @@ class PlannerOptions:
 
     def __post_init__(self) -> None:
         for name, least in (
+            ("repeats", 0),
             ("examples", 0),
             ("group", 0),
             ("max_new_tokens", 1),

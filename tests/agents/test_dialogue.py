@@ -47,3 +47,23 @@ def test_a_place_in_the_task_goes_into_the_commands() -> None:
     assert "put the ball on your left next to the red box behind you" in found
     assert "go to the red box behind you" in found and "go to the red box" not in found
     assert {str(Command.parse(c)) for c in found} == found
+
+
+def test_who_is_stuck_has_said_and_heard_the_same_each_time() -> None:
+    go, look = Command.parse("go to the red box"), Command.parse("examine the red box")
+    same = [Turn("Go to the red box.", go, "I went to the red box.")] * 3
+    failed = Turn("Go to the red box.", go, "I did not manage to go to the red box.")
+    other = Turn("Examine the red box.", look, "I went to the red box.")
+    for turns, n, found in (
+        (same[:2], 2, go),
+        (same, 2, go),
+        (same, 3, go),
+        (same[:1], 2, None),
+        ([*same, failed], 2, None),
+        ([*same, other], 2, None),
+        ([other, *same[:2]], 2, go),
+        ([other, *same[:2]], 3, None),
+        (same, 0, None),
+        ([], 1, None),
+    ):
+        assert Dialogue("go to the red box", VERBS, tuple(turns)).stuck(n) == found

@@ -30,7 +30,7 @@ def own_cache(tmp_path, monkeypatch):
 
 
 def planner(kind: str = "llama", **options) -> LanguagePlanner:
-    settings_ = {"examples": 2, **options}
+    settings_ = {"examples": 2, "repeats": 0, **options}
     return LanguagePlanner(tiny_model(kind), tiny_tokenizer(), PlannerOptions(**settings_))
 
 
@@ -279,6 +279,22 @@ def test_output_that_is_not_finite_is_an_error_of_its_own_dialogue():
         decision = p.choose([dialogue()])[0]
         assert decision.command is None
         assert "not finite" in str(decision.error)
+
+
+def test_what_got_the_same_report_twice_running_is_not_said_a_third_time():
+    free, start = planner(repeats=0), dialogue()
+    found = 0
+    for command in start.candidates():
+        turn = Turn(command.sentence(), command, "I did not manage.")
+        once, twice = start.add(turn), start.add(turn).add(turn)
+        for repeats, d in ((2, once), (2, twice), (3, twice), (1, once)):
+            (freely,), (said,) = free.choose([d]), planner(repeats=repeats).choose([d])
+            ranked = sorted(freely.scores, key=freely.scores.get, reverse=True)
+            assert said.scores == pytest.approx(freely.scores, abs=NEAR)
+            is_stuck = len(d.turns) == repeats and freely.command == command
+            assert (freely.said, said.said) == (ranked[0], ranked[int(is_stuck)])
+            found += is_stuck
+    assert found
 
 
 def test_no_item_named_is_an_error_and_the_others_go_on():
