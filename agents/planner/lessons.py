@@ -16,7 +16,7 @@ import numpy as np
 
 from agents.actor import make_actor
 from agents.dialogue import Decision, Dialogue
-from agents.parts import Actor, Part, Planner
+from agents.parts import Actor, Planner
 from agents.planner.oracle import OraclePlanner, examined
 from agents.planner.scoring import Question, build_trie
 from agents.reporter import make_reporter
@@ -38,9 +38,8 @@ class Family:
     """A kind of episode: a task with its settings, and who reports.
 
     ``irrelevant`` is how probable it is that a report says useless things too; with a ``patience``
-    of few steps a command, the Actor often reports that it did not manage. ``wander`` is how
-    probable it is that the teacher does something else first. ``share`` is how often the family is
-    drawn, relative to the others.
+    of few steps a command, the Actor often reports that it did not manage. ``share`` is how often
+    the family is drawn, relative to the others.
     """
 
     name: str
@@ -49,7 +48,6 @@ class Family:
     share: float
     irrelevant: float = 0.0
     patience: int = PATIENCE
-    wander: float = 0.0
 
 
 _CONDITIONAL: dict[str, Any] = {
@@ -67,11 +65,9 @@ TRAINING: tuple[Family, ...] = (
     Family("conditional", "conditional", _CONDITIONAL, 3.0),
     Family("conditional, impatient", "conditional", _CONDITIONAL, 0.5, patience=6),
     Family("conditional, talkative", "conditional", _CONDITIONAL, 1.0, irrelevant=0.3),
-    Family("conditional, wandering", "conditional", _CONDITIONAL, 0.5, wander=0.3),
     # What is to be done is said by the sentence, so that no verb is learned by heart.
-    Family("conditional, deeds", "conditional", _DEEDS, 1.0),
-    *(Family(f"search {n}", "search", _searched(n), 0.5) for n in (2, 3, 4, 5)),
-    *(Family(f"search {n}, wandering", "search", _searched(n), 0.5, wander=0.3) for n in (3, 5)),
+    Family("conditional, deeds", "conditional", _DEEDS, 2.0),
+    *(Family(f"search {n}", "search", _searched(n), 0.6) for n in (2, 3, 4, 5)),
     Family("search, impatient", "search", _searched(3), 0.3, patience=6),
     Family("search, talkative", "search", _searched(4), 0.8, irrelevant=0.3),
 )
@@ -136,38 +132,6 @@ class Lesson:
         return replace(self, strange=strange, key=int(rng.integers(2**31)))
 
 
-class Stray(Decision):
-    """What was said for no reason, and is not to be learned."""
-
-
-class Wanderer(Part):
-    """Says what another Planner says, but now and then goes to some item or examines it.
-
-    Which turns, and which items, goes by the episode's seed.
-    """
-
-    def __init__(self, planner: Planner, p: float) -> None:
-        self.planner = planner
-        self.p = p
-
-    def begin(self, worlds: Worlds) -> None:
-        self.planner.begin(worlds)
-
-    def choose(self, dialogues: Sequence[Dialogue]) -> list[Decision]:
-        return [
-            self._stray(dialogue) or decision
-            for dialogue, decision in zip(dialogues, self.planner.choose(dialogues), strict=True)
-        ]
-
-    def _stray(self, dialogue: Dialogue) -> Stray | None:
-        rng = np.random.default_rng([dialogue.seed, len(dialogue.turns)])
-        if rng.random() >= self.p:
-            return None
-        harmless = [c for c in dialogue.candidates() if c.verb in ("go to", "examine")]
-        command = harmless[rng.integers(len(harmless))]
-        return Stray(command.sentence(), command)
-
-
 @dataclass
 class Notes(Watcher):
     """Takes down what was decided, world by world."""
@@ -175,7 +139,7 @@ class Notes(Watcher):
     decided: dict[int, list[tuple[Dialogue, Decision]]] = field(default_factory=dict)
 
     def on_decision(self, i: int, dialogue: Dialogue, decision: Decision) -> None:
-        if decision.command is not None and not isinstance(decision, Stray):
+        if decision.command is not None:
             self.decided.setdefault(i, []).append((dialogue, decision))
 
 
@@ -213,7 +177,7 @@ class School:
     def play(
         self, planner: Planner, number: int, seeds: Sequence[int]
     ) -> tuple[list[Episode], Notes]:
-        """Play one family, by its number, and note what was decided for a reason."""
+        """Play one family, by its number, and note what was decided."""
         family = self.families[number]
         if number not in self._worlds:
             self._worlds[number] = make_worlds(

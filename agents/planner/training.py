@@ -36,7 +36,7 @@ from agents.planner.adapter import (
     write_about,
 )
 from agents.planner.language import LanguagePlanner
-from agents.planner.lessons import FIRST_SEED, Lesson, School, Teacher, Wanderer, lessons_of
+from agents.planner.lessons import FIRST_SEED, Lesson, School, Teacher, lessons_of
 from agents.planner.options import PlannerOptions
 from agents.planner.prompt import PROMPTS
 from agents.planner.scoring import Question
@@ -271,8 +271,7 @@ def imitate(
         start = FIRST_SEED + (seed * 100_000 + step) * batch
         for number, n in enumerate(school.draw(batch, rng)):
             if n:
-                wanderer = Wanderer(teacher, school.families[number].wander)
-                _, notes = school.play(wanderer, number, range(start, start + n))
+                _, notes = school.play(teacher, number, range(start, start + n))
                 start += n
                 for decided in notes.decided.values():
                     lessons += lessons_of(decided, student.question)

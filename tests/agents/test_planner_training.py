@@ -21,7 +21,6 @@ from agents.planner.lessons import (
     Lesson,
     School,
     Teacher,
-    Wanderer,
     families_without,
     lessons_of,
 )
@@ -62,30 +61,9 @@ def oracle_lessons(who: Student, n: int = 3) -> list[Lesson]:
     return found
 
 
-def test_who_wanders_is_imitated_only_where_it_knows_why(tmp_path: Path) -> None:
-    family = Family("search", "search", {"n_items": 4}, 1.0)
-    episodes, notes = School(20, [family]).play(Wanderer(OraclePlanner(), 0.5), 0, range(20))
-    who, strays = student(tmp_path), 0
-    for i, episode in enumerate(episodes):
-        assert episode.success
-        said = [turn.said for turn in episode.turns]
-        known = [decision.said for _, decision in notes.decided[i]]
-        strays += len(said) - len(known)
-        assert known[-1] == said[-1] and all(text in said for text in known)
-        # What is not imitated is read all the same.
-        (lesson,) = lessons_of(notes.decided[i], who.question)
-        text = tiny_tokenizer().decode(lesson.tokens)
-        assert all(sentence in text for sentence in said[:-1])
-        assert len({p for p, _ in lesson.said}) == len(lesson.said)
-    assert strays > 10
-
-
 def test_families_are_left_out_by_pattern() -> None:
-    left = [f.name for f in families_without(["search*", "*wandering"])]
-    assert left == [
-        *("conditional", "conditional, impatient", "conditional, talkative"),
-        "conditional, deeds",
-    ]
+    left = [f.name for f in families_without(["search*", "*talkative"])]
+    assert left == ["conditional", "conditional, impatient", "conditional, deeds"]
     assert families_without([]) == TRAINING
     with pytest.raises(BadInput, match="unknown family 'serach'; did you mean 'search"):
         families_without(["serach"])
