@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from envs.commands import Command, CommandWatch, judge
+from envs.commands import VERBS, Command, CommandWatch, judge
 from envs.errors import some_of, whole_number, yes_or_no
 from envs.events import Event
 from envs.items import COLOURS, Item
@@ -127,7 +127,7 @@ class SecretConditional(ConditionalEnv):
 
     `deeds` chooses what is to be done with the one item or the other: `pick up`, `go to` or
     `put`, which lays it next to one more item. Where several are given, each outcome draws its
-    own. Picking up anything else fails, and `go to` is done when the agent says `done` there.
+    own, and all verbs can be commanded. Picking up anything else fails, and `go to` is done when the agent says `done` there.
 
     `words` chooses other words than good, bad and unknown, by the first of the three: `safe`
     stands for safe, dangerous and unclear. `asked` chooses which of the three the sentence asks
@@ -183,7 +183,8 @@ class SecretConditional(ConditionalEnv):
         if self.deeds != ("pick up",):
             known = tuple(DEEDS)
             self.phrasings = some_of("phrasing of deeds", phrasings, known)
-            self.verbs = (*RoomEnv.verbs, *(v for v in self.deeds if v not in RoomEnv.verbs))
+            # What makes no sense can be said as well, so that it is learned not to say it.
+            self.verbs = VERBS
         least = 5 if "put" in self.deeds else self.min_items
         super().__init__(whole_number("n_items", n_items, least, self.max_items), **kwargs)
 
