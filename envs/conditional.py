@@ -127,7 +127,8 @@ class SecretConditional(ConditionalEnv):
 
     `deeds` chooses what is to be done with the one item or the other: `pick up`, `go to` or
     `put`, which lays it next to one more item. Where several are given, each outcome draws its
-    own, and all verbs can be commanded. Picking up anything else fails, and `go to` is done when the agent says `done` there.
+    own, and any verb can be commanded. Picking up anything else fails, and `go to` is done when
+    the agent says `done` there.
 
     `words` chooses other words than good, bad and unknown, by the first of the three: `safe`
     stands for safe, dangerous and unclear. `asked` chooses which of the three the sentence asks
