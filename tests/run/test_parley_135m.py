@@ -17,7 +17,7 @@ def test_it_is_small_and_says_what_it_is_for() -> None:
     for folder in shipped().values():
         assert (folder / WEIGHTS).stat().st_size < 15e6
         about = read_about(folder)
-        assert about.base in packaged() and (about.scoring, about.examples) == ("tree", 0)
+        assert about.base in packaged() and (about.scoring, about.examples) == ("tree", 2)
         assert "python -m run train-planner" in (folder / "README.md").read_text()
 
 
