@@ -547,6 +547,7 @@ def save_adapter(student: Student, folder: Path, base: str) -> None:
     config = student.peft.peft_config["default"]
     config.base_model_name_or_path = base
     config.inference_mode = True
+    config.target_modules = sorted(config.target_modules)  # a set, whose order is no one's
     config.save_pretrained(str(folder))
     write_about(folder, About(base, "tree", student.planner.examples, student.prompt))
     os.replace(half, folder / WEIGHTS)
