@@ -62,7 +62,8 @@ class Evaluate:
         property-words, and, or, not, two-deciders, order, babyai go to, babyai pick up,
         babyai put next to, babyai pick up then go to, babyai open
       planner-validation: conditional-paraphrases, search-paraphrases, property-words,
-        visual-conditional, irrelevant, composition, commands, missions
+        visual-conditional, irrelevant, nor, three, commands, missions go to, missions pick up,
+        missions put next, missions sequence, missions unlock
 
     The first is what the small Planner is judged on, with held-out items. The second is for
     choosing among checkpoints: no held-out item, and no phrasing or property word of the first.

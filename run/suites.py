@@ -171,8 +171,21 @@ _COMMANDS = (
     "Pick up the checkered purple cross.",
     "Put the solid blue circle next to the striped grey square.",
 )
-# Levels of BabyAI that are none of the five kinds of the suite ``planner``.
-_MISSIONS = ("ActionObjDoor", "GoToSeqS5R2", "PutNextLocal", "UnlockLocal")
+# Levels of BabyAI, one cell for each kind of mission as in the suite ``planner``, whose own level
+# none of them is.
+_MISSIONS = {
+    "go to": ("GoToLocal", "ActionObjDoor"),
+    "pick up": ("PickupDist", "PickupLoc"),
+    "put next": ("PutNextLocal",),
+    "sequence": ("GoToSeqS5R2",),
+    "unlock": ("UnlockLocal",),
+}
+
+
+def _missions(kind: str) -> Cell:
+    levels = _MISSIONS[kind]
+    parts = tuple(Part(level, f"BabyAI-{level}-v0", has_items=False) for level in levels)
+    return Cell(f"missions {kind}", parts)
 
 
 @SUITES.register("planner-validation")
@@ -188,15 +201,12 @@ def planner_validation() -> Suite:
             Cell("property-words", _worded("validation")),
             Cell("visual-conditional", _visible(VALIDATION_CONDITIONS)),
             Cell("irrelevant", _irrelevant(0.8)),
-            Cell(
-                "composition",
-                tuple(Part(k, "composition", {"kinds": [k]}) for k in VALIDATION_KINDS),
-            ),
+            *(Cell(k, (Part(k, "composition", {"kinds": [k]}),)) for k in VALIDATION_KINDS),
             Cell(
                 "commands",
                 tuple(Part(text, "instruction", {"instruction": text}) for text in _COMMANDS),
             ),
-            Cell("missions", tuple(Part(x, f"BabyAI-{x}-v0", has_items=False) for x in _MISSIONS)),
+            *map(_missions, _MISSIONS),
         ),
         items="train",
         fixed=True,
