@@ -544,7 +544,7 @@ def save_adapter(student: Student, folder: Path, base: str) -> None:
     }
     half = folder / f".{WEIGHTS}.half"
     save_file(tensors, half)
-    config = student.peft.peft_config["default"]
+    config: Any = student.peft.peft_config["default"]
     config.base_model_name_or_path = base
     config.inference_mode = True
     config.target_modules = sorted(config.target_modules)  # a set, whose order is no one's
