@@ -26,11 +26,11 @@ PHRASES = {
     "mark": "shows a white mark when examined",
     "half": "is in the upper half of the room",
 }
-# What examining tells where a place is what matters: that it fits, and that it does not.
-_PLACES = {
-    "wall": ("is beside a wall", "is not beside a wall"),
-    "corner": ("is in a corner", "is not in a corner"),
-    "half": ("is in the upper half of the room", "is in the lower half of the room"),
+# Where a place is what matters: what examining tells of a thing that is not there.
+_ELSEWHERE = {
+    "wall": "is not beside a wall",
+    "corner": "is not in a corner",
+    "half": "is in the lower half of the room",
 }
 
 
@@ -97,7 +97,7 @@ class ConditionalEnv(RoomEnv):
         return asked
 
     def _place_rule(self, thing: ItemObject) -> Callable[[Cell], bool] | None:
-        if self.condition not in _PLACES or thing.item != self.decider:
+        if self.condition not in _ELSEWHERE or thing.item != self.decider:
             return None
         return lambda cell: self._fits(cell) == self.holds
 
@@ -109,10 +109,11 @@ class ConditionalEnv(RoomEnv):
 
     def _gen_grid(self, width: int, height: int) -> None:
         super()._gen_grid(width, height)
-        for thing in self.things if self.condition in _PLACES else ():
-            assert thing.cur_pos is not None
-            fits, does_not = _PLACES[self.condition]
-            thing.fact = fits if self._fits(thing.cur_pos) else does_not
+        if self.condition in _ELSEWHERE:
+            for thing in self.things:
+                assert thing.cur_pos is not None
+                facts = PHRASES if self._fits(thing.cur_pos) else _ELSEWHERE
+                thing.fact = facts[self.condition]
 
 
 class SecretConditional(ConditionalEnv):

@@ -86,7 +86,7 @@ class Suite:
 SUITES: Registry[Callable[[], Suite]] = Registry("suite")
 
 
-def _one(name: str, floor: float, task: str, **settings: Any) -> Cell:
+def _one(name: str, floor: float | None, task: str, **settings: Any) -> Cell:
     """A cell of one part."""
     return Cell(name, (Part(name, task, settings),), floor)
 
@@ -201,7 +201,7 @@ def planner_validation() -> Suite:
             Cell("property-words", _worded("validation")),
             Cell("visual-conditional", _visible(VALIDATION_CONDITIONS)),
             Cell("irrelevant", _irrelevant(0.8)),
-            *(Cell(k, (Part(k, "composition", {"kinds": [k]}),)) for k in VALIDATION_KINDS),
+            *(_one(kind, None, "composition", kinds=[kind]) for kind in VALIDATION_KINDS),
             Cell(
                 "commands",
                 tuple(Part(text, "instruction", {"instruction": text}) for text in _COMMANDS),

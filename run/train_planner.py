@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +16,7 @@ from run.training import Bar, Curve, State, open_run
 if TYPE_CHECKING:
     import torch
 
+    from agents.planner.lessons import Family
     from agents.planner.training import Checkpoint, Progress
 
 COLUMNS = ("stage", "step", "loss", "success", "divergence", "validation", "seconds")
@@ -157,7 +158,7 @@ def train_planner(args: TrainPlanner) -> Path:
     options = PlannerOptions(device=args.device, dtype=args.dtype, cache=args.cache)
     with folder:
         try:
-            families_without(args.without)
+            families = families_without(args.without)
             for name in args.init:
                 read_about(_folder(name))
             model, tokenizer = load_model(args.base, options)
@@ -166,7 +167,7 @@ def train_planner(args: TrainPlanner) -> Path:
                 folder.discard()
             raise
         try:
-            _Training(args, folder, model, tokenizer).go()
+            _Training(args, folder, families, model, tokenizer).go()
         except BadInput as error:
             raise BadInput(
                 f"{str(error).rstrip('.')}; every checkpoint is kept: {folder.how_to_resume()}"
@@ -184,10 +185,17 @@ def _folder(adapter: str) -> Path:
 class _Training:
     """One run of ``train-planner``."""
 
-    def __init__(self, args: TrainPlanner, folder: RunFolder, model: Any, tokenizer: Any) -> None:
+    def __init__(
+        self,
+        args: TrainPlanner,
+        folder: RunFolder,
+        families: Sequence[Family],
+        model: Any,
+        tokenizer: Any,
+    ) -> None:
         from rich.console import Console
 
-        from agents.planner.lessons import School, families_without
+        from agents.planner.lessons import School
         from agents.planner.options import PlannerOptions
         from agents.planner.training import Checkpoint, Student, load_adapters
 
@@ -205,9 +213,7 @@ class _Training:
         )
         if args.init:
             load_adapters(self.student, [_folder(name) for name in args.init], args.base)
-        self.school = School(
-            max(args.batch, args.groups * args.members), families_without(args.without), args.actor
-        )
+        self.school = School(max(args.batch, args.groups * args.members), families, args.actor)
         self.state = State(folder, args.checkpoint_seconds)
         found = self.state.read()
         self.head: dict[str, Any] = found[1] if found else {}

@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -86,14 +86,14 @@ class Reader(torch.nn.Module):
         ids: torch.Tensor,
         rows: torch.Tensor,
         positions: torch.Tensor,
+        lessons: Sequence[Lesson],
         prefix: Sequence[tuple[torch.Tensor, torch.Tensor]] = (),
-        lessons: Sequence[Lesson] = (),
     ) -> torch.Tensor:
         """Logits ``[places, vocabulary] float32`` that follow ``ids[rows, positions]``.
 
         ``ids [batch, length]`` are padded at their end, where a causal model's earlier tokens
-        cannot see it. ``prefix`` are keys and values ``[1, heads, tokens, size]`` of each layer
-        that all of them go on from. ``lessons`` say which tokens of each row are strange.
+        cannot see it. ``lessons`` say which tokens of each row are strange. ``prefix`` are keys and
+        values ``[1, heads, tokens, size]`` of each layer that all of them go on from.
         """
         decoder: Any = getattr(self.model, self.model.base_model_prefix)
         before = None
@@ -116,17 +116,21 @@ class Reader(torch.nn.Module):
         covariance of the vocabulary's."""
         table: Any = self.model.get_input_embeddings()
         words: torch.Tensor = table(ids)
-        if any(lesson.strange for lesson in lessons):
-            words = words.detach().clone()
-            mean = table.weight.float().mean(0)
-            for row, text, lesson in zip(words, ids, lessons, strict=True):
-                draw = torch.Generator().manual_seed(lesson.key)  # the same on every device
-                for token in lesson.strange:
-                    some = torch.randint(len(table.weight), (MIXED,), generator=draw)
-                    weights = torch.randn(MIXED, generator=draw).to(mean) / MIXED**0.5
-                    vector = mean + weights @ (table.weight[some].float() - mean)
-                    row[text == token] = vector.to(row)
+        for row, text, lesson in zip(words, ids, lessons, strict=True):
+            draw = torch.Generator().manual_seed(lesson.key)  # the same on every device
+            for token in lesson.strange:
+                some = torch.randint(len(table.weight), (MIXED,), generator=draw)
+                weights = torch.randn(MIXED, generator=draw).to(self._mean) / MIXED**0.5
+                vector = self._mean + weights @ (table.weight[some].float() - self._mean)
+                row[text == token] = vector.to(row)
         return words
+
+    @cached_property
+    def _mean(self) -> torch.Tensor:
+        """The vocabulary's mean vector ``[size] float32``, which adapters leave as it is."""
+        table: Any = self.model.get_input_embeddings()
+        mean: torch.Tensor = table.weight.detach().float().mean(0)
+        return mean
 
     def read(self, ids: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Keys and values of a text ``[1, length]``, layer by layer, to go on from."""
@@ -220,8 +224,8 @@ class Student:
                 torch.tensor(ids, device=device),
                 torch.tensor(rows, device=device),
                 torch.tensor(flat, device=device),
-                self._prefix(),
                 lessons,
+                self._prefix(),
             )
         return found
 
@@ -275,7 +279,7 @@ def imitate(
                 start += n
                 for decided in notes.decided.values():
                     lessons += lessons_of(decided, student.question)
-        lessons = [x.estranged(strange, rng) for x in lessons] if strange else lessons
+        lessons = [x.estranged(strange, rng) for x in lessons]
         count = sum(len(x.choices if objective == "choices" else x.said) for x in lessons)
         losses = (_imitation_loss(student, part, objective) / count for part in chunks(lessons))
         rate = learning_rate_at(step, steps, learning_rate)
