@@ -15,6 +15,7 @@ from envs.conditional import SecretConditional, VisualConditional
 from envs.events import Event
 from envs.instruction import Instruction
 from envs.items import Item
+from envs.playground import Playground
 from envs.search import SecretSearch
 from envs.tasks import TASKS, make_worlds
 from envs.worlds import Worlds
@@ -28,6 +29,7 @@ for _name, _env in {
     "SecretComposition": SecretComposition,
     "Command": CommandTask,
     "Instruction": Instruction,
+    "Playground": Playground,
     "BabyAIMixedLocal": BabyAIMixedLocal,
 }.items():
     gym.register(f"Parley/{_name}-v0", entry_point=f"{_env.__module__}:{_env.__name__}")

@@ -74,6 +74,11 @@ class Item:
             and self.texture in (None, other.texture)
         )
 
+    def likeness(self, other: Item) -> int:
+        """How many of texture, colour and shape are the same."""
+        mine = (self.texture, self.colour, self.shape)
+        return sum(a == b for a, b in zip(mine, (other.texture, other.colour, other.shape), strict=True))
+
     @classmethod
     def parse(cls, text: str) -> Item:
         """The item of which ``text`` is the whole name, with or without an article.

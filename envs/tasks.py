@@ -22,6 +22,7 @@ TASKS = {
     "composition": "Parley/SecretComposition-v0",
     "command": "Parley/Command-v0",
     "instruction": "Parley/Instruction-v0",
+    "playground": "Parley/Playground-v0",
     "babyai-mixed": "Parley/BabyAIMixedLocal-v0",
 }
 _SUGGESTED = ("Parley/", "BabyAI-", "MiniGrid-")

@@ -35,6 +35,9 @@ COMMANDS = {
     "train-actor": Command(
         "run.train_actor", "TrainActor", "train_actor", "train the learned Actor with PPO"
     ),
+    "make-clips": Command(
+        "run.make_clips", "MakeClips", "make_clips", "film episodes and ask questions about them"
+    ),
     "train-planner": Command(
         "run.train_planner", "TrainPlanner", "train_planner", "adapt a small model as the Planner"
     ),

@@ -32,6 +32,7 @@ from envs.batched.cells import (
     UNSEEN,
     WALL,
 )
+from envs.batched.compiled import maker
 from envs.batched.truth import TOLD_PICK_UP, TOLD_PUT
 from envs.batched.view import step_x, step_y, sweep
 from envs.batched.words import SHAPE_WORDS, WORDS_A_COMMAND
@@ -350,7 +351,7 @@ def _list(s, w, scratch, x, y, column, way, out):
         out[k] = way
 
 
-@numba.njit(cache=True)
+@maker()
 def observe_one(s, w, scratch, view_size, out):
     """What Actor ``w`` goes by, into ``out [OBSERVATION_SIZE] uint8``.
 

@@ -12,8 +12,9 @@ import numba
 
 # Compiles a function that makes no arrays, without counting references to those it is given:
 # that takes half of a step's time where dozens of arrays are handed from function to function.
-# What makes arrays needs numba.njit; it may be called from these, and calls them.
+# What these call inherits that, unless it says otherwise: what makes arrays is a maker.
 kernel: Any = partial(numba.njit, cache=True, _nrt=False)
+maker: Any = partial(numba.njit, cache=True, _nrt=True)
 
 
 def use_cache() -> None:

@@ -69,6 +69,7 @@ from envs.composition import SecretComposition
 from envs.conditional import ConditionalEnv, SecretConditional
 from envs.errors import BadInput, whole_number
 from envs.instruction import Instruction
+from envs.playground import Playground
 from envs.items import ANY_SHAPE, COLOURS, SHAPES, Item
 from envs.objects import ItemObject
 from envs.room import RoomEnv
@@ -578,6 +579,8 @@ def _fill_family(arrays: LayoutArrays, world: RoomEnv, numbers: dict[int, int]) 
         if command.verb in picks:
             arrays.sets[0, 1, 0] = one << np.uint64(number_of[command.item])
         return COMMAND if isinstance(world, CommandTask) else COMMAND_ALONE
+    if isinstance(world, Playground):
+        return PLAIN
     right: Item | None = None
     if isinstance(world, SecretSearch):
         right = world.good

@@ -26,6 +26,7 @@ from envs.batched.cells import (
     pack,
     state_of,
 )
+from envs.batched.compiled import maker
 from envs.batched.randomness import draw, draw_below
 from envs.batched.rules import COMMAND, RIGHT_ITEM
 from envs.batched.truth import TOLD_PICK_UP
@@ -230,7 +231,7 @@ def _clear(blocked, size):
     blocked[1 : size - 1, 1 : size - 1] = 0
 
 
-@numba.njit(cache=True)
+@maker()
 def _place(size, n, needed, condition, holds, at, random):
     """A cell for each of ``n`` things and one for the agent (``RoomEnv._draw_layout``).
 
@@ -276,7 +277,7 @@ def _place(size, n, needed, condition, holds, at, random):
             return x, y, random
 
 
-@numba.njit(cache=True)
+@maker()
 def build_room(rooms, layouts, w, random):
     """Make a new room in layout ``w``; gives the generator's next state."""
     random, k = draw_below(random, len(rooms.sizes))

@@ -15,6 +15,7 @@ from minigrid.core.actions import Actions
 from minigrid.core.constants import IDX_TO_COLOR, IDX_TO_OBJECT
 from minigrid.minigrid_env import MiniGridEnv
 
+from envs.batched.cameras import Take
 from envs.batched.cells import CODE_MASK, FIRST_ITEM, ID_SHIFT, unpack
 from envs.batched.engine import Engine
 from envs.batched.kernels import step_x, step_y
@@ -131,6 +132,15 @@ class BatchedWorlds(Worlds):
         self._tell_events(going)
         self._follow(going)
 
+    def take(self, which: np.ndarray) -> tuple[Take, np.ndarray]:
+        """The worlds ``which [K]`` as they are now, to be filmed, and what the agents hold as
+        cells ``[K] uint32``. Raises BadInput for worlds that MiniGrid plays."""
+        if self._apart[which].any():
+            raise BadInput("worlds that the engine cannot hold cannot be filmed")
+        state, pad = self.engine.state, self.engine.view - 1
+        cells = state.cells[which, pad:-pad, pad:-pad]
+        return Take(state.images[which], cells, state.pose[which]), state.carried[which]
+
     def _begin(self, i: int) -> None:
         # Made when they are asked for, but before the world moves on.
         self._places.pop(i, None)
@@ -161,7 +171,7 @@ class BatchedWorlds(Worlds):
             self.events[i] = tuple(
                 Event(
                     EVENT_KINDS[kind],
-                    _item(cell & CODE_MASK),
+                    item_of_code(cell & CODE_MASK),
                     FACTS[facts[i, cell >> ID_SHIFT & 255]] if kind == EXAMINED else "",
                 )
                 for kind, cell in zip(
@@ -191,7 +201,7 @@ class BatchedWorlds(Worlds):
         found = 0
         for cell in cells[cells >> ID_SHIFT & 255 != 0].tolist():
             number = cell >> ID_SHIFT & 255
-            if name.describes(_item(cell & CODE_MASK)) and self._lay(i, number, name):
+            if name.describes(item_of_code(cell & CODE_MASK)) and self._lay(i, number, name):
                 found |= 1 << number
         return found
 
@@ -219,8 +229,13 @@ def _check(env: gym.Env, world: MiniGridEnv, view: int) -> None:
         env = env.env
 
 
+def thing_of(cell: int) -> Item | None:
+    """What lies on a cell, or None for walls, floors and nothing."""
+    return item_of_code(cell & CODE_MASK) if cell >> ID_SHIFT & 255 else None
+
+
 @lru_cache(maxsize=4096)
-def _item(code: int) -> Item:
+def item_of_code(code: int) -> Item:
     """What a cell's code looks like, as an item."""
     kind, colour, state = map(int, unpack(np.array(code, np.uint32)))
     texture = TEXTURES[state % 3] if kind >= FIRST_ITEM else None

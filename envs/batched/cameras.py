@@ -1,0 +1,118 @@
+"""Cameras that film worlds, and looks: how what they film can be made to look otherwise.
+
+A ``Take`` keeps what a world was like at some steps as numbers, not as pixels, so that the same
+rollout can be filmed by any camera afterwards, and only at the moments that are wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from envs.batched.cells import WALL_CELL
+from envs.batched.pixels import draw_views, draw_worlds
+from envs.errors import unknown
+
+CAMERAS = ("view", "follow", "scroll", "above")
+_MARGIN = 1  # cells between the agent and the edge of what "scroll" shows
+
+
+@dataclass(frozen=True)
+class Take:
+    """What is to be filmed: ``images [T, view, view, 3] uint8`` (what the agent sees), ``cells [T,
+    height, width] uint32`` (the engine's) and ``poses [T, 3]`` (x, y, direction)."""
+
+    images: np.ndarray
+    cells: np.ndarray
+    poses: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.poses)
+
+    def at(self, steps: Sequence[int]) -> Take:
+        """Only these moments."""
+        which = np.asarray(steps)
+        return Take(self.images[which], self.cells[which], self.poses[which])
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Where the camera is.
+
+    ``view`` is the agent's own view; ``above`` the whole room; ``follow`` and ``scroll`` are
+    windows of ``size`` x ``size`` cells from above: the first keeps the agent at one place of the
+    picture, ``offset`` cells from its middle, the second moves only as the agent nears the edge.
+    ``lit`` highlights, from above, what the agent sees. A cell is ``tile_size`` pixels a side.
+    """
+
+    kind: str = "view"
+    tile_size: int = 8
+    size: int = 7
+    offset: tuple[int, int] = (0, 0)
+    lit: bool = True
+
+    def __post_init__(self) -> None:
+        if self.kind not in CAMERAS:
+            raise unknown("camera", self.kind, CAMERAS)
+
+    def film(self, take: Take) -> np.ndarray:
+        """Frames ``[T, height, width, 3] uint8``."""
+        n, tile = len(take), self.tile_size
+        if self.kind == "view":
+            side = take.images.shape[1] * tile
+            frames = np.empty((n, side, side, 3), np.uint8)
+            draw_views(np.ascontiguousarray(take.images), tile, frames)
+            return frames
+        cells = np.ascontiguousarray(take.cells)
+        poses = np.ascontiguousarray(take.poses)
+        if self.kind != "above":
+            cells, poses = self._window(cells, poses)
+        images = take.images if self.lit else np.zeros_like(take.images)  # 0 is unseen
+        height, width = cells.shape[1] * tile, cells.shape[2] * tile
+        frames = np.empty((n, height, width, 3), np.uint8)
+        draw_worlds(cells, poses, np.ascontiguousarray(images), tile, frames)
+        return frames
+
+    def _window(self, cells: np.ndarray, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The cells of the window at each moment, and the agent's place in it."""
+        size, n = self.size, len(cells)
+        wide = np.pad(cells, ((0, 0), (size, size), (size, size)), constant_values=WALL_CELL)
+        shown = np.empty((n, size, size), cells.dtype)
+        placed = poses.copy()
+        corner = poses[0, :2] - size // 2 + np.array(self.offset)
+        for t in range(n):
+            if self.kind == "follow":
+                corner = poses[t, :2] - size // 2 + np.array(self.offset)
+            # The agent, and what is before it, stay in the picture.
+            low = poses[t, :2] - (size - 1 - _MARGIN)
+            corner = np.clip(corner, low, poses[t, :2] - _MARGIN)
+            x, y = corner + size
+            shown[t] = wide[t, y : y + size, x : x + size]
+            placed[t, :2] = poses[t, :2] - corner
+        return shown, placed
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a picture's colours are changed: ``gain`` times each channel, mixed with the grey of the
+    pixel by ``fade`` (0 leaves the colours, 1 leaves none), plus ``light``, plus noise of that
+    standard deviation; all in steps of the 0 to 255 of a channel."""
+
+    gain: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    light: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    fade: float = 0.0
+    noise: float = 0.0
+
+    def apply(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The same frames ``[..., 3] uint8`` with this look."""
+        if self == Look():
+            return frames
+        colours = frames.astype(np.float32)
+        grey = colours.mean(-1, keepdims=True)
+        colours = (1 - self.fade) * colours + self.fade * grey
+        colours = colours * np.float32(self.gain) + np.float32(self.light)
+        if self.noise:
+            colours += rng.standard_normal(colours.shape, np.float32) * self.noise
+        return np.clip(colours, 0, 255).astype(np.uint8)

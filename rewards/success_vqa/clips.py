@@ -1,0 +1,216 @@
+"""Clips and what is asked of them: how frames are chosen, and the data set on disk.
+
+A data set is a folder with one Parquet file a split, frames as PNG, and a card, ``README.md``; it
+opens with ``datasets.load_dataset(FOLDER)`` too.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from envs.errors import BadInput
+
+N_FRAMES = 8
+VERSION = 1
+SPLITS = ("train", "validation", "test1", "test2", "test3", "test4", "test5", "test6")
+MOST_PIXELS = 512  # a side
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question about a clip, with its true answer. ``kind`` is as in `questions.Query`;
+    ``success_step`` the step at which what is asked was done, -1 where the answer is no."""
+
+    text: str
+    kind: str
+    answer: bool
+    success_step: int = -1
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Up to 8 frames ``[T, height, width, 3] uint8`` and what is asked of them.
+
+    ``steps`` are those of the frames in the rollout; ``caption`` is a sentence that says what
+    happened, ``behaviour``, ``camera`` and ``look`` how the clip came about, ``seed`` the world's.
+    """
+
+    frames: np.ndarray
+    asked: tuple[Asked, ...]
+    caption: str = ""
+    steps: tuple[int, ...] = ()
+    behaviour: str = ""
+    camera: str = ""
+    look: str = ""
+    seed: int = 0
+
+
+def check_frames(frames: Any) -> np.ndarray:
+    """The frames of a clip, ``[T, height, width, 3] uint8`` with 1 to 8 of them.
+
+    Raises BadInput, saying what was expected, for anything else.
+    """
+    found = np.asarray(frames)
+    shape = found.shape
+    if found.dtype != np.uint8 or found.ndim != 4 or shape[3] != 3:
+        raise BadInput(
+            f"a clip is frames [T, height, width, 3] of uint8, not {list(shape)} of {found.dtype}"
+        )
+    if not 1 <= shape[0] <= N_FRAMES:
+        raise BadInput(f"a clip has 1 to {N_FRAMES} frames, not {shape[0]}")
+    if not (8 <= shape[1] <= MOST_PIXELS and 8 <= shape[2] <= MOST_PIXELS):
+        raise BadInput(
+            f"frames are 8 to {MOST_PIXELS} pixels a side, not {shape[1]} x {shape[2]}"
+        )
+    return found
+
+
+def evenly(start: int, end: int, n: int = N_FRAMES) -> tuple[int, ...]:
+    """Steps evenly spread from ``start`` to ``end``, both included: at most ``n``, none twice."""
+    steps = np.linspace(start, end, min(n, end - start + 1)).round().astype(int)
+    return tuple(int(s) for s in steps)
+
+
+def _schema() -> Any:
+    import pyarrow as pa
+
+    asked = pa.struct(
+        [
+            ("text", pa.string()),
+            ("kind", pa.string()),
+            ("answer", pa.bool_()),
+            ("success_step", pa.int32()),
+        ]
+    )
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    fields = [
+        ("frames", pa.list_(image)),
+        ("asked", pa.list_(asked)),
+        ("caption", pa.string()),
+        ("steps", pa.list_(pa.int32())),
+        ("behaviour", pa.string()),
+        ("camera", pa.string()),
+        ("look", pa.string()),
+        ("seed", pa.int64()),
+    ]
+
+    def value(dtype: str) -> dict[str, str]:
+        return {"dtype": dtype, "_type": "Value"}
+
+    # How Hugging Face's datasets knows that the bytes are pictures.
+    features = {
+        "frames": {"feature": {"_type": "Image"}, "_type": "List"},
+        "asked": {
+            "feature": {
+                "text": value("string"),
+                "kind": value("string"),
+                "answer": value("bool"),
+                "success_step": value("int32"),
+            },
+            "_type": "List",
+        },
+        "caption": value("string"),
+        "steps": {"feature": value("int32"), "_type": "List"},
+        "behaviour": value("string"),
+        "camera": value("string"),
+        "look": value("string"),
+        "seed": value("int64"),
+    }
+    about = {
+        "huggingface": json.dumps({"info": {"features": features}}),
+        "parley-clips": str(VERSION),
+    }
+    return pa.schema(fields, about)
+
+
+def _png(frame: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(frame).save(out, "png", compress_level=4)
+    return out.getvalue()
+
+
+def write_clips(file: Path, clips: Iterable[Clip], group: int = 512) -> int:
+    """Write a split; returns how many clips it has. The file appears when it is complete."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = _schema()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    half = file.with_name(f".{file.name}.half")
+    n, rows = 0, []
+
+    def flush(writer: Any) -> None:
+        if rows:
+            writer.write_table(pa.Table.from_pylist(rows, schema))
+            rows.clear()
+
+    with pq.ParquetWriter(half, schema, compression="zstd") as writer:
+        for clip in clips:
+            row = {name: getattr(clip, name) for name in schema.names if name != "frames"}
+            row["frames"] = [{"bytes": _png(f), "path": None} for f in check_frames(clip.frames)]
+            row["asked"] = [vars(a) for a in clip.asked]
+            rows.append(row)
+            n += 1
+            if len(rows) == group:
+                flush(writer)
+        flush(writer)
+    half.replace(file)
+    return n
+
+
+def read_clips(folder: Path, split: str) -> Iterator[Clip]:
+    """The clips of a split, one after another.
+
+    Raises BadInput, in one sentence, for a split that is not there, a file that is no such file
+    or of another version, and for an empty one.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = folder / "data" / f"{split}.parquet"
+    if not file.is_file():
+        there = [s for s in SPLITS if (folder / "data" / f"{s}.parquet").is_file()]
+        raise BadInput(
+            f"there is no split '{split}' in '{folder}'; it has {', '.join(there) or 'none'}"
+        )
+    try:
+        with pq.ParquetFile(file) as table:
+            told = (table.schema_arrow.metadata or {}).get(b"parley-clips", b"").decode()
+            if told != str(VERSION):
+                raise BadInput(
+                    f"'{file}' has clips of version {told or 'unknown'}, not {VERSION}; make it "
+                    "anew: python -m run make-clips"
+                )
+            if table.metadata.num_rows == 0:
+                raise BadInput(f"'{file}' has no clips")
+            for batch in table.iter_batches(256):
+                for row in batch.to_pylist():
+                    yield _clip(row, file)
+    except (pa.ArrowException, OSError) as error:
+        raise BadInput(f"the clips '{file}' cannot be read: {error}") from error
+
+
+def _clip(row: dict[str, Any], file: Path) -> Clip:
+    try:
+        frames = [np.asarray(Image.open(io.BytesIO(f["bytes"])).convert("RGB")) for f in row["frames"]]
+        return Clip(
+            check_frames(np.stack(frames)),
+            tuple(Asked(**a) for a in row["asked"]),
+            row["caption"],
+            tuple(row["steps"]),
+            row["behaviour"],
+            row["camera"],
+            row["look"],
+            row["seed"],
+        )
+    except (OSError, ValueError, KeyError, TypeError, Image.DecompressionBombError) as error:
+        raise BadInput(f"'{file}' has a clip that cannot be read: {error}") from error
+

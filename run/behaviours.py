@@ -1,0 +1,337 @@
+"""Behaviours: what agents do while they are filmed, well, badly and otherwise.
+
+A behaviour is a list of phases that are drawn for one world; in each phase somebody carries out a
+command, or does something of his own. ``film`` plays them in all worlds together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from minigrid.core.actions import Actions
+
+from agents.actor import make_actor
+from agents.actor.scripted import ScriptedActor
+from agents.actor.stepping import StepActor
+from envs.batched.cameras import Take
+from envs.batched.kernels import step_x, step_y
+from envs.batched.worlds import BatchedWorlds, thing_of
+from envs.commands import Command
+from envs.items import Item
+from envs.worlds import Worlds
+from rewards.success_vqa.questions import Deed, Happened
+
+LONG = 48  # steps that are enough for any command in rooms as large as ours
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Who does what, for at most how many steps. ``who`` is of ``WHO``; those who take no commands
+    get one all the same."""
+
+    who: str
+    command: Command
+    steps: int = LONG
+
+
+class Wandering(StepActor):
+    """Walks about at random, toggling, picking up and dropping what it meets now and then."""
+
+    P = (0.17, 0.17, 0.42, 0.08, 0.06, 0.1)
+
+    def __init__(self, seed: int) -> None:
+        self.rng = np.random.default_rng([seed, 7])
+
+    def act(self, worlds: Worlds, active: np.ndarray) -> np.ndarray:
+        return self.rng.choice(6, size=len(worlds), p=self.P)
+
+
+class Dropping(StepActor):
+    """Puts down what it holds in the first free place that it turns to."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = np.random.default_rng([seed, 8])
+
+    def act(self, worlds: Worlds, active: np.ndarray) -> np.ndarray:
+        assert isinstance(worlds, BatchedWorlds)
+        actions = np.full(len(worlds), int(Actions.done))
+        for i in map(int, np.flatnonzero(active)):
+            world = worlds.engine.state
+            if not world.carried[i]:
+                continue
+            _, front = _hands(worlds, i)
+            turn = int(Actions.left if self.rng.integers(2) else Actions.right)
+            actions[i] = turn if front else int(Actions.drop)
+        return actions
+
+
+class Noisy(ScriptedActor):
+    """The scripted Actor, but some of its steps are taken at random; then it finds a new way."""
+
+    def __init__(self, seed: int, p: float = 0.35) -> None:
+        super().__init__()
+        self.rng = np.random.default_rng([seed, 9])
+        self.p = p
+        self._told: Sequence[Command | None] = ()
+
+    def start(self, worlds: Worlds, commands: Sequence[Command | None]) -> None:
+        super().start(worlds, commands)
+        self._told = commands
+
+    def act(self, worlds: Worlds, active: np.ndarray) -> np.ndarray:
+        actions = np.full(len(worlds), int(Actions.done))
+        for i in map(int, np.flatnonzero(active)):
+            command = self._told[i]
+            assert command is not None
+            if self.rng.random() < self.p:
+                actions[i] = self.rng.integers(3)
+                self._routes[i] = [] if worlds.done[i] else [-1]
+            elif self._routes[i] == [-1]:
+                self._routes[i] = [*self._route(worlds, i, command), int(Actions.done)]
+            if actions[i] == int(Actions.done) and self._routes[i]:
+                actions[i] = self._routes[i].pop(0)
+        return actions
+
+
+WHO = ("scripted", "learned", "wandering", "dropping", "noisy")
+
+
+def _hands(worlds: BatchedWorlds, i: int) -> tuple[int, int]:
+    """What the agent of world i holds, and the cell before it."""
+    state, pad = worlds.engine.state, worlds.engine.view - 1
+    x, y, direction = map(int, state.pose[i])
+    front = state.cells[i, y + pad + step_y(direction), x + pad + step_x(direction)]
+    empty = thing_of(int(front)) is None and int(front) & 31 in (1, 3)  # nothing, or floor
+    return int(state.carried[i]), 0 if empty else 1
+
+
+def _lookalike(items: Sequence[Item], item: Item, rng: np.random.Generator) -> Item:
+    """Another item of the room, likely the one whose name is most like."""
+    others = [i for i in items if i != item]
+    order = sorted(others, key=lambda i: (-item.likeness(i), rng.random()))
+    return order[0] if rng.random() < 0.8 else others[rng.integers(len(others))]
+
+
+Draw = Callable[[Sequence[Item], np.random.Generator], list[Phase]]
+TRAINING: dict[str, Draw] = {}
+OTHER: dict[str, Draw] = {}
+
+
+def _behaviour(name: str, table: dict[str, Draw]) -> Callable[[Draw], Draw]:
+    def add(draw: Draw) -> Draw:
+        table[name] = draw
+        return draw
+
+    return add
+
+
+def _verb(rng: np.random.Generator) -> str:
+    return ("go to", "examine", "pick up")[rng.choice(3, p=(0.24, 0.38, 0.38))]
+
+
+def _deed(items: Sequence[Item], rng: np.random.Generator) -> Command:
+    return Command(_verb(rng), items[rng.integers(len(items))])
+
+
+@_behaviour("learned", TRAINING)
+def _learned(items: Sequence[Item], rng: np.random.Generator) -> list[Phase]:
+    return [Phase("learned", _deed(items, rng))]
+
+
+@_behaviour("scripted", TRAINING)
+def _scripted(items: Sequence[Item], rng: np.random.Generator) -> list[Phase]:
+    return [Phase("scripted", _deed(items, rng))]
+
+
+@_behaviour("wandering", TRAINING)
+def _wandering(items: Sequence[Item], rng: np.random.Generator) -> list[Phase]:
+    return [Phase("wandering", _deed(items, rng), 8 * int(rng.integers(1, 4)))]
+
+
+@_behaviour("interrupted", TRAINING)
+def _interrupted(items: Sequence[Item], rng: np.random.Generator) -> list[Phase]:
+    return [Phase("scripted", _deed(items, rng), 2 * int(rng.integers(1, 6)))]
+
+
+@_behaviour("undone", TRAINING)
+def _undone(items: Sequence[Item], rng: np.random.Generator) -> list[Phase]:
+    first = Command("pick up", items[rng.integers(len(items))])
+    phases = [Phase("scripted", first), Phase("dropping", first, 6)]
+    if rng.integers(2):
+        phases.append(Phase("wandering", first, 4))
+    return phases
+
+
+@_behaviour("two deeds", TRAINING)
+def _two_deeds(items: Sequence[Item], rng: np.random.Generator) -> list[Phase]:
+    a, b = (items[k] for k in rng.choice(len(items), 2, replace=False))
+    who = ("scripted", "learned")[rng.integers(2)]
+    first = ("examine", "pick up")[rng.choice(2, p=(0.7, 0.3))]
+    second = "examine" if first == "pick up" else ("examine", "pick up")[rng.integers(2)]
+    if first == "examine" and second == "pick up" and rng.random() < 0.3:
+        b = a
+    return [Phase(who, Command(first, a)), Phase(who, Command(second, b))]
+
+
+@_behaviour("conditional", TRAINING)
+def _conditional(items: Sequence[Item], rng: np.random.Generator) -> list[Phase]:
+    a, b = (items[k] for k in rng.choice(len(items), 2, replace=False))
+    who = ("scripted", "learned")[rng.integers(2)]
+    return [Phase(who, Command("examine", a)), Phase(who, Command("pick up", b))]
+
+
+@_behaviour("fickle", OTHER)
+def _fickle(items: Sequence[Item], rng: np.random.Generator) -> list[Phase]:
+    wish = _deed(items, rng)
+    steps = 2 * int(rng.integers(1, 5))
+    other = Command(wish.verb, _lookalike(items, wish.item, rng))
+    return [Phase("scripted", wish, steps), Phase("scripted", other)]
+
+
+@_behaviour("noisy", OTHER)
+def _noisy(items: Sequence[Item], rng: np.random.Generator) -> list[Phase]:
+    return [Phase("noisy", _deed(items, rng))]
+
+
+@_behaviour("hoarding", OTHER)
+def _hoarding(items: Sequence[Item], rng: np.random.Generator) -> list[Phase]:
+    a, b = (Command("pick up", items[k]) for k in rng.choice(len(items), 2, replace=False))
+    return [Phase("scripted", a), Phase("dropping", a, 6), Phase("noisy", b)]
+
+
+@_behaviour("circling", OTHER)
+def _circling(items: Sequence[Item], rng: np.random.Generator) -> list[Phase]:
+    deed = _deed(items, rng)
+    near = Command("go to", deed.item)
+    return [Phase("scripted", near), Phase("wandering", near, 4), Phase("scripted", deed)]
+
+
+@dataclass
+class Reel:
+    """What was filmed of one world.
+
+    ``take`` has one moment more than there were steps; ``deeds`` are (step, deed) of what was
+    examined and picked up, ``facing`` and ``carried`` what was before the agent and in its hands
+    at each moment, ``truths`` as in `Happened`.
+    """
+
+    seed: int
+    items: tuple[Item, ...]
+    phases: tuple[Phase, ...]
+    take: Take
+    deeds: tuple[tuple[int, Deed], ...]
+    marks: Mapping[Item, str]
+    facing: tuple[Item | None, ...]
+    carried: tuple[Item | None, ...]
+    truths: Mapping[Item, frozenset[str]]
+
+    def between(self, start: int, end: int) -> Happened:
+        """What happened in a clip that shows steps ``start`` to ``end``, both included."""
+        deeds = tuple((s, d) for s, d in self.deeds if start < s <= end)
+        return Happened(deeds, self.facing[end], self.carried[end], self.truths, end)
+
+
+@dataclass
+class _Film:
+    """Takes down all worlds, step by step."""
+
+    shots: list[tuple[Take, np.ndarray]] = field(default_factory=list)
+    at: list[list[int]] = field(default_factory=list)
+    deeds: list[list[tuple[int, Deed]]] = field(default_factory=list)
+
+    def begin(self, worlds: BatchedWorlds) -> None:
+        self.at = [[] for _ in range(len(worlds))]
+        self.deeds = [[] for _ in range(len(worlds))]
+        self._shoot(worlds, range(len(worlds)))
+
+    def on_step(self, worlds: Worlds) -> None:
+        assert isinstance(worlds, BatchedWorlds)
+        moved = [i for i, at in enumerate(self.at) if worlds.steps[i] >= len(at)]
+        for i in moved:
+            for event in worlds.events[i]:
+                if event.kind in ("examined", "picked up"):
+                    verb = {"examined": "examine", "picked up": "pick up"}[event.kind]
+                    self.deeds[i].append((len(self.at[i]), Deed(verb, event.item)))
+        self._shoot(worlds, moved)
+
+    def _shoot(self, worlds: BatchedWorlds, moved: Sequence[int]) -> None:
+        for i in moved:
+            self.at[i].append(len(self.shots))
+        self.shots.append(worlds.take(np.arange(len(worlds))))
+
+    def take(self, i: int) -> tuple[Take, list[int]]:
+        shots = [self.shots[k] for k in self.at[i]]
+        take = Take(
+            np.stack([t.images[i] for t, _ in shots]),
+            np.stack([t.cells[i] for t, _ in shots]),
+            np.stack([t.poses[i] for t, _ in shots]),
+        )
+        return take, [int(hands[i]) for _, hands in shots]
+
+
+def film(
+    worlds: BatchedWorlds, seeds: Sequence[int], plans: Sequence[Draw | Sequence[Phase]]
+) -> list[Reel]:
+    """Play one behaviour in each world, all of them together, and film them.
+
+    World i is reset with ``seeds[i]``, from which all that is random in it comes; ``plans`` draw
+    its phases, or are them.
+    """
+    items, truths, marks, phases = [], [], [], []
+    for i, seed in enumerate(seeds):
+        worlds.reset(i, seed)
+        world = worlds.world(i)
+        there = tuple(t.item for t in world.things if t.item in world.reachable)  # type: ignore[attr-defined]
+        plan = plans[i]
+        drawn = plan(there, np.random.default_rng([seed, 3])) if callable(plan) else plan
+        items.append(tuple(t.item for t in world.things))  # type: ignore[attr-defined]
+        marks.append({t.item: t.hidden_mark for t in world.things})  # type: ignore[attr-defined]
+        truths.append(world.truths())  # type: ignore[attr-defined]
+        phases.append(tuple(drawn))
+    actors: dict[str, StepActor] = {
+        "scripted": ScriptedActor(),
+        "learned": make_actor("learned"),  # type: ignore[dict-item]
+        "wandering": Wandering(seeds[0]),
+        "dropping": Dropping(seeds[0]),
+        "noisy": Noisy(seeds[0]),
+    }
+    for actor in actors.values():
+        actor.begin(worlds)
+    tape = _Film()
+    tape.begin(worlds)
+    for k in range(max(map(len, phases))):
+        groups: dict[tuple[str, int], list[int]] = {}
+        for i, todo in enumerate(phases):
+            if k < len(todo):
+                groups.setdefault((todo[k].who, todo[k].steps), []).append(i)
+        for (who, steps), which in sorted(groups.items()):
+            told: list[Command | None] = [None] * len(worlds)
+            for i in which:
+                told[i] = phases[i][k].command
+            actors[who].execute(worlds, told, steps, tape.on_step)
+    reels = []
+    for i, seed in enumerate(seeds):
+        take, hands = tape.take(i)
+        facing = tuple(_before(take, t) for t in range(len(take)))
+        carried = tuple(thing_of(c) for c in hands)
+        reels.append(
+            Reel(
+                seed,
+                items[i],
+                phases[i],
+                take,
+                tuple(tape.deeds[i]),
+                marks[i],
+                facing,
+                carried,
+                truths[i],
+            )
+        )
+    return reels
+
+
+def _before(take: Take, t: int) -> Item | None:
+    x, y, direction = map(int, take.poses[t])
+    return thing_of(int(take.cells[t, y + step_y(direction), x + step_x(direction)]))
