@@ -38,6 +38,9 @@ COMMANDS = {
     "make-clips": Command(
         "run.make_clips", "MakeClips", "make_clips", "film episodes and ask questions about them"
     ),
+    "train-detector": Command(
+        "run.train_detector", "TrainDetector", "train_detector", "train the success detector on clips"
+    ),
     "train-planner": Command(
         "run.train_planner", "TrainPlanner", "train_planner", "adapt a small model as the Planner"
     ),

@@ -1,0 +1,98 @@
+"""The bespoke baseline: no pretrained language (arXiv 2303.07280, section 4.1).
+
+The same vision encoder, words with learned vectors, a transformer over both, and a binary head. It
+also learns to say what happened, by a small decoder that is used in training only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from envs.errors import BadInput
+from rewards.success_vqa.detector import MOST_TOKENS, VERSION, Judge
+
+_WORD = re.compile(r"[a-z]+|[^a-z\s]")
+_UNKNOWN = 1  # 0 is for what is not there
+
+
+@dataclass(frozen=True)
+class BaselineConfig:
+    """What a baseline is built like; ``words`` are those that it knows."""
+
+    words: tuple[str, ...] = ()
+    width: int = 192
+    depth: int = 3
+    latents: int = 48
+    layers: int = 4
+    kind: str = "baseline"
+    temperature: float = 1.0
+    version: int = VERSION
+
+
+def words_of(text: str) -> list[str]:
+    """A text's words, in lower case."""
+    return _WORD.findall(text.lower())
+
+
+class Baseline(Judge):
+    """A transformer over what was seen and the question's words."""
+
+    config: BaselineConfig
+
+    def __init__(self, config: BaselineConfig) -> None:
+        super().__init__(config)
+        width = config.width
+        self._number = {w: 2 + k for k, w in enumerate(config.words)}
+        self.embed = nn.Embedding(2 + len(config.words), width)
+        self.place = nn.Parameter(0.02 * torch.randn(MOST_TOKENS, width))
+        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 1))
+        layer = nn.TransformerEncoderLayer(
+            width, 8, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True
+        )
+        self.mixer = nn.TransformerEncoder(layer, config.layers, enable_nested_tensor=False)
+        teller = nn.TransformerDecoderLayer(
+            width, 8, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True
+        )
+        self.teller = nn.TransformerDecoder(teller, 2)
+        self.words = nn.Linear(width, 2 + len(config.words))
+
+    def check(self, question: str) -> None:
+        super().check(question)
+        if len(words_of(question)) > MOST_TOKENS:
+            raise BadInput(
+                f"a question has at most {MOST_TOKENS} words, not {len(words_of(question))}"
+            )
+
+    def logits(
+        self, media: torch.Tensor, which: torch.Tensor, questions: Sequence[str]
+    ) -> torch.Tensor:
+        texts = [[self._number.get(w, _UNKNOWN) for w in words_of(q)] for q in questions]
+        longest = max(map(len, texts))
+        padded = torch.tensor([[*t, *[0] * (longest - len(t))] for t in texts], device=self.device)
+        x = self.embed(padded) + self.place[:longest]
+        seen = media[which]
+        absent = torch.cat([padded == 0, padded.new_zeros(seen.shape[:2]).bool()], 1)
+        mixed = self.mixer(torch.cat([x.to(seen.dtype), seen], 1), src_key_padding_mask=absent)
+        odds: torch.Tensor = self.head(mixed[:, 0]).squeeze(-1).float()
+        return odds
+
+    def caption_loss(
+        self, media: torch.Tensor, which: torch.Tensor, captions: Sequence[str]
+    ) -> torch.Tensor:
+        texts = [[self._number.get(w, _UNKNOWN) for w in words_of(c)] for c in captions]
+        longest = max(map(len, texts))
+        padded = torch.tensor([[*t, *[0] * (longest - len(t))] for t in texts], device=self.device)
+        before = torch.cat([torch.zeros_like(padded[:, :1]), padded[:, :-1]], 1)
+        x = self.embed(before) + self.place[:longest]
+        later = torch.ones(longest, longest, dtype=torch.bool, device=self.device).triu(1)
+        seen = media[which]
+        said = self.words(self.teller(x.to(seen.dtype), seen, tgt_mask=later))
+        return functional.cross_entropy(
+            said.float().flatten(0, 1), padded.flatten(), ignore_index=0
+        )

@@ -1,0 +1,373 @@
+"""The success detector: frames and a question in, the probability of "yes" out.
+
+After Flamingo (arXiv 2204.14198), as in "Vision-Language Models as Success Detectors" (arXiv
+2303.07280): what the vision encoder sees is fed to a frozen language model through gated cross-
+attention, and the answer is read off its logits of "yes" and "no". Here the layers below the first
+gate never see a clip, so no gradient goes there, and what they make of a text is kept.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn import functional
+
+from envs.errors import BadInput
+from rewards.success_vqa.vision import Attention, VisionEncoder, feed_forward, stack
+
+MOST_TOKENS = 128
+_KEPT_TEXTS = 20_000
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class DetectorConfig:
+    """What a detector is built like. ``base`` names its language model; ``gates`` are how many
+    gated cross-attentions it has, before the ``every``-th layers counted from the last one back."""
+
+    base: str = "smollm2-135m"
+    width: int = 192
+    depth: int = 3
+    latents: int = 48
+    gates: int = 4
+    every: int = 3
+    kind: str = "detector"
+    temperature: float = 1.0
+    version: int = VERSION
+
+
+class Judge(nn.Module):
+    """What detector and baseline share: from clips and questions to probabilities of "yes".
+
+    A subclass gives ``logits(media, which, texts)``.
+    """
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = VisionEncoder(config.width, config.depth, config.latents)
+        self.temperature = float(config.temperature)
+
+    @property
+    def device(self) -> torch.device:
+        return self.encoder.latents.device
+
+    def logits(
+        self, media: torch.Tensor, which: torch.Tensor, questions: Sequence[str]
+    ) -> torch.Tensor:
+        """``[questions]`` log-odds of "yes", of clips' ``media [clips, latents, width]``, of which
+        ``which [questions]`` says the number of each question's clip."""
+        raise NotImplementedError
+
+    def caption_loss(
+        self, media: torch.Tensor, which: torch.Tensor, captions: Sequence[str]
+    ) -> torch.Tensor:
+        """Mean negative log-likelihood of the captions' tokens, each of the clip ``which``."""
+        raise NotImplementedError
+
+    def check(self, question: str) -> None:
+        """Raise BadInput for a question that cannot be asked."""
+        if not question.strip():
+            raise BadInput("an empty question cannot be answered")
+
+    @torch.no_grad()
+    def answer(
+        self, clips: Sequence[np.ndarray], questions: Sequence[Sequence[str]], batch: int = 64
+    ) -> list[np.ndarray]:
+        """For each clip ``[T, height, width, 3] uint8`` the probabilities that the answers to its
+        questions are yes. Each clip is encoded once, however much is asked about it.
+
+        Raises BadInput for what is no clip, for an empty question and for one that is too long.
+        """
+        if len(clips) != len(questions):
+            raise BadInput(f"{len(clips)} clips, but questions for {len(questions)}")
+        for texts in questions:
+            for text in texts:
+                self.check(text)
+        return self._answer(stack(clips) if clips else None, questions, batch)
+
+    @torch.no_grad()
+    def _answer(
+        self, prepared: torch.Tensor | None, questions: Sequence[Sequence[str]], batch: int = 64
+    ) -> list[np.ndarray]:
+        found: list[np.ndarray] = []
+        if prepared is None:
+            return found
+        was_training = self.training
+        self.eval()
+        for first in range(0, len(prepared), batch):
+            part = prepared[first : first + batch].to(self.device)
+            asked = questions[first : first + batch]
+            which = [k for k, texts in enumerate(asked) for _ in texts]
+            flat = [t for texts in asked for t in texts]
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half()):
+                media = self.encoder(part)
+                odds = self.logits(media, torch.tensor(which, device=self.device), flat)
+            sure = (odds.float() / self.temperature).sigmoid().cpu().numpy()
+            found += np.split(sure, np.cumsum([len(texts) for texts in asked])[:-1])
+        self.train(was_training)
+        return found
+
+    def _half(self) -> bool:
+        return True
+
+    def trained(self) -> dict[str, torch.Tensor]:
+        """All that is trained, by name; what the frozen language model holds is not among it."""
+        return dict(self.state_dict())
+
+    def save(self, folder: Path) -> None:
+        """Write the trained parts, in half precision, and the configuration."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {n: t.detach().half().contiguous() for n, t in self.trained().items()}
+        half = folder / f".{WEIGHTS}.half"
+        save_file(tensors, half)
+        half.replace(folder / WEIGHTS)
+        about = asdict(self.config) | {"temperature": self.temperature}
+        text = json.dumps(about, indent=2)
+        (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+
+    def load(self, folder: Path) -> None:
+        """Take the trained parts from a folder, all of them. Raises BadInput where they differ."""
+        try:
+            tensors = load_file(folder / WEIGHTS)
+        except (SafetensorError, OSError) as error:
+            raise BadInput(f"the weights in '{folder}' cannot be read: {error}") from error
+        mine = self.trained()
+        wrong = sorted(set(tensors) ^ set(mine)) or [
+            n for n, t in tensors.items() if t.shape != mine[n].shape
+        ]
+        if wrong:
+            raise BadInput(
+                f"the weights in '{folder}' are of another detector: {wrong[0]} does not fit"
+            )
+        self.load_state_dict({n: t.float() for n, t in tensors.items()})
+
+
+def load_encoder(judge: Judge, folder: Path) -> None:
+    """Give a judge the vision encoder of a saved one. Raises BadInput where it does not fit."""
+    read_config(folder)
+    try:
+        tensors = load_file(folder / WEIGHTS)
+    except (SafetensorError, OSError) as error:
+        raise BadInput(f"the weights in '{folder}' cannot be read: {error}") from error
+    part = "encoder."
+    found = {n.removeprefix(part): t.float() for n, t in tensors.items() if n.startswith(part)}
+    try:
+        judge.encoder.load_state_dict(found)
+    except RuntimeError as error:
+        raise BadInput(f"the vision encoder in '{folder}' has another size") from error
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The configuration of a saved detector. Raises BadInput for a folder without one."""
+    file = folder / CONFIG
+    try:
+        about = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"'{folder}' holds no detector: {error}") from error
+    if not isinstance(about, dict) or about.get("kind") not in ("detector", "baseline"):
+        raise BadInput(f"'{file}' does not describe a detector")
+    if about.get("version") != VERSION:
+        raise BadInput(
+            f"the detector in '{folder}' is of version {about.get('version')}, not {VERSION}"
+        )
+    return about
+
+
+class _Gate(nn.Module):
+    """Gated cross-attention from text to what was seen, and the layers that follow it."""
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(size)
+        self.attend = Attention(size, width, 8, 384)
+        self.ff = feed_forward(size, 768)
+        # Flamingo's gates begin at 0; a little open, they let a small model learn sooner.
+        self.gates = nn.Parameter(torch.full((2,), 0.3))
+
+    def forward(self, x: torch.Tensor, media: torch.Tensor) -> torch.Tensor:
+        gates = self.gates.tanh()
+        x = x + (gates[0] * self.attend(self.norm(x), media)).to(x.dtype)
+        return x + (gates[1] * self.ff(x)).to(x.dtype)
+
+
+class _Gated(nn.Module):
+    """A layer of the language model behind a gate."""
+
+    def __init__(self, gate: _Gate, layer: nn.Module) -> None:
+        super().__init__()
+        self.gate = gate
+        self.layer = layer
+        self.media: torch.Tensor | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("layer"), name)
+
+    def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        assert self.media is not None
+        return self.layer(self.gate(x, self.media), *args, **kwargs)
+
+
+def _part(decoder: Any, first: int, last: int) -> Any:
+    """Some of a decoder's layers as a decoder; weights are shared."""
+    part = copy.copy(decoder)
+    part._modules = dict(decoder._modules)
+    part.layers = nn.ModuleList(decoder.layers[first:last])
+    part.config = copy.deepcopy(decoder.config)
+    part.config.num_hidden_layers = last - first
+    if getattr(part.config, "layer_types", None):
+        part.config.layer_types = decoder.config.layer_types[first:last]
+    return part
+
+
+class Detector(Judge):
+    """The Flamingo-like detector, over a frozen causal language model of transformers.
+
+    Raises BadInput for a model whose layers cannot be got at, or that has fewer than its gates
+    need, and for a tokenizer that has no tokens of their own for "yes" and "no".
+    """
+
+    config: DetectorConfig
+
+    def __init__(self, model: Any, tokenizer: Any, config: DetectorConfig | None = None) -> None:
+        config = config or DetectorConfig()
+        super().__init__(config)
+        decoder = getattr(model, model.base_model_prefix, None)
+        layers = getattr(decoder, "layers", None)
+        if layers is None or not hasattr(decoder, "norm"):
+            raise BadInput(f"the detector does not know the layers of '{type(model).__name__}'")
+        n = len(layers)
+        at = sorted(n - 1 - config.every * k for k in range(config.gates))
+        if at[0] < 0:
+            raise BadInput(f"{config.gates} gates need more layers than the {n} of {config.base}")
+        for p in model.parameters():
+            p.requires_grad_(False)
+        self.gates = nn.ModuleList(
+            _Gate(model.config.hidden_size, config.width) for _ in range(config.gates)
+        )
+        bottom, top = _part(decoder, 0, at[0]), _part(decoder, at[0], n)
+        bottom.norm = nn.Identity()
+        top.layers = nn.ModuleList(layers[at[0] :])
+        # The fused attention's backward pass takes several times as long on a CPU.
+        top.config._attn_implementation = "eager"
+        for module in layers[at[0] :].modules():
+            if hasattr(module, "config"):
+                module.config = top.config
+        gated = []
+        for gate, k in zip(self.gates, at, strict=True):
+            gated.append(_Gated(gate, layers[k]))  # type: ignore[arg-type]
+            top.layers[k - at[0]] = gated[-1]
+        head = model.get_output_embeddings()
+        # Kept out of the module's own parameters: it is frozen, and saved elsewhere.
+        self._frozen: tuple[Any, ...] = (model, bottom, top, head, tuple(gated))
+        self.tokenizer = tokenizer
+        self._yes, self._no = (self._word(w) for w in (" Yes", " No"))
+        if self._yes == self._no:
+            raise BadInput(f"the tokenizer of {config.base} does not tell 'Yes' from 'No'")
+        self._texts: OrderedDict[tuple[int, ...], torch.Tensor] = OrderedDict()
+
+    def _word(self, word: str) -> int:
+        return int(self.tokenizer.encode(word, add_special_tokens=False)[-1])
+
+    def to(self, *args: Any, **kwargs: Any) -> Detector:
+        self._frozen[0].to(*args, **kwargs)
+        return super().to(*args, **kwargs)
+
+    def tokens(self, text: str) -> tuple[int, ...]:
+        """A text as the language model reads it. Raises BadInput for one that is too long."""
+        found = tuple(self.tokenizer.encode(text, add_special_tokens=False))
+        if len(found) > MOST_TOKENS:
+            raise BadInput(
+                f"a question has at most {MOST_TOKENS} tokens, not {len(found)}: '{text[:60]}…'"
+            )
+        return found
+
+    def check(self, question: str) -> None:
+        super().check(question)
+        self.tokens(question + " Answer:")
+
+    @torch.no_grad()
+    def _read(self, texts: Sequence[tuple[int, ...]]) -> torch.Tensor:
+        """What the layers below the first gate make of texts: ``[texts, longest, size]``."""
+        model, bottom = self._frozen[:2]
+        new = [t for t in dict.fromkeys(texts) if t not in self._texts]
+        for first in range(0, len(new), 64):
+            part = sorted(new, key=len)[first : first + 64]
+            ids = torch.zeros(len(part), max(map(len, part)), dtype=torch.long, device=self.device)
+            for row, text in zip(ids, part, strict=True):
+                row[: len(text)] = torch.tensor(text)
+            hidden = bottom(input_ids=ids, use_cache=False).last_hidden_state
+            for row, text in zip(hidden, part, strict=True):
+                self._texts[text] = row[: len(text)].clone()
+        found = [self._texts[t] for t in texts]
+        for text in texts:
+            self._texts.move_to_end(text)
+        while len(self._texts) > max(_KEPT_TEXTS, len(set(texts))):
+            self._texts.popitem(last=False)
+        padded: torch.Tensor = nn.utils.rnn.pad_sequence(found, batch_first=True)
+        return padded
+
+    def _hidden(self, media: torch.Tensor, texts: Sequence[tuple[int, ...]]) -> torch.Tensor:
+        """The last hidden states ``[texts, longest, size]``, each text with its own ``media``.
+
+        Texts are padded at their ends, where causal attention never looks.
+        """
+        top, gated = self._frozen[2], self._frozen[4]
+        for layer in gated:
+            layer.media = media
+        hidden: torch.Tensor = top(
+            inputs_embeds=self._read(texts), use_cache=False
+        ).last_hidden_state
+        for layer in gated:
+            layer.media = None
+        return hidden
+
+    def logits(
+        self, media: torch.Tensor, which: torch.Tensor, questions: Sequence[str]
+    ) -> torch.Tensor:
+        texts = [self.tokens(q + " Answer:") for q in questions]
+        found, order = [], []
+        for part in _alike(texts):
+            hidden = self._hidden(media[which[part]], [texts[k] for k in part])
+            last = torch.tensor([len(texts[k]) - 1 for k in part], device=self.device)
+            found.append(hidden[torch.arange(len(part), device=self.device), last])
+            order += part
+        weight = self._frozen[3].weight
+        at = torch.cat(found)
+        odds = (at @ (weight[self._yes] - weight[self._no]).to(at.dtype)).float()
+        return odds[torch.tensor(order, device=self.device).argsort()]
+
+    def caption_loss(
+        self, media: torch.Tensor, which: torch.Tensor, captions: Sequence[str]
+    ) -> torch.Tensor:
+        texts = [self.tokens(f"What happened? {c}") for c in captions]
+        skip = len(self.tokens("What happened?"))
+        said, targets = [], []
+        for part in _alike(texts):
+            hidden = self._hidden(media[which[part]], [texts[k] for k in part])
+            for row, k in zip(hidden, part, strict=True):
+                said.append(row[skip - 1 : len(texts[k]) - 1])
+                targets += texts[k][skip:]
+        logits = self._frozen[3](torch.cat(said)).float()
+        return functional.cross_entropy(logits, torch.tensor(targets, device=self.device))
+
+
+def _alike(texts: Sequence[tuple[int, ...]], most: int = 16) -> list[list[int]]:
+    """The numbers of the texts in parts of similar lengths, so that little is padding."""
+    order = sorted(range(len(texts)), key=lambda k: len(texts[k]))
+    return [order[k : k + most] for k in range(0, len(order), most)]

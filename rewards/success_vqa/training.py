@@ -1,0 +1,249 @@
+"""Training of detectors on clips, and how well they answer.
+
+Every step draws its clips from its own seed, so that training goes on after a checkpoint exactly as
+it would have gone on without one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.nn import functional
+
+from envs.errors import BadInput
+from rewards.success_vqa.baseline import words_of
+from rewards.success_vqa.clips import Asked, Clip
+from rewards.success_vqa.detector import Judge
+from rewards.success_vqa.vision import prepare
+
+
+@dataclass
+class Store:
+    """Clips in memory: ``frames [N, 8, 64, 64, 3] uint8`` as the encoder is shown them, and for
+    each of them what is asked, its caption and the clip itself without its frames."""
+
+    frames: np.ndarray
+    asked: list[tuple[Asked, ...]]
+    captions: list[str]
+    behaviours: list[str]
+    lengths: list[int]
+
+    @classmethod
+    def of(cls, clips: Iterable[Clip], told: Callable[[int], None] = lambda n: None) -> Store:
+        """All clips of a split. Raises BadInput where no question or only one answer is left."""
+        frames, asked, captions, behaviours, lengths = [], [], [], [], []
+        for clip in clips:
+            frames.append(prepare(clip.frames))
+            asked.append(clip.asked)
+            captions.append(clip.caption)
+            behaviours.append(clip.behaviour)
+            lengths.append(len(clip.frames))
+            told(len(frames))
+        found = cls(np.stack(frames), asked, captions, behaviours, lengths)
+        found.check()
+        return found
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def check(self) -> None:
+        """Raise BadInput where there is nothing to learn: no questions, one answer only, or the
+        same question of the same clip with two answers."""
+        answers = {a.answer for asked in self.asked for a in asked}
+        if len(answers) < 2:
+            only = {True: "yes", False: "no"}[answers.pop()] if answers else "none"
+            raise BadInput(f"questions with both answers are needed; here all are {only}")
+        for k, asked in enumerate(self.asked):
+            known: dict[str, bool] = {}
+            for a in asked:
+                if known.setdefault(a.text, a.answer) != a.answer:
+                    raise BadInput(f"clip {k} has labels that contradict each other: '{a.text}'")
+
+    def some(self, share: float, rng: np.random.Generator) -> Store:
+        """A share of the clips, at least one."""
+        n = max(1, round(share * len(self)))
+        which = np.sort(rng.permutation(len(self))[:n])
+        return Store(
+            self.frames[which],
+            [self.asked[k] for k in which],
+            [self.captions[k] for k in which],
+            [self.behaviours[k] for k in which],
+            [self.lengths[k] for k in which],
+        )
+
+
+def balanced_accuracy(said: np.ndarray, true: np.ndarray) -> float:
+    """The mean of the shares of true yes and of true no that were said: ``[N] bool`` both."""
+    return float((said[true].mean() + (~said[~true]).mean()) / 2)
+
+
+def answers(judge: Judge, store: Store, batch: int = 64) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities ``[questions]`` of yes and the true answers ``[questions] bool``."""
+    texts = [[a.text for a in asked] for asked in store.asked]
+    found = judge._answer(torch.from_numpy(store.frames), texts, batch)
+    true = np.array([a.answer for asked in store.asked for a in asked])
+    return np.concatenate(found), true
+
+
+def calibrate(sure: np.ndarray, true: np.ndarray) -> float:
+    """The temperature that makes these probabilities, got at temperature 1, likeliest."""
+    odds = np.log(np.clip(sure, 1e-7, 1 - 1e-7) / np.clip(1 - sure, 1e-7, 1))
+    grid = np.exp(np.linspace(math.log(0.2), math.log(10), 200))
+    signed = np.where(true, odds, -odds)
+    losses = [np.logaddexp(0, -signed / t).mean() for t in grid]
+    return float(grid[int(np.argmin(losses))])
+
+
+class _Lesson(nn.Module):
+    """A step's losses, as one module, so that accelerate can share steps among processes."""
+
+    def __init__(self, judge: Judge) -> None:
+        super().__init__()
+        self.judge = judge
+
+    def forward(
+        self, frames: torch.Tensor, asked: Sequence[Sequence[Asked]], captions: Sequence[str]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        judge = self.judge
+        media = judge.encoder(frames)
+        which = torch.tensor([k for k, a in enumerate(asked) for _ in a], device=frames.device)
+        flat = [x for a in asked for x in a]
+        odds = judge.logits(media, which, [x.text for x in flat])
+        true = torch.tensor([float(x.answer) for x in flat], device=frames.device)
+        loss = functional.binary_cross_entropy_with_logits(odds, true)
+        told = [k for k, c in enumerate(captions) if c]
+        if not told:
+            return loss, loss.new_zeros(())
+        which = torch.tensor(told, device=frames.device)
+        return loss, judge.caption_loss(media, which, [captions[k] for k in told])
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands after a step."""
+
+    step: int
+    loss: float
+    caption_loss: float
+
+
+@dataclass
+class Checkpoint:
+    """All that training needs to go on."""
+
+    step: int
+    tensors: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+def train(
+    judge: Judge,
+    store: Store,
+    *,
+    steps: int,
+    batch: int = 32,
+    learning_rate: float = 1e-3,
+    captions: float = 0.3,
+    seed: int = 0,
+    on_progress: Callable[[Progress], None] = lambda p: None,
+    save: Callable[[Callable[[], Checkpoint]], None] = lambda make: None,
+    resume: Checkpoint | None = None,
+) -> None:
+    """Train on ``batch`` clips a step, all questions of each.
+
+    ``captions`` weighs the likelihood of what happened in words, asked of half of the clips. Raises BadInput where the loss is not
+    finite; what was saved is then still there.
+    """
+    accelerator = Accelerator(cpu=judge.device.type == "cpu", mixed_precision="bf16")
+    parameters = [p for p in judge.parameters() if p.requires_grad]
+    decayed = [p for p in parameters if p.ndim > 1]
+    others = [p for p in parameters if p.ndim <= 1]
+    optimiser = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.02}, {"params": others, "weight_decay": 0.0}],
+        learning_rate,
+        betas=(0.9, 0.98),
+    )
+    lesson = accelerator.prepare(_Lesson(judge))
+    first = 0
+    if resume is not None:
+        first = resume.step
+        _unpack(resume, judge, optimiser, parameters)
+    rank, world = accelerator.process_index, accelerator.num_processes
+    judge.train()
+    for step in range(first, steps):
+        rng = np.random.default_rng([seed, step])
+        epoch, place = divmod(step * batch, max(len(store) // batch * batch, batch))
+        order = np.random.default_rng([seed, epoch, 5]).permutation(len(store))
+        which = order[place : place + batch]
+        told = rng.random(len(which)) < 0.5
+        mine = slice(rank, None, world)
+        shown = torch.from_numpy(store.frames[which[mine]]).to(judge.device)
+        asked = [store.asked[k] for k in which[mine]]
+        texts = [store.captions[k] if t else "" for k, t in zip(which, told, strict=True)][mine]
+        rate = _rate(step, steps, learning_rate)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        with accelerator.autocast():
+            loss, caption = lesson(shown, asked, texts if captions else [""] * len(texts))
+        total = loss + captions * caption
+        if not torch.isfinite(total):
+            raise BadInput(f"the loss is not finite at step {step + 1}; try a lower learning rate")
+        optimiser.zero_grad()
+        accelerator.backward(total)
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        on_progress(Progress(step + 1, loss.item(), float(caption)))
+        judge.train()
+        save(lambda done=step + 1: _pack(done, judge, optimiser, parameters))  # type: ignore[misc]
+    judge.eval()
+
+
+def _rate(step: int, steps: int, peak: float) -> float:
+    """Up over the first 5 % of the steps, then down to a fiftieth along a cosine."""
+    share = (step + 1) / steps
+    if share < 0.05:
+        return peak * share / 0.05
+    return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (share - 0.05) / 0.95)))
+
+
+def _pack(
+    step: int, judge: Judge, optimiser: torch.optim.Optimizer, parameters: Sequence[nn.Parameter]
+) -> Checkpoint:
+    tensors = {f"model.{n}": t.detach().clone() for n, t in judge.trained().items()}
+    for k, p in enumerate(parameters):
+        for name, value in optimiser.state[p].items():
+            tensors[f"optimiser.{k}.{name}"] = torch.as_tensor(value).detach().clone()
+    return Checkpoint(step, tensors)
+
+
+def _unpack(
+    saved: Checkpoint,
+    judge: Judge,
+    optimiser: torch.optim.Optimizer,
+    parameters: Sequence[nn.Parameter],
+) -> None:
+    model, state = {}, {}
+    for name, tensor in saved.tensors.items():
+        kind, _, rest = name.partition(".")
+        if kind == "model":
+            model[rest] = tensor
+        elif kind == "optimiser":
+            k, _, what = rest.partition(".")
+            state.setdefault(int(k), {})[what] = tensor
+    judge.load_state_dict(model)
+    for k, p in enumerate(parameters):
+        optimiser.state[p] = dict(state[k])
+
+
+def vocabulary(store: Store) -> tuple[str, ...]:
+    """The words of a store's questions and captions, for a baseline."""
+    texts = {a.text for asked in store.asked for a in asked} | {*store.captions}
+    return tuple(sorted({w for text in texts for w in words_of(text)}))
+
+

@@ -1,0 +1,159 @@
+"""From frames to a few vectors that say what there is to see, and when.
+
+Each frame, with the one before it beside it, is cut into patches of 8 pixels by convolutions;
+patches attend to each other within their frame. A perceiver resampler (Flamingo, arXiv
+2204.14198, section 3.1.1) sums up all frames in a fixed number of vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from rewards.success_vqa.clips import N_FRAMES, check_frames
+
+SIDE = 64  # pixels of what the encoder is shown
+PATCH = 8
+PLACES = (SIDE // PATCH) ** 2
+
+
+def prepare(frames: np.ndarray) -> np.ndarray:
+    """A clip as the encoder is shown it: ``[8, 64, 64, 3] uint8`` of frames ``[T, h, w, 3]``.
+
+    Smaller frames get a black rim, larger ones are shrunk. Where there are fewer than 8 frames,
+    black ones come first, so that the last is always number 7. Raises BadInput for what is no clip.
+    """
+    frames = check_frames(frames)
+    out = np.zeros((N_FRAMES, SIDE, SIDE, 3), np.uint8)
+    height, width = frames.shape[1:3]
+    if max(height, width) > SIDE:
+        scale = SIDE / max(height, width)
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        box = Image.Resampling.BOX
+        frames = np.stack([np.asarray(Image.fromarray(f).resize(size, box)) for f in frames])
+        height, width = frames.shape[1:3]
+    y, x = (SIDE - height) // 2, (SIDE - width) // 2
+    out[N_FRAMES - len(frames) :, y : y + height, x : x + width] = frames
+    return out
+
+
+class Attention(nn.Module):
+    """Multi-head attention from ``x [batch, n, width]`` to ``to [batch, m, source]``."""
+
+    def __init__(self, width: int, source: int, heads: int, inner: int | None = None) -> None:
+        super().__init__()
+        inner = inner or width
+        self.heads = heads
+        self.query = nn.Linear(width, inner, bias=False)
+        self.keys = nn.Linear(source, 2 * inner, bias=False)
+        self.out = nn.Linear(inner, width, bias=False)
+
+    def forward(
+        self, x: torch.Tensor, to: torch.Tensor, mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """``mask [batch, m] bool`` says what can be attended to."""
+        query = self._split(self.query(x))
+        keys, values = map(self._split, self.keys(to).chunk(2, -1))
+        # By hand: the fused attention's backward pass takes several times as long on a CPU.
+        scores = query @ keys.transpose(-1, -2) * query.shape[-1] ** -0.5
+        if mask is not None:
+            scores = scores.masked_fill(~mask[:, None, None], float("-inf"))
+        found = scores.softmax(-1).to(values.dtype) @ values
+        joined: torch.Tensor = self.out(found.transpose(1, 2).flatten(2))
+        return joined
+
+    def _split(self, x: torch.Tensor) -> torch.Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+def feed_forward(width: int, inner: int) -> nn.Module:
+    """The two layers that follow attention."""
+    return nn.Sequential(
+        nn.LayerNorm(width),
+        nn.Linear(width, inner, bias=False),
+        nn.GELU(),
+        nn.Linear(inner, width, bias=False),
+    )
+
+
+class _Block(nn.Module):
+    """Attention among the patches of each frame."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.attend = Attention(width, width, heads)
+        self.ff = feed_forward(width, 4 * width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        normed = self.norm(x)
+        x = x + self.attend(normed, normed)
+        return x + self.ff(x)
+
+
+class _Resample(nn.Module):
+    """One layer of the resampler: latents attend to what was seen and to themselves."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.norm_seen = nn.LayerNorm(width)
+        self.attend = Attention(width, width, heads)
+        self.ff = feed_forward(width, 4 * width)
+
+    def forward(
+        self, latents: torch.Tensor, seen: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
+        x = self.norm(latents)
+        to = torch.cat([self.norm_seen(seen), x], 1)
+        itself = mask.new_ones(len(mask), x.shape[1])
+        latents = latents + self.attend(x, to, torch.cat([mask, itself], 1))
+        return latents + self.ff(latents)
+
+
+class VisionEncoder(nn.Module):
+    """Clips ``[batch, 8, 64, 64, 3] uint8`` to ``[batch, latents, width]``.
+
+    Frames that are black all over are taken for absent.
+    """
+
+    def __init__(self, width: int = 192, depth: int = 3, latents: int = 48, heads: int = 8) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(6, 48, 3, 2, 1),
+            nn.GELU(),
+            nn.Conv2d(48, 128, 3, 2, 1),
+            nn.GELU(),
+            nn.Conv2d(128, width, 3, 2, 1),
+        )
+        self.place = nn.Parameter(0.02 * torch.randn(PLACES, width))
+        self.time = nn.Parameter(0.02 * torch.randn(N_FRAMES, width))
+        self.blocks = nn.ModuleList(_Block(width, heads) for _ in range(depth))
+        self.latents = nn.Parameter(0.02 * torch.randn(latents, width))
+        self.resampler = nn.ModuleList(_Resample(width, heads) for _ in range(2))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        shown = clips.flatten(2).amax(-1) > 0
+        pixels = clips.permute(0, 1, 4, 2, 3).float() / 127.5 - 1
+        before = torch.cat([pixels[:, :1], pixels[:, :-1]], 1)
+        x = self.stem(torch.cat([pixels, before], 2).flatten(0, 1)).flatten(2).transpose(1, 2)
+        x = x + self.place
+        for block in self.blocks:
+            x = block(x)
+        x = x.unflatten(0, clips.shape[:2]) + self.time[:, None]
+        mask = shown[:, :, None].expand(-1, -1, PLACES).flatten(1)
+        latents = self.latents.expand(len(clips), -1, -1)
+        for layer in self.resampler:
+            latents = layer(latents, x.flatten(1, 2), mask)
+        found: torch.Tensor = self.norm(latents)
+        return found
+
+
+def stack(clips: Sequence[np.ndarray]) -> torch.Tensor:
+    """Clips of any sizes as one batch ``[batch, 8, 64, 64, 3] uint8``."""
+    return torch.from_numpy(np.stack([prepare(c) for c in clips]))

@@ -1,0 +1,286 @@
+"""``python -m run train-detector``: train the success detector, or its baseline, on clips."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from envs.errors import BadInput
+from run.folder import RunFolder
+from run.training import Bar, Curve, State, open_run
+
+if TYPE_CHECKING:
+    import torch
+
+    from rewards.success_vqa.detector import Judge
+    from rewards.success_vqa.training import Checkpoint, Progress, Store
+
+COLUMNS = ("step", "loss", "caption_loss", "validation", "seconds")
+LOOKS = ("resume", "runs_dir", "name", "out", "checkpoint_seconds")
+
+
+@dataclass(frozen=True)
+class TrainDetector:
+    """Train the success detector on clips: frames and a question in, yes or no out.
+
+    A vision encoder, a perceiver resampler and gated cross-attention learn; the language model
+    between them stays as it is. Half of the clips are also put into words, from which the detector
+    learns sooner what there is to see. Now and then it is asked validation's questions; the best
+    weights by balanced accuracy are kept, and calibrated by a temperature.
+
+    --model baseline trains the bespoke baseline instead, which has no pretrained language, on the
+    same clips. The clips are those of make-clips.
+
+    The run folder gets the curve as CSV, TensorBoard log and picture, and in checkpoints/ the final
+    weights, which score-detector and --reward take by their path. With several processes: accelerate
+    launch --num_processes N -m run train-detector …
+
+    Examples:
+      python -m run make-clips --out data/clips
+      python -m run train-detector --data data/clips
+      python -m run train-detector --data data/clips --model baseline
+      python -m run train-detector --data data/clips --share 0.1 --steps 300
+      python -m run train-detector --resume runs/train-detector/20260102-030405-detector
+    """
+
+    data: Path = Path("data/clips")
+    """Folder of clips, as make-clips makes it."""
+    model: Literal["detector", "baseline"] = "detector"
+    """detector: vision fed to a frozen language model; baseline: no pretrained language."""
+    base: str = "smollm2-135m"
+    """The detector's language model: a packaged name, a folder, a .gguf file or an id on the hub."""
+    steps: int = 1200
+    """Steps of training."""
+    batch: int = 32
+    """Clips in a step, with all that is asked of them."""
+    learning_rate: float = 1e-3
+    """The highest step size."""
+    captions: float = 0.3
+    """Weight of the loss on what happened in words; 0 leaves it out."""
+    share: float = 1.0
+    """The share of training's clips that are used."""
+    width: int = 192
+    """Size of the vision encoder's vectors."""
+    seed: int = 0
+    """Seed of weights and of the order of clips."""
+    validate_every: int = 200
+    """Steps between two looks at validation; 0 keeps the last weights."""
+    validation_clips: int = 600
+    """Clips of validation to look at."""
+    device: str = "auto"
+    """Where the model learns: cpu, cuda, or auto for the best there is."""
+    threads: int = 0
+    """Threads of torch; 0 for all cores. Another number gives other last digits."""
+    init: Path | None = None
+    """Folder of a detector or baseline whose vision encoder to start from."""
+    out: Path | None = None
+    """Folder to which the final weights are also written."""
+    resume: Path | None = None
+    """Run folder of a run that was stopped, even killed: goes on exactly as it would have."""
+    checkpoint_seconds: float = 120.0
+    """Least time between two checkpoints."""
+    cache: Path | None = None
+    """Folder for fetched and converted weights."""
+    runs_dir: Path = Path("runs")
+    """Where run folders are made."""
+    name: str = "detector"
+    """Name at the end of the run folder."""
+
+    def __post_init__(self) -> None:
+        for name, low in (
+            ("steps", 1),
+            ("batch", 1),
+            ("captions", 0),
+            ("width", 8),
+            ("seed", 0),
+            ("validate_every", 0),
+            ("validation_clips", 1),
+            ("threads", 0),
+        ):
+            if not getattr(self, name) >= low:
+                raise BadInput(
+                    f"--{name.replace('_', '-')} must be at least {low}, not {getattr(self, name)}"
+                )
+        if not self.learning_rate > 0:
+            raise BadInput("--learning-rate must be above 0")
+        if not 0 < self.share <= 1:
+            raise BadInput(f"--share must be above 0 and at most 1, not {self.share}")
+        if self.width % 8:
+            raise BadInput(f"--width must be a multiple of 8, not {self.width}")
+
+
+def train_detector(args: TrainDetector) -> Path:
+    """Train as ``args`` say; returns the run folder."""
+    import torch
+
+    args, folder = open_run(args, "train-detector", args.name, LOOKS)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    with folder:
+        try:
+            training = _Training(args, folder)
+        except BadInput:
+            if args.resume is None:
+                folder.discard()
+            raise
+        try:
+            training.go()
+        except BadInput as error:
+            raise BadInput(
+                f"{str(error).rstrip('.')}; every checkpoint is kept: {folder.how_to_resume()}"
+            ) from error
+    print(folder.path)
+    return folder.path
+
+
+class _Training:
+    """One run of ``train-detector``."""
+
+    def __init__(self, args: TrainDetector, folder: RunFolder) -> None:
+        import numpy as np
+        import torch
+        from rich.console import Console
+
+        from rewards.success_vqa.baseline import Baseline, BaselineConfig
+        from rewards.success_vqa.clips import read_clips
+        from rewards.success_vqa.detector import Detector, DetectorConfig, load_encoder
+        from rewards.success_vqa.training import Checkpoint, Store, vocabulary
+        from run.detectors import language_model
+
+        self.args = args
+        self.folder = folder
+        self.console = Console(stderr=True)
+        self.console.print(f"reading the clips in {args.data}", highlight=False)
+        self.store: Store = Store.of(read_clips(args.data, "train"))
+        if args.share < 1:
+            self.store = self.store.some(args.share, np.random.default_rng([args.seed, 9]))
+            self.store.check()
+        held = Store.of(read_clips(args.data, "validation"))
+        share = min(1.0, args.validation_clips / len(held))
+        self.held = held.some(share, np.random.default_rng(9))
+        torch.manual_seed(args.seed)
+        self.judge: Judge
+        if args.model == "baseline":
+            self.judge = Baseline(BaselineConfig(vocabulary(self.store), args.width))
+        else:
+            model, tokenizer = language_model(args.base, args.device, args.cache)
+            self.judge = Detector(model, tokenizer, DetectorConfig(args.base, args.width))
+            self.judge.to(model.device)
+        if args.init is not None:
+            load_encoder(self.judge, args.init)
+        self.state = State(folder, args.checkpoint_seconds)
+        found = self.state.read()
+        self.head: dict[str, Any] = found[1] if found else {}
+        self.saved: Checkpoint | None = None
+        self.best: dict[str, torch.Tensor] = {}
+        self.scores: dict[str, float] = self.head.get("scores", {})
+        if found:
+            self.saved = Checkpoint(self.head["step"], found[0])
+            self.best = {
+                name.removeprefix("best."): tensor
+                for name, tensor in found[0].items()
+                if name.startswith("best.")
+            }
+        self.started = time.monotonic() - self.head.get("seconds", 0.0)
+        self.curve: Curve
+
+    def go(self) -> None:
+        """Train, keep the best, calibrate it."""
+        from rewards.success_vqa.training import answers, calibrate, train
+
+        args = self.args
+        self.curve = Curve(self.folder, COLUMNS, "step", self.head.get("rows", []))
+        with Bar(self.console, "training", args.steps, "steps") as bar:
+            train(
+                self.judge,
+                self.store,
+                steps=args.steps,
+                batch=args.batch,
+                learning_rate=args.learning_rate,
+                captions=args.captions,
+                seed=args.seed,
+                on_progress=lambda p: self._log(p, bar),
+                save=self._offer,
+                resume=self.saved,
+            )
+        if self.best:
+            self.judge.load_state_dict(self.best)
+        self.judge.eval()
+        self.judge.temperature = 1.0
+        self.judge.temperature = calibrate(*answers(self.judge, self.held))
+        self.curve.close()
+        self._plot()
+        for path in (self.folder.part("checkpoints", "final"), args.out):
+            if path is not None:
+                self.judge.save(path)
+        self.folder.write_json(
+            "summary.json",
+            {
+                "command": "train-detector",
+                "seed": args.seed,
+                "n": len(self.store),
+                "n_errors": 0,
+                "seconds": round(time.monotonic() - self.started, 1),
+                "validation": self.scores,
+                "temperature": self.judge.temperature,
+            },
+        )
+
+    def _log(self, progress: Progress, bar: Bar) -> None:
+        args = self.args
+        score: float | str = ""
+        if args.validate_every and (
+            progress.step % args.validate_every == 0 or progress.step == args.steps
+        ):
+            score = self._validate(progress.step)
+        seconds = round(time.monotonic() - self.started, 1)
+        self.curve.add([progress.step, progress.loss, progress.caption_loss, score, seconds])
+        text = f"loss {progress.loss:.3f}, captions {progress.caption_loss:.3f}"
+        bar.tell(text, progress.step)
+
+    def _validate(self, step: int) -> float:
+        """Validation's balanced accuracy; weights that do better than all before are kept."""
+        from rewards.success_vqa.training import answers, balanced_accuracy
+
+        sure, true = answers(self.judge, self.held)
+        score = balanced_accuracy(sure > 0.5, true)
+        self.console.print(f"validation after step {step}: {score:.4f}", highlight=False)
+        if not self.best or score >= max(self.scores.values()):
+            self.best = {n: t.detach().clone() for n, t in self.judge.trained().items()}
+        self.scores[str(step)] = score
+        return score
+
+    def _offer(self, make: Callable[[], Checkpoint]) -> None:
+        """Write a checkpoint, if the last is old enough."""
+        if not self.state.is_due():
+            return
+        saved = make()
+        tensors = saved.tensors | {f"best.{n}": t for n, t in self.best.items()}
+        head = {
+            "step": saved.step,
+            "rows": self.curve.rows,
+            "scores": self.scores,
+            "seconds": time.monotonic() - self.started,
+        }
+        self.state.write(tensors, head)
+
+    def _plot(self) -> None:
+        import numpy as np
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(8, 4.5), layout="constrained")
+        axes = figure.subplots()
+        steps = [r[0] for r in self.curve.rows]
+        losses = np.array([r[1] for r in self.curve.rows])
+        n = min(25, len(losses))
+        smooth = np.convolve(losses, np.ones(n) / n, "valid")
+        axes.plot(steps[n - 1 :], smooth, label=f"loss, mean of {n} steps")
+        seen = [r for r in self.curve.rows if r[3] != ""]
+        axes.plot([r[0] for r in seen], [r[3] for r in seen], "ko-", ms=4, label="validation")
+        axes.set(xlabel="step", ylabel="loss; balanced accuracy", ylim=(0, 1.02))
+        axes.grid(alpha=0.3)
+        axes.legend(loc="center right")
+        figure.savefig(self.folder.part("plots", "curve.png"), dpi=120)
