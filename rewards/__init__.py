@@ -1,1 +1,1 @@
-"""Who judges an episode. Empty so far: the world's own truth is all there is."""
+"""Who judges: the world's own truth, or a success detector that watches the frames."""

@@ -38,6 +38,9 @@ COMMANDS = {
     "make-clips": Command(
         "run.make_clips", "MakeClips", "make_clips", "film episodes and ask questions about them"
     ),
+    "score-detector": Command(
+        "run.score_detector", "ScoreDetector", "score_detector", "score detectors on clips"
+    ),
     "train-detector": Command(
         "run.train_detector", "TrainDetector", "train_detector", "train the success detector on clips"
     ),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envs.errors import BadInput, unknown
 
 if TYPE_CHECKING:
+    from agents.film import Film
+    from agents.planner.training import Reward
+    from agents.team import Episode
     from rewards.success_vqa.detector import Judge
 
 SHIPPED = Path(__file__).parents[1] / "rewards" / "success_vqa" / "weights"
@@ -59,3 +63,21 @@ def load_judge(name: str | Path, device: str = "auto", cache: Path | None = None
     judge.load(folder)
     judge.eval()
     return judge
+
+
+def episode_reward(name: str, device: str = "auto", cache: Path | None = None) -> Reward:
+    """What rewards an episode: ``truth``, or a detector by name or folder, which is asked of 8
+    frames of what the agent saw whether the task was achieved."""
+    from agents.planner.training import truth
+    from rewards.reward import DetectorReward, task_question
+    from rewards.success_vqa.clips import evenly
+
+    if name == "truth":
+        return truth
+    reward = DetectorReward(load_judge(name, device, cache))
+
+    def judged(episodes: Sequence[Episode], film: Film) -> list[float]:
+        clips = [film.frames(i, evenly(0, len(film.views[i]) - 1)) for i in range(len(episodes))]
+        return reward(clips, [task_question(e.task) for e in episodes]).tolist()  # type: ignore[no-any-return]
+
+    return judged

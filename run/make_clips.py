@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from envs.batched.cells import FIRST_ITEM
 from envs.errors import BadInput, unknown
 from run.folder import RunFolder
 from run.settings import to_json
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from envs.batched.cameras import Camera, Look
     from run.behaviours import Draw, Phase, Reel
-    from rewards.success_vqa.clips import Asked, Clip
+    from rewards.success_vqa.clips import Asked, Clip, Note
     from rewards.success_vqa.questions import Query, Wording
 
 FIRST_SEED = 1_500_000_000
@@ -259,6 +260,7 @@ def _shoot(
         look.apply(camera.film(reel.take.at(steps)), rng),
         tuple(asked),
         caption(reel, start, end),
+        notes(reel, steps, camera),
         steps,
         behaviour,
         f"{camera.kind} {camera.tile_size}",
@@ -304,7 +306,7 @@ def caption(reel: Reel, start: int, end: int) -> str:
     parts: list[str] = []
     for _, deed in happened.deeds:
         if deed.verb == "examine":
-            parts.append(f"examined the {deed.item}, which shows a {reel.marks[deed.item]} mark")
+            parts.append(f"examined the {deed.item}, which shows {_a(reel.marks[deed.item])} mark")
         else:
             parts.append(f"picked up the {deed.item}")
     parts = [p for k, p in enumerate(parts) if k == 0 or p != parts[k - 1]][-4:]
@@ -314,6 +316,30 @@ def caption(reel: Reel, start: int, end: int) -> str:
     if happened.facing is not None:
         parts.append(f"stands before the {happened.facing}")
     return f"The agent {', then '.join(parts)}."
+
+
+def _a(word: str) -> str:
+    return f"an {word}" if word[0] in "aeiou" else f"a {word}"
+
+
+def notes(reel: Reel, steps: Sequence[int], camera: Camera) -> tuple[Note, ...]:
+    """What the frames at these steps show, in words."""
+    from envs.batched.worlds import item_of_code, mark_of_code
+    from rewards.success_vqa.clips import Note
+
+    found = []
+    for step, codes in zip(steps, camera.shown(reel.take.at(steps)), strict=True):
+        items = {item_of_code(c): c for c in codes if c & 31 >= FIRST_ITEM}
+        faces, holds = reel.facing[step], reel.carried[step]
+        found.append(
+            Note(
+                "" if faces is None else str(faces),
+                "" if faces not in items else mark_of_code(items[faces]),
+                "" if holds is None else str(holds),
+                tuple(sorted(map(str, items))),
+            )
+        )
+    return tuple(found)
 
 
 @dataclass
@@ -479,7 +505,7 @@ def _in_both_orders(
         yes = Asked(text, query.kind, True, end)
         clip = _shoot(reel, start, end, [yes], "forwards", about, rng, camera)
         no = Asked(text, query.kind, False)
-        backwards = replace(clip, frames=clip.frames[::-1].copy(), asked=(no,), caption="")
+        backwards = replace(clip, frames=clip.frames[::-1].copy(), asked=(no,), caption="", notes=clip.notes[::-1])
         clips += [clip, replace(backwards, steps=clip.steps[::-1], behaviour="backwards")]
     return clips
 

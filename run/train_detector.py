@@ -15,10 +15,10 @@ from run.training import Bar, Curve, State, open_run
 if TYPE_CHECKING:
     import torch
 
-    from rewards.success_vqa.detector import Judge
+    from rewards.success_vqa.detector import DetectorConfig, Judge
     from rewards.success_vqa.training import Checkpoint, Progress, Store
 
-COLUMNS = ("step", "loss", "caption_loss", "validation", "seconds")
+COLUMNS = ("step", "loss", "caption_loss", "spotting_loss", "validation", "seconds")
 LOOKS = ("resume", "runs_dir", "name", "out", "checkpoint_seconds")
 
 
@@ -27,7 +27,8 @@ class TrainDetector:
     """Train the success detector on clips: frames and a question in, yes or no out.
 
     A vision encoder, a perceiver resampler and gated cross-attention learn; the language model
-    between them stays as it is. Half of the clips are also put into words, from which the detector
+    between them stays as it is. What each frame shows is also told in words (what the agent faces
+    and holds, what is in sight), and what happened in half of the clips: from that, the detector
     learns sooner what there is to see. Now and then it is asked validation's questions; the best
     weights by balanced accuracy are kept, and calibrated by a temperature.
 
@@ -60,10 +61,18 @@ class TrainDetector:
     """The highest step size."""
     captions: float = 0.3
     """Weight of the loss on what happened in words; 0 leaves it out."""
+    spotting: float = 0.1
+    """Weight of the loss on what each frame shows, in words."""
+    spotting_steps: int = 0
+    """The first steps, which are for that alone."""
     share: float = 1.0
     """The share of training's clips that are used."""
     width: int = 192
     """Size of the vision encoder's vectors."""
+    gates: int = 4
+    """Gated cross-attentions in the language model."""
+    every: int = 3
+    """Layers from one of them to the next, counted back from the last."""
     seed: int = 0
     """Seed of weights and of the order of clips."""
     validate_every: int = 200
@@ -94,7 +103,11 @@ class TrainDetector:
             ("steps", 1),
             ("batch", 1),
             ("captions", 0),
+            ("spotting", 0),
+            ("spotting_steps", 0),
             ("width", 8),
+            ("gates", 1),
+            ("every", 1),
             ("seed", 0),
             ("validate_every", 0),
             ("validation_clips", 1),
@@ -146,7 +159,7 @@ class _Training:
 
         from rewards.success_vqa.baseline import Baseline, BaselineConfig
         from rewards.success_vqa.clips import read_clips
-        from rewards.success_vqa.detector import Detector, DetectorConfig, load_encoder
+        from rewards.success_vqa.detector import Detector, load_encoder
         from rewards.success_vqa.training import Checkpoint, Store, vocabulary
         from run.detectors import language_model
 
@@ -167,7 +180,7 @@ class _Training:
             self.judge = Baseline(BaselineConfig(vocabulary(self.store), args.width))
         else:
             model, tokenizer = language_model(args.base, args.device, args.cache)
-            self.judge = Detector(model, tokenizer, DetectorConfig(args.base, args.width))
+            self.judge = Detector(model, tokenizer, self._config())
             self.judge.to(model.device)
         if args.init is not None:
             load_encoder(self.judge, args.init)
@@ -187,6 +200,12 @@ class _Training:
         self.started = time.monotonic() - self.head.get("seconds", 0.0)
         self.curve: Curve
 
+    def _config(self) -> DetectorConfig:
+        from rewards.success_vqa.detector import DetectorConfig
+
+        args = self.args
+        return DetectorConfig(args.base, args.width, gates=args.gates, every=args.every)
+
     def go(self) -> None:
         """Train, keep the best, calibrate it."""
         from rewards.success_vqa.training import answers, calibrate, train
@@ -201,6 +220,8 @@ class _Training:
                 batch=args.batch,
                 learning_rate=args.learning_rate,
                 captions=args.captions,
+                spotting=args.spotting,
+                spotting_steps=args.spotting_steps,
                 seed=args.seed,
                 on_progress=lambda p: self._log(p, bar),
                 save=self._offer,
@@ -232,13 +253,16 @@ class _Training:
     def _log(self, progress: Progress, bar: Bar) -> None:
         args = self.args
         score: float | str = ""
-        if args.validate_every and (
+        if progress.step <= args.spotting_steps:
+            score = ""
+        elif args.validate_every and (
             progress.step % args.validate_every == 0 or progress.step == args.steps
         ):
             score = self._validate(progress.step)
         seconds = round(time.monotonic() - self.started, 1)
-        self.curve.add([progress.step, progress.loss, progress.caption_loss, score, seconds])
-        text = f"loss {progress.loss:.3f}, captions {progress.caption_loss:.3f}"
+        losses = [progress.loss, progress.caption_loss, progress.spotting_loss]
+        self.curve.add([progress.step, *losses, score, seconds])
+        text = "loss {:.3f}, captions {:.3f}, spotting {:.3f}".format(*losses)
         bar.tell(text, progress.step)
 
     def _validate(self, step: int) -> float:
@@ -278,8 +302,8 @@ class _Training:
         n = min(25, len(losses))
         smooth = np.convolve(losses, np.ones(n) / n, "valid")
         axes.plot(steps[n - 1 :], smooth, label=f"loss, mean of {n} steps")
-        seen = [r for r in self.curve.rows if r[3] != ""]
-        axes.plot([r[0] for r in seen], [r[3] for r in seen], "ko-", ms=4, label="validation")
+        seen = [r for r in self.curve.rows if r[4] != ""]
+        axes.plot([r[0] for r in seen], [r[4] for r in seen], "ko-", ms=4, label="validation")
         axes.set(xlabel="step", ylabel="loss; balanced accuracy", ylim=(0, 1.02))
         axes.grid(alpha=0.3)
         axes.legend(loc="center right")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from agents.planner.lessons import Family
     from agents.planner.training import Checkpoint, Progress
 
-COLUMNS = ("stage", "step", "loss", "success", "divergence", "validation", "seconds")
+COLUMNS = ("stage", "step", "loss", "success", "reward", "divergence", "validation", "seconds")
 LOOKS = ("resume", "runs_dir", "name", "out", "checkpoint_seconds")
 
 
@@ -75,8 +75,9 @@ class TrainPlanner:
     """Weight of the divergence from the Planner that imitation made."""
     temperature: float = 1.0
     """How freely candidates are tried out in reinforcement; above 0."""
-    reward: Literal["truth", "detector"] = "truth"
-    """What is rewarded: truth (the world's own success) or the success detector."""
+    reward: str = "truth"
+    """What is rewarded: truth (the world's own success), or the success detector: detector, or the
+    folder of one. It sees only what can be seen, and no secret property can."""
     without: tuple[str, ...] = ()
     """Families to leave out, by name or pattern ("search*"); see agents/planner/lessons.py."""
     actor: Literal["scripted", "learned"] = "scripted"
@@ -139,8 +140,6 @@ class TrainPlanner:
         for name in ("learning_rate", "rl_learning_rate", "temperature"):
             if not getattr(self, name) > 0:
                 raise BadInput(f"--{name.replace('_', '-')} must be above 0")
-        if self.reward == "detector":
-            raise BadInput("--reward detector: there is no success detector yet; use truth")
 
 
 def train_planner(args: TrainPlanner) -> Path:
@@ -151,6 +150,7 @@ def train_planner(args: TrainPlanner) -> Path:
     from agents.planner.lessons import families_without
     from agents.planner.loading import load_model
     from agents.planner.options import PlannerOptions
+    from run.detectors import detector_folder
 
     args, folder = open_run(args, "train-planner", args.name, LOOKS)
     if args.threads:
@@ -158,6 +158,8 @@ def train_planner(args: TrainPlanner) -> Path:
     options = PlannerOptions(device=args.device, dtype=args.dtype, cache=args.cache)
     with folder:
         try:
+            if args.reward != "truth":
+                detector_folder(args.reward)
             families = families_without(args.without)
             for name in args.init:
                 read_about(_folder(name))
@@ -234,6 +236,7 @@ class _Training:
     def go(self) -> None:
         """Imitate, reinforce, keep the best."""
         from agents.planner.training import imitate, reinforce
+        from run.detectors import episode_reward
 
         args = self.args
         self.curve = Curve(self.folder, COLUMNS, "step", self.head.get("rows", []))
@@ -271,6 +274,7 @@ class _Training:
                     learning_rate=args.rl_learning_rate,
                     kl=args.kl,
                     temperature=args.temperature,
+                    reward=episode_reward(args.reward, args.device, args.cache),
                     on_progress=lambda p: self._log(p, bar, args.rl_steps),
                     resume=resume,
                     **common,
@@ -297,6 +301,7 @@ class _Training:
                 first + progress.step,
                 progress.loss,
                 progress.success,
+                progress.reward,
                 progress.divergence,
                 validation,
                 seconds,
@@ -378,11 +383,11 @@ class _Training:
 
         figure = Figure(figsize=(8, 4.5), layout="constrained")
         axes = figure.subplots()
-        for column, label, kind in ((3, "training episodes", "-"), (5, "validation suite", "ko-")):
+        for column, label, kind in ((3, "training episodes", "-"), (6, "validation suite", "ko-")):
             rows = [
                 r
                 for r in self.curve.rows
-                if r[column] != "" and (column == 5 or r[0] == "reinforcement")
+                if r[column] != "" and (column == 6 or r[0] == "reinforcement")
             ]
             if rows:
                 axes.plot([r[1] for r in rows], [r[column] for r in rows], kind, ms=4, label=label)

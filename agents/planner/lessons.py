@@ -16,11 +16,12 @@ import numpy as np
 
 from agents.actor import make_actor
 from agents.dialogue import Decision, Dialogue
+from agents.film import Film
 from agents.parts import Actor, Planner
 from agents.planner.oracle import OraclePlanner, examined
 from agents.planner.scoring import Question, build_trie
 from agents.reporter import make_reporter
-from agents.team import Episode, Team, Watcher
+from agents.team import Episode, Team
 from envs.commands import Command
 from envs.errors import BadInput, unknown
 from envs.search import SecretSearch
@@ -133,10 +134,13 @@ class Lesson:
 
 
 @dataclass
-class Notes(Watcher):
-    """Takes down what was decided, world by world."""
+class Notes(Film):
+    """Takes down what was decided and seen, world by world."""
 
     decided: dict[int, list[tuple[Dialogue, Decision]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__init__()
 
     def on_decision(self, i: int, dialogue: Dialogue, decision: Decision) -> None:
         if decision.command is not None:

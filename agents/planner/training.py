@@ -26,6 +26,7 @@ from torch.nn import functional
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from agents.dialogue import Decision, Dialogue
+from agents.film import Film
 from agents.parts import Part
 from agents.planner.adapter import (
     WEIGHTS,
@@ -48,18 +49,21 @@ from envs.errors import BadInput
 MIXED = 64
 CHUNK = 1024  # tokens read in one go, padding included
 Objective = Literal["choices", "tokens"]
-Reward = Callable[[Episode], float]
+# Of a group of episodes and what was filmed of them, a number each.
+Reward = Callable[[Sequence[Episode], Film], Sequence[float]]
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training stands, told after each step; ``success`` is that of the episodes played."""
+    """Where training stands, told after each step; ``success`` is that of the episodes played,
+    ``reward`` what they were rewarded with."""
 
     stage: str
     step: int
     loss: float
     success: float
     divergence: float = 0.0
+    reward: float = 1.0
 
 
 @dataclass
@@ -338,9 +342,9 @@ class Sampler(Part):
         return found
 
 
-def truth(episode: Episode) -> float:
+def truth(episodes: Sequence[Episode], film: Film) -> list[float]:
     """The reward that is true: 1 for success."""
-    return float(bool(episode.success))
+    return [float(bool(e.success)) for e in episodes]
 
 
 def reinforce(
@@ -379,6 +383,7 @@ def reinforce(
         start = FIRST_SEED + 500_000_000 + (seed * 100_000 + step) * groups
         lessons: list[Lesson] = []
         rewards: list[float] = []
+        successes: list[float] = []
         for number, n in enumerate(school.draw(groups, rng)):
             if not n:
                 continue
@@ -386,8 +391,9 @@ def reinforce(
             start += n
             player = Sampler(student.planner, seed * 1_000_003 + step, temperature)
             episodes, notes = school.play(player, number, seeds)
-            got = np.array([reward(e) for e in episodes])
+            got = np.array(reward(episodes, notes), float)
             rewards += got.tolist()
+            successes += truth(episodes, notes)
             table = got.reshape(n, members)
             others = (table.sum(1, keepdims=True) - table) / (members - 1)
             for i, advantage in enumerate((table - others).reshape(-1)):
@@ -401,8 +407,16 @@ def reinforce(
         rate = learning_rate_at(step, steps, learning_rate)
         loss = _descend(student, optimiser, losses, rate, step)
         divergence = sum(divergences) / max(1, sum(len(x.choices) for x in lessons))
-        success = float(np.mean(rewards))
-        on_progress(Progress("reinforcement", step + 1, loss, success, divergence))
+        on_progress(
+            Progress(
+                "reinforcement",
+                step + 1,
+                loss,
+                float(np.mean(successes)),
+                divergence,
+                float(np.mean(rewards)),
+            )
+        )
 
         def checkpoint(step: int = step) -> Checkpoint:
             saved = pack(step + 1, student, optimiser)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from envs.batched.cells import WALL_CELL
+from envs.batched.cells import CODE_MASK, COLOUR_SHIFT, STATE_SHIFT, WALL_CELL
 from envs.batched.pixels import draw_views, draw_worlds
 from envs.errors import unknown
 
@@ -74,6 +74,17 @@ class Camera:
         frames = np.empty((n, height, width, 3), np.uint8)
         draw_worlds(cells, poses, np.ascontiguousarray(images), tile, frames)
         return frames
+
+    def shown(self, take: Take) -> list[frozenset[int]]:
+        """What can be seen at each moment, as numbers such as `item_of_code` takes."""
+        if self.kind == "view":
+            kinds, colours, states = np.moveaxis(take.images.astype(np.uint32), -1, 0)
+            codes = kinds | colours << COLOUR_SHIFT | states << STATE_SHIFT
+            return [frozenset(int(c) for c in np.unique(moment)) for moment in codes]
+        cells = take.cells
+        if self.kind != "above":
+            cells, _ = self._window(cells, take.poses)
+        return [frozenset(int(c) for c in np.unique(moment & CODE_MASK)) for moment in cells]
 
     def _window(self, cells: np.ndarray, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The cells of the window at each moment, and the agent's place in it."""

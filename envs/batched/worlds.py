@@ -26,6 +26,7 @@ from envs.commands import VERBS, Command
 from envs.errors import BadInput
 from envs.events import Event
 from envs.items import TEXTURES, Item
+from envs.objects import MARKS
 from envs.places import Places
 from envs.worlds import Worlds
 
@@ -232,6 +233,11 @@ def _check(env: gym.Env, world: MiniGridEnv, view: int) -> None:
 def thing_of(cell: int) -> Item | None:
     """What lies on a cell, or None for walls, floors and nothing."""
     return item_of_code(cell & CODE_MASK) if cell >> ID_SHIFT & 255 else None
+
+
+def mark_of_code(code: int) -> str:
+    """The mark that an item shows, "" for none."""
+    return MARKS[int(unpack(np.array(code, np.uint32))[2]) // 3 % 3]
 
 
 @lru_cache(maxsize=4096)

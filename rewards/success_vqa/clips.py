@@ -36,16 +36,28 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Note:
+    """What one frame shows, in words: the item before the agent, the mark that it shows, the item
+    in the agent's hands ("" for none), and all items in sight."""
+
+    faces: str = ""
+    mark: str = ""
+    holds: str = ""
+    shows: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Clip:
     """Up to 8 frames ``[T, height, width, 3] uint8`` and what is asked of them.
 
     ``steps`` are those of the frames in the rollout; ``caption`` is a sentence that says what
-    happened, ``behaviour``, ``camera`` and ``look`` how the clip came about, ``seed`` the world's.
+    happened, ``notes`` say what each frame shows, ``behaviour``, ``camera`` and ``look`` how the clip came about, ``seed`` the world's.
     """
 
     frames: np.ndarray
     asked: tuple[Asked, ...]
     caption: str = ""
+    notes: tuple[Note, ...] = ()
     steps: tuple[int, ...] = ()
     behaviour: str = ""
     camera: str = ""
@@ -90,11 +102,20 @@ def _schema() -> Any:
             ("success_step", pa.int32()),
         ]
     )
+    note = pa.struct(
+        [
+            ("faces", pa.string()),
+            ("mark", pa.string()),
+            ("holds", pa.string()),
+            ("shows", pa.list_(pa.string())),
+        ]
+    )
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     fields = [
         ("frames", pa.list_(image)),
         ("asked", pa.list_(asked)),
         ("caption", pa.string()),
+        ("notes", pa.list_(note)),
         ("steps", pa.list_(pa.int32())),
         ("behaviour", pa.string()),
         ("camera", pa.string()),
@@ -118,6 +139,15 @@ def _schema() -> Any:
             "_type": "List",
         },
         "caption": value("string"),
+        "notes": {
+            "feature": {
+                "faces": value("string"),
+                "mark": value("string"),
+                "holds": value("string"),
+                "shows": {"feature": value("string"), "_type": "List"},
+            },
+            "_type": "List",
+        },
         "steps": {"feature": value("int32"), "_type": "List"},
         "behaviour": value("string"),
         "camera": value("string"),
@@ -157,6 +187,7 @@ def write_clips(file: Path, clips: Iterable[Clip], group: int = 512) -> int:
             row = {name: getattr(clip, name) for name in schema.names if name != "frames"}
             row["frames"] = [{"bytes": _png(f), "path": None} for f in check_frames(clip.frames)]
             row["asked"] = [vars(a) for a in clip.asked]
+            row["notes"] = [vars(n) for n in clip.notes]
             rows.append(row)
             n += 1
             if len(rows) == group:
@@ -205,6 +236,7 @@ def _clip(row: dict[str, Any], file: Path) -> Clip:
             check_frames(np.stack(frames)),
             tuple(Asked(**a) for a in row["asked"]),
             row["caption"],
+            tuple(Note(**{**n, "shows": tuple(n["shows"])}) for n in row["notes"]),
             tuple(row["steps"]),
             row["behaviour"],
             row["camera"],

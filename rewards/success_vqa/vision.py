@@ -137,15 +137,23 @@ class VisionEncoder(nn.Module):
         self.resampler = nn.ModuleList(_Resample(width, heads) for _ in range(2))
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        shown = clips.flatten(2).amax(-1) > 0
+    def look(self, clips: torch.Tensor) -> torch.Tensor:
+        """Each frame by itself: ``[batch, 8, places, width]``."""
         pixels = clips.permute(0, 1, 4, 2, 3).float() / 127.5 - 1
         before = torch.cat([pixels[:, :1], pixels[:, :-1]], 1)
         x = self.stem(torch.cat([pixels, before], 2).flatten(0, 1)).flatten(2).transpose(1, 2)
         x = x + self.place
         for block in self.blocks:
             x = block(x)
-        x = x.unflatten(0, clips.shape[:2]) + self.time[:, None]
+        return x.unflatten(0, clips.shape[:2])
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        return self.sum_up(clips, self.look(clips))
+
+    def sum_up(self, clips: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """What ``look`` made of the frames, in a fixed number of vectors."""
+        shown = clips.flatten(2).amax(-1) > 0
+        x = x + self.time[:, None]
         mask = shown[:, :, None].expand(-1, -1, PLACES).flatten(1)
         latents = self.latents.expand(len(clips), -1, -1)
         for layer in self.resampler:

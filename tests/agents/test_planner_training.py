@@ -251,7 +251,7 @@ def test_the_divergence_is_what_it_is_by_hand_and_holds_the_student_back(tmp_pat
             members=8,
             learning_rate=2e-2,
             kl=kl,
-            reward=lambda e: float(len(e.turns)),
+            reward=lambda episodes, film: [float(len(e.turns)) for e in episodes],
             on_progress=lambda p, told=told: told.append(p.divergence),
         )
         assert told[0] == pytest.approx(0, abs=1e-6)  # nothing has moved yet

@@ -129,7 +129,7 @@ def kill_in(stage: str, command: list[str], runs: Path) -> Path:
         (["--batch", "0"], "--batch must be at least 1"),
         (["--members", "1"], "--members must be at least 2"),
         (["--temperature", "0"], "--temperature must be above 0"),
-        (["--reward", "detector"], "there is no success detector yet"),
+        (["--reward", "detecter"], "unknown detector 'detecter'; did you mean 'detector'?"),
         (["--base", "nowhere"], "there is no file or folder 'nowhere'"),
         (["--init", "nowhere"], "the adapter 'nowhere' has no planner.json"),
         (["--device", "abacus"], "device 'abacus' cannot be used"),

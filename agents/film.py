@@ -1,0 +1,37 @@
+"""Film: what the agents of a group of episodes saw, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from agents.dialogue import Dialogue
+from agents.team import Watcher
+from envs.worlds import Worlds
+
+
+class Film(Watcher):
+    """Keeps each agent's views as numbers; pixels are drawn when they are asked for."""
+
+    def __init__(self) -> None:
+        self.views: dict[int, list[np.ndarray]] = {}
+
+    def on_begin(self, worlds: Worlds, dialogues: Sequence[Dialogue]) -> None:
+        self.views = {d.world: [worlds.images[d.world].copy()] for d in dialogues}
+
+    def on_step(self, worlds: Worlds) -> None:
+        for i, views in self.views.items():
+            if worlds.steps[i] >= len(views):
+                views.append(worlds.images[i].copy())
+
+    def frames(self, i: int, steps: Sequence[int], tile_size: int = 8) -> np.ndarray:
+        """What the agent of episode i saw after some of its steps (0 is the start): ``[len(steps),
+        view * tile_size, view * tile_size, 3] uint8``."""
+        from envs.batched.pixels import draw_views
+
+        views = np.stack([self.views[i][k] for k in steps])
+        side = views.shape[1] * tile_size
+        frames = np.empty((len(steps), side, side, 3), np.uint8)
+        draw_views(views, tile_size, frames)
+        return frames

@@ -1,0 +1,83 @@
+"""Clips on disk, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from envs.errors import BadInput
+from rewards.success_vqa.clips import Asked, Clip, Note, check_frames, evenly, read_clips, write_clips
+
+RNG = np.random.default_rng(0)
+
+
+def clip(n: int = 3, side: int = 24) -> Clip:
+    frames = RNG.integers(0, 256, (n, side, side, 3), np.uint8)
+    asked = (Asked("Did it?", "examine", True, 2), Asked("Did it not?", "order", False))
+    notes = (Note("red ring", "white", "", ("red ring", "blue tee")), *[Note()] * (n - 1))
+    return Clip(frames, asked, "It did.", notes, tuple(range(n)), "learned", "view 8", "plain", 2**40)
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    made = [clip(), clip(8, 56), clip(1, 64)]
+    assert write_clips(tmp_path / "data" / "test1.parquet", made) == 3
+    for one, other in zip(made, read_clips(tmp_path, "test1"), strict=True):
+        assert np.array_equal(one.frames, other.frames)
+        assert replace(one, frames=None) == replace(other, frames=None)  # type: ignore[arg-type]
+
+
+def test_hugging_face_reads_the_same(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    made = clip()
+    write_clips(tmp_path / "data" / "train.parquet", [made])
+    file = str(tmp_path / "data" / "train.parquet")
+    (row,) = datasets.Dataset.from_parquet(file, cache_dir=str(tmp_path / "cache"))
+    assert np.array_equal(np.stack([np.asarray(f) for f in row["frames"]]), made.frames)
+    assert row["asked"][0]["answer"] is True
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "steps"),
+    [(0, 7, tuple(range(8))), (0, 14, (0, 2, 4, 6, 8, 10, 12, 14)), (3, 5, (3, 4, 5)), (4, 4, (4,))],
+)
+def test_frames_are_spread_evenly_and_end_at_the_end(
+    start: int, end: int, steps: tuple[int, ...]
+) -> None:
+    assert evenly(start, end) == steps
+
+
+@pytest.mark.parametrize(
+    ("frames", "message"),
+    [
+        (np.zeros((3, 24, 24, 3)), "of uint8, not .* of float64"),
+        (np.zeros((24, 24, 3), np.uint8), r"not \[24, 24, 3\]"),
+        (np.zeros((9, 24, 24, 3), np.uint8), "1 to 8 frames, not 9"),
+        (np.zeros((0, 24, 24, 3), np.uint8), "1 to 8 frames, not 0"),
+        (np.zeros((1, 4, 24, 3), np.uint8), "8 to 512 pixels a side, not 4 x 24"),
+        (np.zeros((1, 24, 24, 4), np.uint8), "frames"),
+    ],
+)
+def test_what_is_no_clip_is_refused(frames: np.ndarray, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        check_frames(frames)
+
+
+def test_damaged_data_sets_are_refused_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no split 'test1' in .*; it has none"):
+        next(read_clips(tmp_path, "test1"))
+    file = tmp_path / "data" / "test1.parquet"
+    write_clips(file, [])
+    with pytest.raises(BadInput, match="has no clips"):
+        next(read_clips(tmp_path, "test1"))
+    write_clips(file, [clip()])
+    table = pq.read_table(file)
+    pq.write_table(table.replace_schema_metadata({"parley-clips": "0"}), file)
+    with pytest.raises(BadInput, match="version 0, not 1; make it anew"):
+        next(read_clips(tmp_path, "test1"))
+    file.write_bytes(b"no parquet")
+    with pytest.raises(BadInput, match="cannot be read"):
+        next(read_clips(tmp_path, "test1"))

@@ -1,0 +1,181 @@
+"""The detector and its baseline, in small, over a tiny random language model."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from envs.errors import BadInput
+from rewards.success_vqa.baseline import Baseline, BaselineConfig
+from rewards.success_vqa.clips import Asked, Clip
+from rewards.success_vqa.detector import Detector, DetectorConfig, Judge, load_encoder, read_config
+from rewards.success_vqa.training import Store, calibrate, train
+from rewards.success_vqa.vision import prepare
+from tests.agents.tiny import tiny_model, tiny_tokenizer
+
+SMALL = DetectorConfig("tiny", 16, 1, 4, gates=1, every=1)
+WORDS = ("agent", "did", "it", "red", "the", "?")
+
+
+def detector(seed: int = 0) -> Detector:
+    torch.manual_seed(seed)
+    return Detector(copy.deepcopy(tiny_model("llama")), tiny_tokenizer(), SMALL)
+
+
+def baseline(seed: int = 0) -> Baseline:
+    torch.manual_seed(seed)
+    return Baseline(BaselineConfig(WORDS, 16, 1, 4, 1))
+
+
+def clips(n: int, seed: int = 0) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [rng.integers(1, 256, (1 + k % 8, 24, 24 + 8 * (k % 3), 3), np.uint8) for k in range(n)]
+
+
+def judges() -> list[Judge]:
+    return [detector(), baseline()]
+
+
+@pytest.mark.parametrize("judge", judges(), ids=["detector", "baseline"])
+def test_an_answer_does_not_depend_on_what_else_is_asked(judge: Judge) -> None:
+    shown = clips(5)
+    asked = [["Did it?"], ["Did the red agent?", "Did it?"], ["Red?"], ["Did it the it?"], ["Did?"]]
+    together = judge.answer(shown, asked, batch=3)
+    for frames, texts, found in zip(shown, asked, together, strict=True):
+        assert found.shape == (len(texts),)
+        for text, p in zip(texts, found, strict=True):
+            alone = judge.answer([frames], [[text]])[0][0]
+            assert alone == pytest.approx(p, abs=0.01)  # bfloat16
+
+
+@pytest.mark.parametrize("judge", judges(), ids=["detector", "baseline"])
+def test_it_looks_and_reads(judge: Judge) -> None:
+    one, other = clips(2, seed=3)
+    ps = judge.answer([one, other], [["Did it?", "Red the agent?"], ["Did it?"]])
+    assert ps[0][0] != ps[0][1] and ps[0][0] != ps[1][0]
+
+
+def test_with_its_gates_shut_it_is_the_language_model() -> None:
+    judge = detector()
+    with torch.no_grad():
+        judge.gates[0].gates.zero_()
+    text = judge.tokens("Did the agent pick it up? Answer:")
+    media = torch.zeros(1, 4, 16)
+    with torch.no_grad():
+        mine = judge._hidden(media, [text])
+        model = tiny_model("llama")
+        its = model(torch.tensor([text]), output_hidden_states=True).hidden_states[-1]
+    assert torch.allclose(mine, its, atol=1e-5)
+    yes, no = judge._yes, judge._no
+    weight = model.get_output_embeddings().weight
+    with torch.no_grad():
+        odds = judge.logits(media, torch.tensor([0]), ["Did the agent pick it up?"])
+    assert odds.item() == pytest.approx((its[0, -1] @ (weight[yes] - weight[no])).item(), abs=1e-5)
+
+
+def test_only_the_trained_parts_are_saved_and_come_back(tmp_path: Path) -> None:
+    judge, again = detector(), detector(seed=1)
+    assert not any(name.startswith("model") for name in judge.trained())
+    judge.temperature = 2.0
+    judge.save(tmp_path)
+    assert (tmp_path / "model.safetensors").stat().st_size < 400_000
+    assert read_config(tmp_path)["temperature"] == 2.0
+    again.load(tmp_path)
+    for name, tensor in again.trained().items():
+        assert torch.equal(tensor, judge.trained()[name].half().float()), name
+    other = baseline()
+    with pytest.raises(BadInput, match="of another detector: .* does not fit"):
+        other.load(tmp_path)
+    load_encoder(other, tmp_path)
+    assert torch.equal(other.encoder.latents, again.encoder.latents)
+
+
+def test_damaged_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="holds no detector"):
+        read_config(tmp_path)
+    detector().save(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"nothing")
+    with pytest.raises(BadInput, match="cannot be read"):
+        detector().load(tmp_path)
+    config = (tmp_path / "config.json").read_text().replace('"version": 1', '"version": 7')
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(BadInput, match="version 7, not 1"):
+        read_config(tmp_path)
+
+
+@pytest.mark.parametrize("judge", judges(), ids=["detector", "baseline"])
+def test_questions_that_cannot_be_asked(judge: Judge) -> None:
+    for text, message in (("", "an empty question"), ("did it? " * 90, "has at most 128")):
+        with pytest.raises(BadInput, match=message):
+            judge.answer(clips(1), [[text]])
+
+
+def test_a_model_with_too_few_layers_is_refused() -> None:
+    with pytest.raises(BadInput, match="4 gates need more layers than the 2 of tiny"):
+        Detector(tiny_model("llama"), tiny_tokenizer(), DetectorConfig("tiny"))
+    with pytest.raises(BadInput, match="does not know the layers of 'GPT2LMHeadModel'"):
+        Detector(tiny_model("gpt2"), tiny_tokenizer(), SMALL)
+
+
+def test_clips_are_shown_as_they_are_or_shrunk() -> None:
+    frames = clips(3)[2]
+    shown = prepare(frames)
+    assert not shown[:5].any()
+    assert np.array_equal(shown[5:, 20:44, 12:52], frames)
+    large = np.full((1, 128, 100, 3), 200, np.uint8)
+    assert (prepare(large)[7, :, 7:57] == 200).all() and not prepare(large)[7, :, :7].any()
+
+
+def lesson(n: int = 24) -> Store:
+    """Bright clips, of which "Did it?" is true, and dark ones."""
+    made = []
+    for k in range(n):
+        frames = np.full((2, 16, 16, 3), 220 if k % 2 else 20, np.uint8)
+        asked = (Asked("Did it?", "go to", bool(k % 2)), Asked("Did the red agent?", "go to", k % 2 == 0))
+        made.append(Clip(frames, asked, "the red agent" if k % 2 else "it"))
+    return Store.of(made)
+
+
+@pytest.mark.parametrize("judge", judges(), ids=["detector", "baseline"])
+def test_it_learns_what_depends_on_picture_and_question(judge: Judge) -> None:
+    store = lesson()
+    told: list[float] = []
+    train(
+        judge, store, steps=150, batch=8, learning_rate=1e-2, on_progress=lambda p: told.append(p.loss)
+    )
+    assert sum(told[-5:]) / 5 < 0.3 < told[0]
+    bright, dark = store.frames[1, 6:], store.frames[0, 6:]
+    asked = ["Did it?", "Did the red agent?"]
+    found = judge.answer([bright, dark], [asked, asked])
+    assert found[0][0] > 0.5 > found[0][1] and found[1][0] < 0.5 < found[1][1]
+
+
+@pytest.mark.parametrize("make", [detector, baseline])
+def test_training_goes_on_as_if_it_had_not_stopped(make: type[Judge]) -> None:
+    whole, halves, saved = make(), make(), {}
+    train(whole, lesson(), steps=6, batch=8)
+    train(halves, lesson(), steps=6, batch=8, save=lambda at: saved.update({(c := at()).step: c}))
+    other = make(5)  # type: ignore[arg-type]
+    train(other, lesson(), steps=6, batch=8, resume=saved[3])
+    for name, tensor in whole.trained().items():
+        assert torch.equal(tensor, other.trained()[name]), name
+
+
+def test_data_from_which_nothing_can_be_learned_is_refused() -> None:
+    frames = np.zeros((1, 16, 16, 3), np.uint8)
+    yes, no = Asked("Did it?", "go to", True), Asked("Did it?", "go to", False)
+    with pytest.raises(BadInput, match="both answers are needed; here all are yes"):
+        Store.of([Clip(frames, (yes,))])
+    with pytest.raises(BadInput, match="clip 0 has labels that contradict each other"):
+        Store.of([Clip(frames, (yes, no))])
+
+
+def test_the_temperature_is_what_makes_the_answers_likeliest() -> None:
+    rng = np.random.default_rng(0)
+    odds = rng.normal(0, 2, 20_000)
+    true = rng.random(20_000) < 1 / (1 + np.exp(-odds))
+    assert calibrate(1 / (1 + np.exp(-3 * odds)), true) == pytest.approx(3, rel=0.1)

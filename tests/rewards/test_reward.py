@@ -1,0 +1,74 @@
+"""The detector's answer as a reward."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import envs  # noqa: F401
+from envs.commands import Command
+from envs.errors import BadInput
+from rewards.reward import DetectorReward, SuccessReward, command_question, task_question
+
+
+class Fixed:
+    """Answers with what it was made with, and keeps what it was asked."""
+
+    def __init__(self, *p: float) -> None:
+        self.p = p
+        self.clips: list[np.ndarray] = []
+        self.questions: list[str] = []
+
+    def answer(
+        self, clips: Sequence[np.ndarray], questions: Sequence[Sequence[str]], batch: int = 64
+    ) -> list[np.ndarray]:
+        self.clips += clips
+        self.questions += [q for texts in questions for q in texts]
+        return [np.array([self.p[k]]) for k in range(len(clips))]
+
+
+def test_probability_or_thresholded() -> None:
+    two = [np.zeros((1, 8, 8, 3), np.uint8)] * 2
+    assert DetectorReward(Fixed(0.2, 0.9))(two, ["a?", "b?"]).tolist() == [0.2, 0.9]
+    assert DetectorReward(Fixed(0.2, 0.9), 0.5)(two, ["a?", "b?"]).tolist() == [0.0, 1.0]
+    assert DetectorReward(Fixed())([], []).tolist() == []
+    with pytest.raises(BadInput, match="threshold"):
+        DetectorReward(Fixed(), 1.0)
+
+
+@pytest.mark.parametrize("p", [float("nan"), -0.1, 1.5])
+def test_a_detector_that_fails_is_an_error_not_a_reward(p: float) -> None:
+    with pytest.raises(RuntimeError, match="the detector gave"):
+        DetectorReward(Fixed(p))([np.zeros((1, 8, 8, 3), np.uint8)], ["a?"])
+
+
+def test_questions_of_commands_and_tasks() -> None:
+    command = Command.parse("pick up the striped red cross")
+    assert command_question(command) == "Did the agent successfully pick up the striped red cross?"
+    task = "If the red ring is beside a wall, pick up the blue tee, otherwise pick up the grey ex."
+    assert task_question(task) == (
+        "Did the agent successfully pick up the blue tee if the red ring is beside a wall, and "
+        "otherwise the grey ex?"
+    )
+    assert task_question("Go to the red ball.") == "Did the agent successfully go to the red ball?"
+
+
+def test_the_wrapper_asks_once_the_episode_ends() -> None:
+    judge = Fixed(0.7)
+    env = SuccessReward(gym.make("Parley/Command-v0", max_steps=10), DetectorReward(judge))
+    env.reset(seed=1)
+    mission = env.unwrapped.mission  # type: ignore[attr-defined]
+    rewards, over = [], False
+    while not over:
+        _, reward, terminated, truncated, info = env.step(1)
+        rewards.append(reward)
+        over = terminated or truncated
+    assert rewards == [0.0] * 9 + [0.7] and info["true_reward"] == 0.0
+    assert judge.questions == [f"Did the agent successfully {mission}?"]
+    assert judge.clips[0].shape == (8, 56, 56, 3)
+    assert np.array_equal(judge.clips[0][-1], env.unwrapped.get_frame(8, agent_pov=True))  # type: ignore[attr-defined]
+    with pytest.raises(BadInput, match="no MiniGrid world"):
+        SuccessReward(gym.make("CartPole-v1"), DetectorReward(judge))
