@@ -29,6 +29,13 @@ from rewards.success_vqa.vision import Attention, prepare
 PARTS = (TEXTURES, COLOURS, SHAPES)
 _NUMBER = {str(item): k for k, item in enumerate(ALL_ITEMS)}
 _UNTOLD = -1
+# Which words make each item's name: [items, words].
+_ITEM_WORDS = torch.tensor(
+    [
+        [float(w in (i.texture, i.colour, i.shape)) for part in PARTS for w in part]
+        for i in ALL_ITEMS
+    ]
+)
 
 
 def _targets(notes: Sequence[Note]) -> tuple[np.ndarray, np.ndarray]:
@@ -150,7 +157,9 @@ class Spotter(nn.Module):
         sizes = [len(p) + 1 for p in PARTS]
         self.faces = nn.ModuleList(nn.Linear(width, n) for n in (*sizes, len(MARKS)))
         self.holds = nn.ModuleList(nn.Linear(width, n) for n in sizes)
-        self.shows = nn.Linear(width, len(ALL_ITEMS))
+        # Words first: few share a name, many a colour.
+        self.shows = nn.Linear(width, len(ALL_ITEMS) + _ITEM_WORDS.shape[1])
+        nn.init.constant_(self.shows.bias, -2.0)
 
     def forward(self, x: torch.Tensor, words: torch.Tensor, shows: torch.Tensor) -> torch.Tensor:
         """The loss on frames ``x [N, places, width]`` of which ``words [N, 7]`` and ``shows [N,
@@ -164,8 +173,12 @@ class Spotter(nn.Module):
             said = head(found[:, query]).float()
             loss = loss + functional.cross_entropy(said, words[:, k].long(), ignore_index=_UNTOLD)
         # An item is in sight if it is at any place.
-        there = self.shows(normed).float().amax(1) - 3
-        return loss + 30 * functional.binary_cross_entropy_with_logits(there, shows.float())
+        there = self.shows(normed).float().amax(1)
+        true = shows.float()
+        named, worded = there.split([true.shape[1], there.shape[1] - true.shape[1]], 1)
+        words_true = (true @ _ITEM_WORDS.to(true.device) > 0).float()
+        cross_entropy = functional.binary_cross_entropy_with_logits
+        return loss + 10 * cross_entropy(named, true) + 5 * cross_entropy(worded, words_true)
 
 
 class _Lesson(nn.Module):
@@ -268,6 +281,7 @@ def train(
     judge.train()
     for step in range(first, steps):
         rng = np.random.default_rng([seed, step])
+        alone = step < spotting_steps
         epoch, place = divmod(step * batch, max(len(store) // batch * batch, batch))
         order = np.random.default_rng([seed, epoch, 5]).permutation(len(store))
         which = order[place : place + batch]
@@ -278,12 +292,19 @@ def train(
         texts = [store.captions[k] if t else "" for k, t in zip(which, told, strict=True)][mine]
         words = torch.from_numpy(store.words[which[mine]]).to(judge.device)
         shows = torch.from_numpy(store.shows[which[mine]]).to(judge.device)
+        if alone:
+            # Two frames each of more clips: there is more to see in different rooms.
+            some = rng.integers(len(store), size=(N_FRAMES // 2 * len(which[mine]), 1))
+            pair = rng.integers(1, N_FRAMES, size=some.shape) - np.array([1, 0])
+            shown, words, shows = (
+                torch.from_numpy(a[some, pair]).to(judge.device)
+                for a in (store.frames, store.words, store.shows)
+            )
         texts = texts if captions else [""] * len(texts)
         rate = _rate(step, steps, learning_rate)
         for group in optimiser.param_groups:
             group["lr"] = rate
         with accelerator.autocast():
-            alone = step < spotting_steps
             loss, caption, spotted = lesson(shown, asked, texts, words, shows, alone)
         total = loss + captions * caption + spotting * spotted
         if not torch.isfinite(total):

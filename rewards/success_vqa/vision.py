@@ -139,7 +139,8 @@ class VisionEncoder(nn.Module):
 
     def look(self, clips: torch.Tensor) -> torch.Tensor:
         """Each frame by itself: ``[batch, 8, places, width]``."""
-        pixels = clips.permute(0, 1, 4, 2, 3).float() / 127.5 - 1
+        # Black, of which there is most, is 0.
+        pixels = clips.permute(0, 1, 4, 2, 3).float() / 64
         before = torch.cat([pixels[:, :1], pixels[:, :-1]], 1)
         x = self.stem(torch.cat([pixels, before], 2).flatten(0, 1)).flatten(2).transpose(1, 2)
         x = x + self.place
