@@ -77,7 +77,9 @@ class Item:
     def likeness(self, other: Item) -> int:
         """How many of texture, colour and shape are the same."""
         mine = (self.texture, self.colour, self.shape)
-        return sum(a == b for a, b in zip(mine, (other.texture, other.colour, other.shape), strict=True))
+        return sum(
+            a == b for a, b in zip(mine, (other.texture, other.colour, other.shape), strict=True)
+        )
 
     @classmethod
     def parse(cls, text: str) -> Item:

@@ -35,9 +35,7 @@ def task_question(task: str) -> str:
     """The question whether an episode's task was achieved."""
     words = task.strip().rstrip(".")
     if match := _CONDITIONAL.fullmatch(words):
-        return (
-            f"Did the agent successfully {match[2]} if {match[1]}, and otherwise {match[3]}?"
-        )
+        return f"Did the agent successfully {match[2]} if {match[1]}, and otherwise {match[3]}?"
     return f"Did the agent successfully {words[:1].lower()}{words[1:]}?"
 
 
@@ -91,7 +89,7 @@ class SuccessReward(gym.Wrapper):
         self._frames = [self._look()]
         return obs, info
 
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:  # type: ignore[override]
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         obs, true, terminated, truncated, info = self.env.step(action)
         self._frames.append(self._look())
         found = 0.0

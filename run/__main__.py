@@ -42,7 +42,10 @@ COMMANDS = {
         "run.score_detector", "ScoreDetector", "score_detector", "score detectors on clips"
     ),
     "train-detector": Command(
-        "run.train_detector", "TrainDetector", "train_detector", "train the success detector on clips"
+        "run.train_detector",
+        "TrainDetector",
+        "train_detector",
+        "train the success detector on clips",
     ),
     "train-planner": Command(
         "run.train_planner", "TrainPlanner", "train_planner", "adapt a small model as the Planner"

@@ -20,6 +20,7 @@ from envs.batched.kernels import step_x, step_y
 from envs.batched.worlds import BatchedWorlds, thing_of
 from envs.commands import Command
 from envs.items import Item
+from envs.room import one_of
 from envs.worlds import Worlds
 from rewards.success_vqa.questions import Deed, Happened
 
@@ -111,7 +112,7 @@ def _lookalike(items: Sequence[Item], item: Item, rng: np.random.Generator) -> I
     """Another item of the room, likely the one whose name is most like."""
     others = [i for i in items if i != item]
     order = sorted(others, key=lambda i: (-item.likeness(i), rng.random()))
-    return order[0] if rng.random() < 0.8 else others[rng.integers(len(others))]
+    return order[0] if rng.random() < 0.8 else one_of(rng, others)
 
 
 Draw = Callable[[Sequence[Item], np.random.Generator], list[Phase]]
@@ -132,7 +133,7 @@ def _verb(rng: np.random.Generator) -> str:
 
 
 def _deed(items: Sequence[Item], rng: np.random.Generator) -> Command:
-    return Command(_verb(rng), items[rng.integers(len(items))])
+    return Command(_verb(rng), one_of(rng, items))
 
 
 @_behaviour("learned", TRAINING)
@@ -157,7 +158,7 @@ def _interrupted(items: Sequence[Item], rng: np.random.Generator) -> list[Phase]
 
 @_behaviour("undone", TRAINING)
 def _undone(items: Sequence[Item], rng: np.random.Generator) -> list[Phase]:
-    first = Command("pick up", items[rng.integers(len(items))])
+    first = Command("pick up", one_of(rng, items))
     phases = [Phase("scripted", first), Phase("dropping", first, 6)]
     if rng.integers(2):
         phases.append(Phase("wandering", first, 4))

@@ -78,6 +78,6 @@ def episode_reward(name: str, device: str = "auto", cache: Path | None = None) -
 
     def judged(episodes: Sequence[Episode], film: Film) -> list[float]:
         clips = [film.frames(i, evenly(0, len(film.views[i]) - 1)) for i in range(len(episodes))]
-        return reward(clips, [task_question(e.task) for e in episodes]).tolist()  # type: ignore[no-any-return]
+        return reward(clips, [task_question(e.task) for e in episodes]).tolist()
 
     return judged

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from envs.batched.cells import FIRST_ITEM
 from envs.errors import BadInput, unknown
+from envs.room import one_of
 from run.folder import RunFolder
 from run.settings import to_json
 from run.training import Bar
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from envs.batched.cameras import Camera, Look
-    from run.behaviours import Draw, Phase, Reel
     from rewards.success_vqa.clips import Asked, Clip, Note
     from rewards.success_vqa.questions import Query, Wording
+    from run.behaviours import Reel
 
 FIRST_SEED = 1_500_000_000
 SPLIT_SEEDS = 100_000_000
@@ -401,31 +402,29 @@ def ask(
             if not left:
                 break
             b = left[rng.integers(len(left))]
-            offer(Query(branches=Branches(decider, _condition(reel, decider, rng), *_mix(a, b, rng))))
+            offer(
+                Query(branches=Branches(decider, _condition(reel, decider, rng), *_mix(a, b, rng)))
+            )
     groups: dict[str, dict[bool, list[Query]]] = {}
     for answer, queries in ((True, found.yes), (False, found.no)):
         for query in queries:
             groups.setdefault(query.kind, {}).setdefault(answer, []).append(query)
     if not found.yes:
-        chosen = [_any(found.no, rng)] if found.no and rng.random() < 0.7 else []
+        chosen = [one_of(rng, found.no)] if found.no and rng.random() < 0.7 else []
     else:
         # A kind, then a question of it of each answer: rare kinds get their share.
         kinds = [k for k, g in groups.items() if True in g]
         rng.shuffle(kinds)
         chosen = []
         for kind in kinds[: int(rng.integers(1, 3))]:
-            chosen.append(_any(groups[kind][True], rng))
-            chosen.append(_any(groups[kind].get(False) or found.no, rng))
+            chosen.append(one_of(rng, groups[kind][True]))
+            chosen.append(one_of(rng, groups[kind].get(False) or found.no))
     asked = []
     for query in chosen:
         step = happened.answer(query)
         text = words.put(query, language, rng)
         asked.append(Asked(text, query.kind, step is not None, -1 if step is None else step))
     return asked
-
-
-def _any(queries: Sequence[Query], rng: np.random.Generator) -> Query:
-    return queries[rng.integers(len(queries))]
 
 
 def _mix(a: Any, b: Any, rng: np.random.Generator) -> tuple[Any, Any]:
@@ -505,16 +504,16 @@ def _in_both_orders(
         yes = Asked(text, query.kind, True, end)
         clip = _shoot(reel, start, end, [yes], "forwards", about, rng, camera)
         no = Asked(text, query.kind, False)
-        backwards = replace(clip, frames=clip.frames[::-1].copy(), asked=(no,), caption="", notes=clip.notes[::-1])
+        backwards = replace(
+            clip, frames=clip.frames[::-1].copy(), asked=(no,), caption="", notes=clip.notes[::-1]
+        )
         clips += [clip, replace(backwards, steps=clip.steps[::-1], behaviour="backwards")]
     return clips
 
 
 def _card(args: MakeClips, counts: Mapping[str, Any]) -> str:
     """The data card, with a head that says where the splits are."""
-    files = "\n".join(
-        f"  - split: {name}\n    path: data/{name}.parquet" for name in counts
-    )
+    files = "\n".join(f"  - split: {name}\n    path: data/{name}.parquet" for name in counts)
     rows = "\n".join(
         f"| {name} | {c['clips']:,} | {c['questions']:,} | {c['yes']:.3f} | "
         + ", ".join(f"{k} {v:,}" for k, v in c["kinds"].items())
@@ -525,6 +524,7 @@ def _card(args: MakeClips, counts: Mapping[str, Any]) -> str:
         f"{name} {FIRST_SEED + SPLIT_SEEDS * list(SPLITS).index(name) + 1_000_000 * args.seed:,}"
         for name in counts
     )
+    looks = ", ".join(_TEST_LOOKS)
     return f"""---
 license: apache-2.0
 configs:
@@ -547,8 +547,8 @@ the last, and an item was gone to if the agent faces it there.
 - train, validation, test1: behaviours, cameras and looks of training; validation in other words.
 - test2: other behaviours (fickle, noisy, hoarding, circling).
 - test3: verbs, sentences and items that training never had.
-- test4: the whole room from above; training has the agent's view and windows of 5 to 7 cells a side.
-- test5: looks that training never had ({', '.join(_TEST_LOOKS)}), and balls, boxes and keys lie about.
+- test4: the whole room from above; training has the agent's view and windows of 5 to 7 cells.
+- test5: looks that training never had ({looks}), and balls, boxes and keys lie about.
 - test6: pairs of clips with the same question, in one order yes and in the other no.
 
 `asked` holds the questions: `text`, `kind`, `answer` and `success_step`, the step at which what is

@@ -231,18 +231,32 @@ def _score_episodes(args: ScoreDetector, judges: Mapping[str, Judge], console: A
 
 
 def _write_table(folder: RunFolder, splits: Mapping[str, Any]) -> None:
-    rows = [("split", "detector", "group", "balanced_accuracy", "low", "high", "tpr", "tnr", "n")]
+    rows: list[tuple[Any, ...]] = [
+        ("split", "detector", "group", "balanced_accuracy", "low", "high", "tpr", "tnr", "n")
+    ]
     for split, told in splits.items():
         for name, its in told.items():
             if name == "clips":
                 continue
             groups = {"all": its} | {
-                group: s for by in ("kind", "behaviour", "length") for group, s in its[f"by_{by}"].items()
+                group: s
+                for by in ("kind", "behaviour", "length")
+                for group, s in its[f"by_{by}"].items()
             }
             for group, s in groups.items():
                 low, high = s["ci95"] or (None, None)
                 rows.append(
-                    (split, name, group, s["balanced_accuracy"], low, high, s["tpr"], s["tnr"], s["n"])
+                    (
+                        split,
+                        name,
+                        group,
+                        s["balanced_accuracy"],
+                        low,
+                        high,
+                        s["tpr"],
+                        s["tnr"],
+                        s["n"],
+                    )
                 )
     text = io.StringIO()
     csv.writer(text).writerows(rows)
@@ -267,7 +281,7 @@ def _plot(folder: RunFolder, splits: Mapping[str, Any], judges: Sequence[str]) -
         axes.bar(at, heights, wide, yerr=errors, capsize=3, label=name)
     for i, split in enumerate(splits):
         if split in FLOORS:
-            label = "floor" if i == 0 else None
+            label = "floor" if i == 0 else ""
             axes.hlines(FLOORS[split], i - 0.45, i + 0.45, "k", "dashed", label=label)
     axes.axhline(0.5, color="grey", linestyle=":", label="chance")
     axes.set_xticks(range(len(splits)), [f"{s}\n{ABOUT.get(s, '')}" for s in splits])
@@ -287,9 +301,7 @@ def _gallery(
     wrong = [
         i
         for kind in (True, False)
-        for i in sorted(
-            np.flatnonzero((sure > 0.5) == kind), key=lambda j: -abs(sure[j] - 0.5)
-        )
+        for i in sorted(np.flatnonzero((sure > 0.5) == kind), key=lambda j: -abs(sure[j] - 0.5))
         if true[i] != kind
     ]
     false_yes = [i for i in wrong if sure[i] > 0.5][:WORST]
@@ -304,7 +316,9 @@ def _gallery(
         asked = clip.asked[i - starts[int(found.clip[i])]]
         top = row * (side + 2 * line) + 4
         kind = "false yes" if sure[i] > 0.5 else "false no"
-        draw.text((4, top), f"{kind}, p(yes) = {sure[i]:.3f}; {clip.behaviour}, {clip.camera}", "black")
+        draw.text(
+            (4, top), f"{kind}, p(yes) = {sure[i]:.3f}; {clip.behaviour}, {clip.camera}", "black"
+        )
         draw.text((4, top + line - 2), asked.text, "black")
         for t, frame in enumerate(clip.frames):
             picture = Image.fromarray(frame)

@@ -36,8 +36,8 @@ class TrainDetector:
     same clips. The clips are those of make-clips.
 
     The run folder gets the curve as CSV, TensorBoard log and picture, and in checkpoints/ the final
-    weights, which score-detector and --reward take by their path. With several processes: accelerate
-    launch --num_processes N -m run train-detector …
+    weights, which score-detector and --reward take by their path. With several processes:
+    accelerate launch --num_processes N -m run train-detector …
 
     Examples:
       python -m run make-clips --out data/clips
@@ -52,7 +52,7 @@ class TrainDetector:
     model: Literal["detector", "baseline"] = "detector"
     """detector: vision fed to a frozen language model; baseline: no pretrained language."""
     base: str = "smollm2-135m"
-    """The detector's language model: a packaged name, a folder, a .gguf file or an id on the hub."""
+    """Its language model: a packaged name, a folder, a .gguf file or an id on the hub."""
     steps: int = 1200
     """Steps of training."""
     batch: int = 32
@@ -63,8 +63,8 @@ class TrainDetector:
     """Weight of the loss on what happened in words; 0 leaves it out."""
     spotting: float = 0.1
     """Weight of the loss on what each frame shows, in words."""
-    spotting_steps: int = 0
-    """The first steps, which are for that alone."""
+    spotting_steps: int = 1500
+    """First steps, before --steps, for that alone: patches, then frames. They are quick."""
     share: float = 1.0
     """The share of training's clips that are used."""
     width: int = 192
@@ -100,7 +100,7 @@ class TrainDetector:
 
     def __post_init__(self) -> None:
         for name, low in (
-            ("steps", 1),
+            ("steps", 0),
             ("batch", 1),
             ("captions", 0),
             ("spotting", 0),
@@ -212,11 +212,11 @@ class _Training:
 
         args = self.args
         self.curve = Curve(self.folder, COLUMNS, "step", self.head.get("rows", []))
-        with Bar(self.console, "training", args.steps, "steps") as bar:
+        with Bar(self.console, "training", args.spotting_steps + args.steps, "steps") as bar:
             train(
                 self.judge,
                 self.store,
-                steps=args.steps,
+                steps=args.spotting_steps + args.steps,
                 batch=args.batch,
                 learning_rate=args.learning_rate,
                 captions=args.captions,
@@ -256,7 +256,8 @@ class _Training:
         if progress.step <= args.spotting_steps:
             score = ""
         elif args.validate_every and (
-            progress.step % args.validate_every == 0 or progress.step == args.steps
+            progress.step % args.validate_every == 0
+            or progress.step == args.spotting_steps + args.steps
         ):
             score = self._validate(progress.step)
         seconds = round(time.monotonic() - self.started, 1)

@@ -123,7 +123,7 @@ class Look:
         colours = frames.astype(np.float32)
         grey = colours.mean(-1, keepdims=True)
         colours = (1 - self.fade) * colours + self.fade * grey
-        colours = colours * np.float32(self.gain) + np.float32(self.light)
+        colours = colours * np.array(self.gain, np.float32) + np.array(self.light, np.float32)
         if self.noise:
             colours += rng.standard_normal(colours.shape, np.float32) * self.noise
         return np.clip(colours, 0, 255).astype(np.uint8)

@@ -69,9 +69,9 @@ from envs.composition import SecretComposition
 from envs.conditional import ConditionalEnv, SecretConditional
 from envs.errors import BadInput, whole_number
 from envs.instruction import Instruction
-from envs.playground import Playground
 from envs.items import ANY_SHAPE, COLOURS, SHAPES, Item
 from envs.objects import ItemObject
+from envs.playground import Playground
 from envs.room import RoomEnv
 from envs.search import SecretSearch
 from envs.tasks import make_worlds

@@ -27,7 +27,7 @@ class BaselineConfig:
 
     words: tuple[str, ...] = ()
     width: int = 192
-    depth: int = 3
+    depth: int = 2
     latents: int = 48
     layers: int = 4
     kind: str = "baseline"

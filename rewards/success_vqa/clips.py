@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,8 @@ class Clip:
     """Up to 8 frames ``[T, height, width, 3] uint8`` and what is asked of them.
 
     ``steps`` are those of the frames in the rollout; ``caption`` is a sentence that says what
-    happened, ``notes`` say what each frame shows, ``behaviour``, ``camera`` and ``look`` how the clip came about, ``seed`` the world's.
+    happened, ``notes`` say what each frame shows, ``behaviour``, ``camera`` and ``look`` how the
+    clip came about, ``seed`` the world's.
     """
 
     frames: np.ndarray
@@ -79,9 +80,7 @@ def check_frames(frames: Any) -> np.ndarray:
     if not 1 <= shape[0] <= N_FRAMES:
         raise BadInput(f"a clip has 1 to {N_FRAMES} frames, not {shape[0]}")
     if not (8 <= shape[1] <= MOST_PIXELS and 8 <= shape[2] <= MOST_PIXELS):
-        raise BadInput(
-            f"frames are 8 to {MOST_PIXELS} pixels a side, not {shape[1]} x {shape[2]}"
-        )
+        raise BadInput(f"frames are 8 to {MOST_PIXELS} pixels a side, not {shape[1]} x {shape[2]}")
     return found
 
 
@@ -175,7 +174,8 @@ def write_clips(file: Path, clips: Iterable[Clip], group: int = 512) -> int:
     schema = _schema()
     file.parent.mkdir(parents=True, exist_ok=True)
     half = file.with_name(f".{file.name}.half")
-    n, rows = 0, []
+    n = 0
+    rows: list[dict[str, Any]] = []
 
     def flush(writer: Any) -> None:
         if rows:
@@ -231,7 +231,9 @@ def read_clips(folder: Path, split: str) -> Iterator[Clip]:
 
 def _clip(row: dict[str, Any], file: Path) -> Clip:
     try:
-        frames = [np.asarray(Image.open(io.BytesIO(f["bytes"])).convert("RGB")) for f in row["frames"]]
+        frames = [
+            np.asarray(Image.open(io.BytesIO(f["bytes"])).convert("RGB")) for f in row["frames"]
+        ]
         return Clip(
             check_frames(np.stack(frames)),
             tuple(Asked(**a) for a in row["asked"]),
@@ -245,4 +247,3 @@ def _clip(row: dict[str, Any], file: Path) -> Clip:
         )
     except (OSError, ValueError, KeyError, TypeError, Image.DecompressionBombError) as error:
         raise BadInput(f"'{file}' has a clip that cannot be read: {error}") from error
-

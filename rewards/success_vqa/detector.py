@@ -39,7 +39,7 @@ class DetectorConfig:
 
     base: str = "smollm2-135m"
     width: int = 192
-    depth: int = 3
+    depth: int = 2
     latents: int = 48
     gates: int = 4
     every: int = 3
@@ -304,7 +304,7 @@ class Detector(Judge):
     @torch.no_grad()
     def _read(self, texts: Sequence[tuple[int, ...]]) -> torch.Tensor:
         """What the layers below the first gate make of texts: ``[texts, longest, size]``."""
-        model, bottom = self._frozen[:2]
+        bottom = self._frozen[1]
         new = [t for t in dict.fromkeys(texts) if t not in self._texts]
         for first in range(0, len(new), 64):
             part = sorted(new, key=len)[first : first + 64]
@@ -357,7 +357,8 @@ class Detector(Judge):
     ) -> torch.Tensor:
         texts = [self.tokens(f"What happened? {c}") for c in captions]
         skip = len(self.tokens("What happened?"))
-        said, targets = [], []
+        said: list[torch.Tensor] = []
+        targets: list[int] = []
         for part in _alike(texts):
             hidden = self._hidden(media[which[part]], [texts[k] for k in part])
             for row, k in zip(hidden, part, strict=True):

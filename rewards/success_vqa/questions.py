@@ -156,7 +156,7 @@ class Wording:
 
         def draw(name: str) -> str:
             texts = self.texts(name, split)
-            return texts[rng.integers(len(texts))]
+            return texts[int(rng.integers(len(texts)))]
 
         if query.branches is not None:
             b = query.branches
@@ -184,5 +184,4 @@ def one_word_off(item: Item, rng: np.random.Generator) -> Item:
     part = ("texture", "colour", "shape")[rng.integers(3)]
     words = {"texture": TEXTURES, "colour": COLOURS, "shape": SHAPES}[part]
     others = [w for w in words if w != getattr(item, part)]
-    return replace(item, **{part: others[rng.integers(len(others))]})  # type: ignore[arg-type]
-
+    return replace(item, **{part: others[rng.integers(len(others))]})

@@ -53,8 +53,8 @@ def calibration_error(sure: np.ndarray, true: np.ndarray) -> float:
 def score(sure: np.ndarray, true: np.ndarray, clip: np.ndarray) -> Score:
     """Score probabilities of yes ``sure [N]`` by the answers ``true [N] bool``.
 
-    The interval comes from drawing whole clips anew (``clip [N]`` is the number of each question's):
-    questions of one clip are not independent.
+    The interval comes from drawing whole clips anew (``clip [N]`` says which a question
+    is about): questions of one clip are not independent.
     """
     said = sure > 0.5
     if not len(true):
@@ -62,8 +62,8 @@ def score(sure: np.ndarray, true: np.ndarray, clip: np.ndarray) -> Score:
     ece = calibration_error(sure, true)
     if true.all() or not true.any():
         share = float((said == true).mean())
-        rates = (share, None) if true.all() else (None, share)
-        return Score(None, None, *rates, ece, len(true))
+        tpr, tnr = (share, None) if true.all() else (None, share)
+        return Score(None, None, tpr, tnr, ece, len(true))
     _, which = np.unique(clip, return_inverse=True)
     n = which.max() + 1
     # Of each clip: yes that were said, yes, no that were said, no.
@@ -90,7 +90,9 @@ def score_by(
 ) -> dict[str, Score]:
     """The same for each name of ``names [N]`` apart."""
     every = np.array(names)
-    return {n: score(sure[every == n], true[every == n], clip[every == n]) for n in sorted({*names})}
+    return {
+        n: score(sure[every == n], true[every == n], clip[every == n]) for n in sorted({*names})
+    }
 
 
 def any_positive(answers: Iterable[bool]) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +23,6 @@ from rewards.success_vqa.baseline import words_of
 from rewards.success_vqa.clips import N_FRAMES, Asked, Clip, Note
 from rewards.success_vqa.detector import Judge
 from rewards.success_vqa.vision import Attention, prepare
-
 
 PARTS = (TEXTURES, COLOURS, SHAPES)
 _NUMBER = {str(item): k for k, item in enumerate(ALL_ITEMS)}
@@ -154,6 +152,7 @@ class Spotter(nn.Module):
         self.queries = nn.Parameter(0.02 * torch.randn(2, width))
         self.attend = Attention(width, width, 8)
         self.norm = nn.LayerNorm(width)
+        self.norm_patches = nn.LayerNorm(width)
         sizes = [len(p) + 1 for p in PARTS]
         self.faces = nn.ModuleList(nn.Linear(width, n) for n in (*sizes, len(MARKS)))
         self.holds = nn.ModuleList(nn.Linear(width, n) for n in sizes)
@@ -161,9 +160,19 @@ class Spotter(nn.Module):
         self.shows = nn.Linear(width, len(ALL_ITEMS) + _ITEM_WORDS.shape[1])
         nn.init.constant_(self.shows.bias, -2.0)
 
-    def forward(self, x: torch.Tensor, words: torch.Tensor, shows: torch.Tensor) -> torch.Tensor:
-        """The loss on frames ``x [N, places, width]`` of which ``words [N, 7]`` and ``shows [N,
-        items]`` are told."""
+    def in_sight(self, patches: torch.Tensor, shows: torch.Tensor) -> torch.Tensor:
+        """The loss on which items ``shows [N, items] bool`` are in sight, by each of the ``patches
+        [N, places, width]`` alone: an item is in sight if it is at any place."""
+        there = self.shows(self.norm_patches(patches)).float().amax(1)
+        true = shows.float()
+        named, worded = there.split([true.shape[1], there.shape[1] - true.shape[1]], 1)
+        words_true = (true @ _ITEM_WORDS.to(true.device) > 0).float()
+        cross_entropy = functional.binary_cross_entropy_with_logits
+        return 10 * cross_entropy(named, true) + 5 * cross_entropy(worded, words_true)
+
+    def at_hand(self, x: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+        """The loss on what is faced and held, ``words [N, 7]``, in frames ``x [N, places,
+        width]``."""
         normed = self.norm(x)
         found = self.attend(self.queries.expand(len(x), -1, -1), normed)
         heads = [(head, 0) for head in self.faces[:3]]
@@ -172,13 +181,7 @@ class Spotter(nn.Module):
         for k, (head, query) in enumerate(heads):
             said = head(found[:, query]).float()
             loss = loss + functional.cross_entropy(said, words[:, k].long(), ignore_index=_UNTOLD)
-        # An item is in sight if it is at any place.
-        there = self.shows(normed).float().amax(1)
-        true = shows.float()
-        named, worded = there.split([true.shape[1], there.shape[1] - true.shape[1]], 1)
-        words_true = (true @ _ITEM_WORDS.to(true.device) > 0).float()
-        cross_entropy = functional.binary_cross_entropy_with_logits
-        return loss + 10 * cross_entropy(named, true) + 5 * cross_entropy(worded, words_true)
+        return loss
 
 
 class _Lesson(nn.Module):
@@ -196,18 +199,21 @@ class _Lesson(nn.Module):
         captions: Sequence[str],
         words: torch.Tensor,
         shows: torch.Tensor,
-        spotting: bool,
+        stage: str,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Losses on the answers, on the captions and on what frames show; ``spotting`` is for the
-        last alone."""
+        """Losses on the answers, on the captions and on what frames show. In the stage "patches"
+        only the convolutions learn, in "frames" they and the frames' layers, in "clips" all."""
         judge = self.judge
-        seen = judge.encoder.look(frames)
+        patches = judge.encoder.patches(frames)
         told = words[..., 6] != _UNTOLD
-        spotted = seen.new_zeros((), dtype=torch.float32)
+        nothing = patches.new_zeros((), dtype=torch.float32)
+        spotted = self.spotter.in_sight(patches[told], shows[told]) if told.any() else nothing
+        if stage == "patches":
+            return nothing, nothing, spotted
+        seen = judge.encoder.look(patches)
         if told.any():
-            spotted = self.spotter(seen[told], words[told], shows[told])
-        nothing = spotted.detach() * 0
-        if spotting:
+            spotted = spotted + self.spotter.at_hand(seen[told], words[told])
+        if stage == "frames":
             return nothing, nothing, spotted
         media = judge.encoder.sum_up(frames, seen)
         which = torch.tensor([k for k, a in enumerate(asked) for _ in a], device=frames.device)
@@ -258,8 +264,8 @@ def train(
     """Train on ``batch`` clips a step, all questions of each.
 
     ``captions`` weighs the likelihood of what happened in words, asked of half of the clips,
-    ``spotting`` that of what each frame shows; the first ``spotting_steps`` are for that alone. Raises BadInput where the loss is not
-    finite; what was saved is then still there.
+    ``spotting`` that of what each frame shows; the first ``spotting_steps`` are for that alone.
+    Raises BadInput where the loss is not finite; what was saved is then still there.
     """
     accelerator = Accelerator(cpu=judge.device.type == "cpu", mixed_precision="bf16")
     torch.manual_seed(seed)
@@ -281,7 +287,7 @@ def train(
     judge.train()
     for step in range(first, steps):
         rng = np.random.default_rng([seed, step])
-        alone = step < spotting_steps
+        stage = _stage(step, spotting_steps)
         epoch, place = divmod(step * batch, max(len(store) // batch * batch, batch))
         order = np.random.default_rng([seed, epoch, 5]).permutation(len(store))
         which = order[place : place + batch]
@@ -292,21 +298,25 @@ def train(
         texts = [store.captions[k] if t else "" for k, t in zip(which, told, strict=True)][mine]
         words = torch.from_numpy(store.words[which[mine]]).to(judge.device)
         shows = torch.from_numpy(store.shows[which[mine]]).to(judge.device)
-        if alone:
+        if stage != "clips":
             # Two frames each of more clips: there is more to see in different rooms.
-            some = rng.integers(len(store), size=(N_FRAMES // 2 * len(which[mine]), 1))
-            pair = rng.integers(1, N_FRAMES, size=some.shape) - np.array([1, 0])
+            own = np.random.default_rng([seed, step, 1, rank])
+            some = own.integers(len(store), size=(N_FRAMES // 2 * len(which[mine]), 1))
+            pair = own.integers(1, N_FRAMES, size=some.shape) - np.array([1, 0])
             shown, words, shows = (
                 torch.from_numpy(a[some, pair]).to(judge.device)
                 for a in (store.frames, store.words, store.shows)
             )
         texts = texts if captions else [""] * len(texts)
-        rate = _rate(step, steps, learning_rate)
+        if stage == "clips":
+            rate = _rate(step - spotting_steps, steps - spotting_steps, learning_rate)
+        else:
+            rate = 2 * _rate(step, spotting_steps, learning_rate)
         for group in optimiser.param_groups:
             group["lr"] = rate
         with accelerator.autocast():
-            loss, caption, spotted = lesson(shown, asked, texts, words, shows, alone)
-        total = loss + captions * caption + spotting * spotted
+            loss, caption, spotted = lesson(shown, asked, texts, words, shows, stage)
+        total = loss + captions * caption + (spotting if stage == "clips" else 1) * spotted
         if not torch.isfinite(total):
             raise BadInput(f"the loss is not finite at step {step + 1}; try a lower learning rate")
         optimiser.zero_grad()
@@ -317,6 +327,13 @@ def train(
         judge.train()
         save(lambda done=step + 1: _pack(done, judge, spotter, optimiser, parameters))  # type: ignore[misc]
     judge.eval()
+
+
+def _stage(step: int, spotting_steps: int) -> str:
+    """What a step is for: four fifths of the steps of spotting are for patches alone."""
+    if step >= spotting_steps:
+        return "clips"
+    return "patches" if step < 0.8 * spotting_steps else "frames"
 
 
 def _rate(step: int, steps: int, peak: float) -> float:
@@ -362,13 +379,11 @@ def _unpack(
             state.setdefault(int(k), {})[what] = tensor
     judge.load_state_dict(model)
     spotter.load_state_dict(other)
-    for k, memory in state.items():
-        optimiser.state[parameters[k]] = memory
+    for number, memory in state.items():
+        optimiser.state[parameters[number]] = memory
 
 
 def vocabulary(store: Store) -> tuple[str, ...]:
     """The words of a store's questions and captions, for a baseline."""
     texts = {a.text for asked in store.asked for a in asked} | {*store.captions}
     return tuple(sorted({w for text in texts for w in words_of(text)}))
-
-

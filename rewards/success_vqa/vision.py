@@ -121,14 +121,16 @@ class VisionEncoder(nn.Module):
     Frames that are black all over are taken for absent.
     """
 
-    def __init__(self, width: int = 192, depth: int = 3, latents: int = 48, heads: int = 8) -> None:
+    def __init__(self, width: int = 192, depth: int = 2, latents: int = 48, heads: int = 8) -> None:
         super().__init__()
         self.stem = nn.Sequential(
             nn.Conv2d(6, 48, 3, 2, 1),
             nn.GELU(),
             nn.Conv2d(48, 128, 3, 2, 1),
             nn.GELU(),
-            nn.Conv2d(128, width, 3, 2, 1),
+            nn.Conv2d(128, 256, 3, 2, 1),
+            nn.GELU(),
+            nn.Conv2d(256, width, 1),
         )
         self.place = nn.Parameter(0.02 * torch.randn(PLACES, width))
         self.time = nn.Parameter(0.02 * torch.randn(N_FRAMES, width))
@@ -137,19 +139,24 @@ class VisionEncoder(nn.Module):
         self.resampler = nn.ModuleList(_Resample(width, heads) for _ in range(2))
         self.norm = nn.LayerNorm(width)
 
-    def look(self, clips: torch.Tensor) -> torch.Tensor:
-        """Each frame by itself: ``[batch, 8, places, width]``."""
+    def patches(self, clips: torch.Tensor) -> torch.Tensor:
+        """The patches of each frame ``[batch, 8, 64, 64, 3] uint8``, each by itself: ``[batch, 8,
+        places, width]``."""
         # Black, of which there is most, is 0.
         pixels = clips.permute(0, 1, 4, 2, 3).float() / 64
         before = torch.cat([pixels[:, :1], pixels[:, :-1]], 1)
-        x = self.stem(torch.cat([pixels, before], 2).flatten(0, 1)).flatten(2).transpose(1, 2)
-        x = x + self.place
+        x: torch.Tensor = self.stem(torch.cat([pixels, before], 2).flatten(0, 1))
+        return x.flatten(2).transpose(1, 2).unflatten(0, clips.shape[:2])
+
+    def look(self, patches: torch.Tensor) -> torch.Tensor:
+        """Each frame by itself, its patches related to each other, in the same shape."""
+        x = patches.flatten(0, 1) + self.place
         for block in self.blocks:
             x = block(x)
-        return x.unflatten(0, clips.shape[:2])
+        return x.unflatten(0, patches.shape[:2])
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        return self.sum_up(clips, self.look(clips))
+        return self.sum_up(clips, self.look(self.patches(clips)))
 
     def sum_up(self, clips: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """What ``look`` made of the frames, in a fixed number of vectors."""

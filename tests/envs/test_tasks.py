@@ -39,7 +39,11 @@ def test_settings_reach_the_world() -> None:
         ("Conditional", {}, "did you mean 'conditional'"),
         ("Parley/SecretSerch-v0", {}, "did you mean 'Parley/SecretSearch-v0'"),
         ("babyai-gotolocal", {}, "did you mean 'BabyAI-GoToLocal-v0'"),
-        ("zzz", {}, "known: conditional, search, .*, command, instruction, playground, babyai-mixed"),
+        (
+            "zzz",
+            {},
+            "known: conditional, search, .*, command, instruction, playground, babyai-mixed",
+        ),
         ("", {}, "unknown task ''"),
         ("CartPole-v1", {}, "'CartPole-v1' is registered, but it is no MiniGrid world"),
         ("Ant-v5", {}, "no MiniGrid world|cannot be made"),

@@ -10,7 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from envs.errors import BadInput
-from rewards.success_vqa.clips import Asked, Clip, Note, check_frames, evenly, read_clips, write_clips
+from rewards.success_vqa.clips import (
+    Asked,
+    Clip,
+    Note,
+    check_frames,
+    evenly,
+    read_clips,
+    write_clips,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -19,7 +27,9 @@ def clip(n: int = 3, side: int = 24) -> Clip:
     frames = RNG.integers(0, 256, (n, side, side, 3), np.uint8)
     asked = (Asked("Did it?", "examine", True, 2), Asked("Did it not?", "order", False))
     notes = (Note("red ring", "white", "", ("red ring", "blue tee")), *[Note()] * (n - 1))
-    return Clip(frames, asked, "It did.", notes, tuple(range(n)), "learned", "view 8", "plain", 2**40)
+    return Clip(
+        frames, asked, "It did.", notes, tuple(range(n)), "learned", "view 8", "plain", 2**40
+    )
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -42,7 +52,12 @@ def test_hugging_face_reads_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("start", "end", "steps"),
-    [(0, 7, tuple(range(8))), (0, 14, (0, 2, 4, 6, 8, 10, 12, 14)), (3, 5, (3, 4, 5)), (4, 4, (4,))],
+    [
+        (0, 7, tuple(range(8))),
+        (0, 14, (0, 2, 4, 6, 8, 10, 12, 14)),
+        (3, 5, (3, 4, 5)),
+        (4, 4, (4,)),
+    ],
 )
 def test_frames_are_spread_evenly_and_end_at_the_end(
     start: int, end: int, steps: tuple[int, ...]
@@ -67,7 +82,7 @@ def test_what_is_no_clip_is_refused(frames: np.ndarray, message: str) -> None:
 
 
 def test_damaged_data_sets_are_refused_in_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="no split 'test1' in .*; it has none"):
+    with pytest.raises(BadInput, match=r"no split 'test1' in .*; it has none"):
         next(read_clips(tmp_path, "test1"))
     file = tmp_path / "data" / "test1.parquet"
     write_clips(file, [])

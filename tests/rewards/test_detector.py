@@ -14,7 +14,7 @@ from rewards.success_vqa.baseline import Baseline, BaselineConfig
 from rewards.success_vqa.clips import Asked, Clip
 from rewards.success_vqa.detector import Detector, DetectorConfig, Judge, load_encoder, read_config
 from rewards.success_vqa.training import Store, calibrate, train
-from rewards.success_vqa.vision import prepare
+from rewards.success_vqa.vision import prepare, stack
 from tests.agents.tiny import tiny_model, tiny_tokenizer
 
 SMALL = DetectorConfig("tiny", 16, 1, 4, gates=1, every=1)
@@ -54,9 +54,11 @@ def test_an_answer_does_not_depend_on_what_else_is_asked(judge: Judge) -> None:
 
 @pytest.mark.parametrize("judge", judges(), ids=["detector", "baseline"])
 def test_it_looks_and_reads(judge: Judge) -> None:
-    one, other = clips(2, seed=3)
-    ps = judge.answer([one, other], [["Did it?", "Red the agent?"], ["Did it?"]])
-    assert ps[0][0] != ps[0][1] and ps[0][0] != ps[1][0]
+    with torch.no_grad():
+        media = judge.encoder(stack(clips(2, seed=3)))
+        which = torch.tensor([0, 0, 1])
+        odds = judge.logits(media, which, ["Did it?", "Red the agent?", "Did it?"]).tolist()
+    assert odds[0] != odds[1] and odds[0] != odds[2]
 
 
 def test_with_its_gates_shut_it_is_the_language_model() -> None:
@@ -88,7 +90,7 @@ def test_only_the_trained_parts_are_saved_and_come_back(tmp_path: Path) -> None:
     for name, tensor in again.trained().items():
         assert torch.equal(tensor, judge.trained()[name].half().float()), name
     other = baseline()
-    with pytest.raises(BadInput, match="of another detector: .* does not fit"):
+    with pytest.raises(BadInput, match=r"of another detector: .* does not fit"):
         other.load(tmp_path)
     load_encoder(other, tmp_path)
     assert torch.equal(other.encoder.latents, again.encoder.latents)
@@ -135,7 +137,10 @@ def lesson(n: int = 24) -> Store:
     made = []
     for k in range(n):
         frames = np.full((2, 16, 16, 3), 220 if k % 2 else 20, np.uint8)
-        asked = (Asked("Did it?", "go to", bool(k % 2)), Asked("Did the red agent?", "go to", k % 2 == 0))
+        asked = (
+            Asked("Did it?", "go to", bool(k % 2)),
+            Asked("Did the red agent?", "go to", k % 2 == 0),
+        )
         made.append(Clip(frames, asked, "the red agent" if k % 2 else "it"))
     return Store.of(made)
 
@@ -145,7 +150,12 @@ def test_it_learns_what_depends_on_picture_and_question(judge: Judge) -> None:
     store = lesson()
     told: list[float] = []
     train(
-        judge, store, steps=150, batch=8, learning_rate=1e-2, on_progress=lambda p: told.append(p.loss)
+        judge,
+        store,
+        steps=150,
+        batch=8,
+        learning_rate=1e-2,
+        on_progress=lambda p: told.append(p.loss),
     )
     assert sum(told[-5:]) / 5 < 0.3 < told[0]
     bright, dark = store.frames[1, 6:], store.frames[0, 6:]

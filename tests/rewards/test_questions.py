@@ -26,7 +26,9 @@ A, B = Item("ring", "red", "solid"), Item("cross", "blue", "striped")
 X = Item("tee", "grey", "checkered")
 
 
-def happened(*deeds: tuple[int, str, Item], facing: Item | None = None, carried: Item | None = None):
+def happened(
+    *deeds: tuple[int, str, Item], facing: Item | None = None, carried: Item | None = None
+):
     done = tuple((step, Deed(verb, item)) for step, verb, item in deeds)
     return Happened(done, facing, carried, {A: frozenset(), X: frozenset({"is in a corner"})}, 20)
 
@@ -102,15 +104,17 @@ def test_one_word_off_is_one_word_off() -> None:
     ("old", "new", "message"),
     [
         ("[order]", "[orders]", "lack a list of order, train"),
-        ('"examine the {item}", "look closely', '"examine it", "look closely', "does not use {item}"),
+        (
+            '"examine the {item}", "look closely',
+            '"examine it", "look closely',
+            "does not use {item}",
+        ),
         ('"pick the {item} up"', '"pick the {item.__class__} up"', "does not use {item}"),
         ("[question]", "[more]\n[question]", "what is not asked: more"),
         ("[order]", "[order", "cannot be read"),
     ],
 )
-def test_a_file_that_will_not_do_is_named(
-    tmp_path: Path, old: str, new: str, message: str
-) -> None:
+def test_a_file_that_will_not_do_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
     text = QUESTIONS.read_text(encoding="utf-8")
     assert old in text
     file = tmp_path / "mine.toml"

@@ -69,6 +69,6 @@ def test_the_wrapper_asks_once_the_episode_ends() -> None:
     assert rewards == [0.0] * 9 + [0.7] and info["true_reward"] == 0.0
     assert judge.questions == [f"Did the agent successfully {mission}?"]
     assert judge.clips[0].shape == (8, 56, 56, 3)
-    assert np.array_equal(judge.clips[0][-1], env.unwrapped.get_frame(8, agent_pov=True))  # type: ignore[attr-defined]
+    assert np.array_equal(judge.clips[0][-1], env.unwrapped.get_frame(tile_size=8, agent_pov=True))  # type: ignore[attr-defined]
     with pytest.raises(BadInput, match="no MiniGrid world"):
         SuccessReward(gym.make("CartPole-v1"), DetectorReward(judge))
