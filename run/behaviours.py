@@ -215,7 +215,7 @@ class Reel:
 
     ``take`` has one moment more than there were steps; ``deeds`` are (step, deed) of what was
     examined and picked up, ``facing`` and ``carried`` what was before the agent and in its hands
-    at each moment, ``truths`` as in `Happened`.
+    at each moment, ``truths`` as in `Happened`, ``actions`` what was done.
     """
 
     seed: int
@@ -227,6 +227,7 @@ class Reel:
     facing: tuple[Item | None, ...]
     carried: tuple[Item | None, ...]
     truths: Mapping[Item, frozenset[str]]
+    actions: tuple[int, ...]
 
     def between(self, start: int, end: int) -> Happened:
         """What happened in a clip that shows steps ``start`` to ``end``, both included."""
@@ -328,6 +329,7 @@ def film(
                 facing,
                 carried,
                 truths[i],
+                tuple(worlds.actions(i)),
             )
         )
     return reels

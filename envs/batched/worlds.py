@@ -76,6 +76,10 @@ class BatchedWorlds(Worlds):
             assert pose == tuple(self.engine.state.pose[i]), "the engine and MiniGrid differ"
         return world
 
+    def actions(self, i: int) -> list[int]:
+        """What world i's agent has done since its episode began."""
+        return [int(a) for a in self._taken[i, : self.steps[i]]]
+
     def places(self, i: int) -> Places:
         if i not in self._places:
             self._places[i] = Places(self._bare(i))

@@ -84,7 +84,7 @@ def test_only_the_trained_parts_are_saved_and_come_back(tmp_path: Path) -> None:
     assert not any(name.startswith("model") for name in judge.trained())
     judge.temperature = 2.0
     judge.save(tmp_path)
-    assert (tmp_path / "model.safetensors").stat().st_size < 400_000
+    assert (tmp_path / "model.safetensors").stat().st_size < 1_000_000
     assert read_config(tmp_path)["temperature"] == 2.0
     again.load(tmp_path)
     for name, tensor in again.trained().items():

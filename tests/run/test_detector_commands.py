@@ -1,0 +1,223 @@
+"""``make-clips``, ``train-detector`` and ``score-detector``, in small."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from envs import make_worlds
+from envs.batched.cameras import Camera
+from envs.batched.worlds import BatchedWorlds
+from envs.commands import Command, CommandWatch
+from envs.errors import BadInput
+from envs.items import HELD_OUT_ITEMS, find_items
+from rewards.success_vqa.clips import Clip, read_clips
+from rewards.success_vqa.questions import Deed, Query
+from run.__main__ import main
+from run.behaviours import OTHER, TRAINING, film
+from run.make_clips import SPLITS
+from tests.agents.tiny import tiny_model, tiny_tokenizer
+from tests.run.command import start
+
+TRAIN = [
+    *("--steps", "4", "--spotting-steps", "5", "--batch", "4", "--width", "16", "--gates", "1"),
+    *("--every", "1", "--validate-every", "2", "--validation-clips", "8", "--threads", "1"),
+    *("--checkpoint-seconds", "0", "--device", "cpu"),
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    runs = ["--runs-dir", str(folder / "runs")]
+    made = ["make-clips", "--clips", "60", "--test-clips", "40", "--out", str(folder / "data")]
+    assert main([*made, *runs]) == 0
+    return folder / "data"
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base") / "tiny"
+    tiny_model("llama").save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def clips(data: Path, split: str) -> list[Clip]:
+    return list(read_clips(data, split))
+
+
+def test_splits_are_balanced_and_have_no_world_in_common(data: Path) -> None:
+    seen: dict[int, str] = {}
+    for split in SPLITS:
+        made = clips(data, split)
+        assert len(made) == 40 if split != "train" else 60
+        answers = [a.answer for c in made for a in c.asked]
+        assert abs(np.mean(answers) - 0.5) < 0.12, split
+        for clip in made:
+            assert seen.setdefault(clip.seed, split) == split
+            assert len(clip.notes) == len(clip.frames) == len(clip.steps)
+
+
+def test_what_training_never_has_is_in_its_test_alone(data: Path) -> None:
+    def words(split: str) -> str:
+        return " ".join(a.text for c in clips(data, split) for a in c.asked)
+
+    held_out = {str(i) for i in HELD_OUT_ITEMS}
+    shown = {n for c in clips(data, "train") for note in c.notes for n in note.shows}
+    assert not shown & held_out
+    assert {n for c in clips(data, "test3") for note in c.notes for n in note.shows} <= held_out
+    assert "grab" in words("test3") and "grab" not in words("train")
+    assert {c.behaviour for c in clips(data, "train")} <= set(TRAINING)
+    assert {c.behaviour for c in clips(data, "test2")} <= set(OTHER)
+    assert {c.camera.split()[0] for c in clips(data, "test4")} == {"above"}
+    assert "above" not in {c.camera.split()[0] for c in clips(data, "train")}
+    assert not {c.look for c in clips(data, "train")} & {c.look for c in clips(data, "test5")}
+
+
+def test_the_order_split_asks_the_same_of_both_orders(data: Path) -> None:
+    made = clips(data, "test6")
+    pairs: dict[tuple[int, str], list[bool]] = {}
+    for clip in made:
+        (asked,) = clip.asked
+        pairs.setdefault((clip.seed, asked.text), []).append(asked.answer)
+    assert all(sorted(answers) == [False, True] for answers in pairs.values())
+    assert len({c.behaviour for c in made}) == 3
+
+
+def test_the_same_seed_makes_the_same_clips(data: Path, tmp_path: Path) -> None:
+    again = ["make-clips", "--test-clips", "40", "--splits", "test2", "--out", str(tmp_path)]
+    assert main([*again, "--runs-dir", str(tmp_path / "runs")]) == 0
+    for one, other in zip(clips(data, "test2"), clips(tmp_path, "test2"), strict=True):
+        assert one.asked == other.asked and np.array_equal(one.frames, other.frames)
+
+
+def test_answers_agree_with_minigrids_own_watch() -> None:
+    """Of clips of whole episodes: what the reel says is what CommandWatch says in MiniGrid."""
+    worlds = make_worlds("playground", 24, batched=True, alike=0.5)
+    assert isinstance(worlds, BatchedWorlds)
+    names = [*TRAINING, *OTHER]
+    reels = film(worlds, range(24), [(TRAINING | OTHER)[names[i % len(names)]] for i in range(24)])
+    answered = set()
+    for reel in reels:
+        happened = reel.between(0, len(reel.take) - 1)
+        for item in reel.items:
+            for verb in ("go to", "examine", "pick up"):
+                watch = CommandWatch(Command(verb, item))
+                bare = make_worlds("playground", 1, alike=0.5)
+                bare.reset(0, reel.seed)
+                for action in reel.actions:
+                    bare.step(np.array([action]), np.array([True]))
+                    watch.update(bare.world(0), bare.events[0])
+                said = happened.answer(Query((Deed(verb, item),))) is not None
+                assert said == watch.done, (reel.phases, verb, str(item))
+                answered.add(said)
+    assert answered == {True, False}
+
+
+def test_cameras_show_the_room_from_where_they_are() -> None:
+    worlds = make_worlds("playground", 1, batched=True)
+    assert isinstance(worlds, BatchedWorlds)
+    (reel,) = film(worlds, [3], [TRAINING["two deeds"]])
+    view = Camera("view", 8).film(reel.take)
+    above = Camera("above", 8).film(reel.take)
+    bare = worlds.world(0)
+    assert np.array_equal(view[-1], bare.get_frame(tile_size=8, agent_pov=True))
+    assert np.array_equal(above[-1], bare.get_frame(tile_size=8))
+    # The agent's tile, wherever it is, is in the middle of what follows it.
+    follow = Camera("follow", 8, 5).film(reel.take)
+    x, y = reel.take.poses[-1, :2]
+    tile = above[-1, 8 * y : 8 * y + 8, 8 * x : 8 * x + 8]
+    assert np.array_equal(follow[-1, 16:24, 16:24], tile)
+
+
+def test_train_and_score_and_resume_after_sigkill(
+    data: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = ["--runs-dir", str(tmp_path / "runs")]
+    command = ["train-detector", "--data", str(data), "--base", str(base), *TRAIN]
+    assert main([*command, *runs]) == 0
+    whole = Path(capsys.readouterr().out.strip().splitlines()[-1])
+    process = start(*command, "--runs-dir", str(tmp_path / "killed"))
+    killed = _wait_for_state(process, tmp_path / "killed" / "train-detector")
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert main(["train-detector", "--resume", str(killed)]) == 0
+    one = load_file(whole / "checkpoints" / "final" / "model.safetensors")
+    other = load_file(killed / "checkpoints" / "final" / "model.safetensors")
+    assert all((one[n] == other[n]).all() for n in one) and len(one) == len(other)
+
+    assert main([*command, "--model", "baseline", *runs, "--name", "base"]) == 0
+    baseline = Path(capsys.readouterr().out.strip().splitlines()[-1])
+    final = [str(f / "checkpoints" / "final") for f in (whole, baseline)]
+    for folder, name in zip(final, ("mine", "plain"), strict=True):
+        Path(folder).rename(tmp_path / name)
+    score = ["score-detector", "--data", str(data), "--splits", "test1", "test6"]
+    judged = ["--detectors", str(tmp_path / "mine"), str(tmp_path / "plain"), "--episodes", "8"]
+    assert main([*score, *judged, *runs]) == 0
+    folder = Path(capsys.readouterr().out.strip().splitlines()[-1])
+    summary = json.loads((folder / "summary.json").read_text())
+    assert set(summary["splits"]) == {"test1", "test6"}
+    for split in ("test1", "test6"):
+        for name in ("mine", "plain"):
+            found = summary["splits"][split][name]
+            assert found["n"] == sum(len(c.asked) for c in clips(data, split))
+            mean = (found["tpr"] + found["tnr"]) / 2
+            assert found["balanced_accuracy"] == pytest.approx(mean, abs=1e-3)
+            low, high = found["ci95"]
+            assert low <= found["balanced_accuracy"] <= high
+    assert set(summary["episode_rules"]) == {"mine", "plain"}
+    assert (folder / "plots" / "splits.png").stat().st_size > 10_000
+
+
+def _wait_for_state(process: subprocess.Popen[str], runs: Path) -> Path:
+    for _ in range(1200):
+        for folder in runs.glob("*"):
+            if (folder / "checkpoints" / "state.safetensors").exists():
+                return folder
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.05)
+    raise AssertionError("no checkpoint within a minute")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["make-clips", "--splits", "test9"], "unknown split 'test9'"),
+        (["make-clips", "--questions", "nowhere.toml"], "cannot be read"),
+        (["train-detector", "--data", "nowhere"], "no split 'train' in 'nowhere'; it has none"),
+        (["train-detector", "--share", "0"], "--share must be above 0"),
+        (["score-detector", "--detectors", "detecter"], "did you mean 'detector'"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--runs-dir", str(tmp_path)]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_checkpoint_with_another_language_model_is_refused(base: Path, tmp_path: Path) -> None:
+    from rewards.success_vqa.detector import Detector, DetectorConfig
+    from run.detectors import load_judge
+
+    small = DetectorConfig(str(base), 16, 1, 4, gates=1, every=1)
+    judge = Detector(tiny_model("llama"), tiny_tokenizer(), small)
+    judge.save(tmp_path / "mine")
+    assert load_judge(tmp_path / "mine").config == small
+    config = (tmp_path / "mine" / "config.json").read_text()
+    (tmp_path / "mine" / "config.json").write_text(config.replace('"gates": 1', '"gates": 2'))
+    with pytest.raises(BadInput, match="of another detector"):
+        load_judge(tmp_path / "mine")
+
+
+def test_find_items_reads_what_questions_name(data: Path) -> None:
+    for clip in clips(data, "test3"):
+        assert all(find_items(a.text) for a in clip.asked)
