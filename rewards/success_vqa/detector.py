@@ -301,6 +301,10 @@ class Detector(Judge):
         super().check(question)
         self.tokens(question + " Answer:")
 
+    def forget(self) -> None:
+        """Keep no more what the lower layers made of texts."""
+        self._texts.clear()
+
     @torch.no_grad()
     def _read(self, texts: Sequence[tuple[int, ...]]) -> torch.Tensor:
         """What the layers below the first gate make of texts: ``[texts, longest, size]``."""

@@ -267,7 +267,7 @@ def train(
     ``spotting`` that of what each frame shows; the first ``spotting_steps`` are for that alone.
     Raises BadInput where the loss is not finite; what was saved is then still there.
     """
-    accelerator = Accelerator(cpu=judge.device.type == "cpu", mixed_precision="bf16")
+    accelerator = Accelerator(cpu=judge.device.type == "cpu")
     torch.manual_seed(seed)
     spotter = Spotter(judge.config.width).to(judge.device)
     parameters = [p for p in (*judge.parameters(), *spotter.parameters()) if p.requires_grad]
@@ -314,7 +314,7 @@ def train(
             rate = 2 * _rate(step, spotting_steps, learning_rate)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        with accelerator.autocast():
+        with torch.autocast(judge.device.type, torch.bfloat16):
             loss, caption, spotted = lesson(shown, asked, texts, words, shows, stage)
         total = loss + captions * caption + (spotting if stage == "clips" else 1) * spotted
         if not torch.isfinite(total):

@@ -208,9 +208,11 @@ def test_imitation_learns_and_goes_on_after_a_checkpoint_as_if_nothing_had_been(
 def test_reinforcement_learns_from_the_reward_alone_and_resumes(tmp_path: Path) -> None:
     """A reward for the first candidate's verb must be earned more and more often."""
 
-    def reward(episode) -> float:
-        first = episode.turns[0].command
-        return float(first is not None and first.verb == "go to")
+    def reward(episodes, film) -> list[float]:
+        assert len(film.views) == len(episodes)
+        assert all(len(film.views[i]) == e.steps + 1 for i, e in enumerate(episodes))
+        firsts = [e.turns[0].command for e in episodes]
+        return [float(first is not None and first.verb == "go to") for first in firsts]
 
     got: list[float] = []
     saved: list[Checkpoint] = []
