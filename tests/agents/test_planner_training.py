@@ -228,7 +228,7 @@ def test_reinforcement_learns_from_the_reward_alone_and_resumes(tmp_path: Path) 
     reinforce(
         who,
         School(16, ONE),
-        on_progress=lambda p: got.append(p.success),
+        on_progress=lambda p: got.append(p.reward),
         save=lambda make: saved.append(make()),
         **settings,
     )
