@@ -54,7 +54,7 @@ class TrainDetector:
     base: str = "smollm2-135m"
     """Its language model: a packaged name, a folder, a .gguf file or an id on the hub."""
     steps: int = 1200
-    """Steps of training."""
+    """Steps on whole clips, after those on patches and frames."""
     batch: int = 32
     """Clips in a step, with all that is asked of them."""
     learning_rate: float = 1e-3
@@ -63,8 +63,10 @@ class TrainDetector:
     """Weight of the loss on what happened in words; 0 leaves it out."""
     spotting: float = 0.1
     """Weight of the loss on what each frame shows, in words."""
-    spotting_steps: int = 1500
-    """First steps, before --steps, for that alone: patches, then frames. They are quick."""
+    patch_steps: int = 1300
+    """First, steps for what single patches show; they are quick."""
+    frame_steps: int = 500
+    """Then, steps for what whole frames show."""
     share: float = 1.0
     """The share of training's clips that are used."""
     width: int = 192
@@ -104,7 +106,8 @@ class TrainDetector:
             ("batch", 1),
             ("captions", 0),
             ("spotting", 0),
-            ("spotting_steps", 0),
+            ("patch_steps", 0),
+            ("frame_steps", 0),
             ("width", 8),
             ("gates", 1),
             ("every", 1),
@@ -165,6 +168,7 @@ class _Training:
 
         self.args = args
         self.folder = folder
+        self.total = args.patch_steps + args.frame_steps + args.steps
         self.console = Console(stderr=True)
         self.console.print(f"reading the clips in {args.data}", highlight=False)
         self.store: Store = Store.of(read_clips(args.data, "train"))
@@ -212,16 +216,17 @@ class _Training:
 
         args = self.args
         self.curve = Curve(self.folder, COLUMNS, "step", self.head.get("rows", []))
-        with Bar(self.console, "training", args.spotting_steps + args.steps, "steps") as bar:
+        with Bar(self.console, "training", self.total, "steps") as bar:
             train(
                 self.judge,
                 self.store,
-                steps=args.spotting_steps + args.steps,
+                steps=self.total,
                 batch=args.batch,
                 learning_rate=args.learning_rate,
                 captions=args.captions,
                 spotting=args.spotting,
-                spotting_steps=args.spotting_steps,
+                patch_steps=args.patch_steps,
+                frame_steps=args.frame_steps,
                 seed=args.seed,
                 on_progress=lambda p: self._log(p, bar),
                 save=self._offer,
@@ -253,11 +258,10 @@ class _Training:
     def _log(self, progress: Progress, bar: Bar) -> None:
         args = self.args
         score: float | str = ""
-        if progress.step <= args.spotting_steps:
+        if progress.step <= self.total - args.steps:
             score = ""
         elif args.validate_every and (
-            progress.step % args.validate_every == 0
-            or progress.step == args.spotting_steps + args.steps
+            progress.step % args.validate_every == 0 or progress.step == self.total
         ):
             score = self._validate(progress.step)
         seconds = round(time.monotonic() - self.started, 1)

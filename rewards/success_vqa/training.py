@@ -255,7 +255,8 @@ def train(
     learning_rate: float = 1e-3,
     captions: float = 0.3,
     spotting: float = 0.1,
-    spotting_steps: int = 0,
+    patch_steps: int = 0,
+    frame_steps: int = 0,
     seed: int = 0,
     on_progress: Callable[[Progress], None] = lambda p: None,
     save: Callable[[Callable[[], Checkpoint]], None] = lambda make: None,
@@ -264,7 +265,8 @@ def train(
     """Train on ``batch`` clips a step, all questions of each.
 
     ``captions`` weighs the likelihood of what happened in words, asked of half of the clips,
-    ``spotting`` that of what each frame shows; the first ``spotting_steps`` are for that alone.
+    ``spotting`` that of what each frame shows; the first ``patch_steps`` and
+    ``frame_steps`` are for that alone.
     Raises BadInput where the loss is not finite; what was saved is then still there.
     """
     accelerator = Accelerator(cpu=judge.device.type == "cpu")
@@ -287,7 +289,7 @@ def train(
     judge.train()
     for step in range(first, steps):
         rng = np.random.default_rng([seed, step])
-        stage = _stage(step, spotting_steps)
+        stage, place_in, length = _stage(step, patch_steps, frame_steps, steps)
         epoch, place = divmod(step * batch, max(len(store) // batch * batch, batch))
         order = np.random.default_rng([seed, epoch, 5]).permutation(len(store))
         which = order[place : place + batch]
@@ -308,10 +310,7 @@ def train(
                 for a in (store.frames, store.words, store.shows)
             )
         texts = texts if captions else [""] * len(texts)
-        if stage == "clips":
-            rate = _rate(step - spotting_steps, steps - spotting_steps, learning_rate)
-        else:
-            rate = 2 * _rate(step, spotting_steps, learning_rate)
+        rate = _rate(place_in, length, learning_rate * (2 if stage == "patches" else 1))
         for group in optimiser.param_groups:
             group["lr"] = rate
         with torch.autocast(judge.device.type, torch.bfloat16):
@@ -329,11 +328,17 @@ def train(
     judge.eval()
 
 
-def _stage(step: int, spotting_steps: int) -> str:
-    """What a step is for: four fifths of the steps of spotting are for patches alone."""
-    if step >= spotting_steps:
-        return "clips"
-    return "patches" if step < 0.8 * spotting_steps else "frames"
+def _stage(step: int, patch_steps: int, frame_steps: int, steps: int) -> tuple[str, int, int]:
+    """What a step is for, its place in that stage and the stage's length."""
+    for stage, length in (
+        ("patches", patch_steps),
+        ("frames", frame_steps),
+        ("clips", steps - patch_steps - frame_steps),
+    ):
+        if step < length:
+            return stage, step, length
+        step -= length
+    raise ValueError("beyond the last step")
 
 
 def _rate(step: int, steps: int, peak: float) -> float:

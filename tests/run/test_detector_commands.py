@@ -27,7 +27,20 @@ from tests.agents.tiny import tiny_model, tiny_tokenizer
 from tests.run.command import start
 
 TRAIN = [
-    *("--steps", "4", "--spotting-steps", "5", "--batch", "4", "--width", "16", "--gates", "1"),
+    *(
+        "--steps",
+        "4",
+        "--patch-steps",
+        "3",
+        "--frame-steps",
+        "2",
+        "--batch",
+        "4",
+        "--width",
+        "16",
+        "--gates",
+        "1",
+    ),
     *("--every", "1", "--validate-every", "2", "--validation-clips", "8", "--threads", "1"),
     *("--checkpoint-seconds", "0", "--device", "cpu"),
 ]
