@@ -39,7 +39,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from envs.errors import BadInput
 from envs.items import TRAIN_ITEMS
 from rewards.success_vqa.detector import Detector, Judge
-from run.detectors import load_judge
+from run.detectors import NAMES, SHIPPED, load_judge
 
 QUESTIONS = 4
 PLAIN_CLIPS = 4  # the plain way takes as long for each
@@ -67,7 +67,10 @@ def main(options: Options) -> None:
         raise BadInput("--rounds and --batches must be at least 1")
     if options.threads:
         torch.set_num_threads(options.threads)
-    judges = {name: load_judge(name, "cpu") for name in options.detectors}
+    judges = {
+        name: load_judge(SHIPPED / name if name in NAMES else Path(name), "cpu")
+        for name in options.detectors
+    }
     rng = np.random.default_rng(0)
     found: dict[str, dict[int, dict[str, list[float]]]] = {}
     flops: dict[tuple[str, int], float] = {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +14,12 @@ if TYPE_CHECKING:
     from agents.film import Film
     from agents.planner.training import Reward
     from agents.team import Episode
+    from rewards.reward import Answers
     from rewards.success_vqa.detector import Judge
 
 SHIPPED = Path(__file__).parents[1] / "rewards" / "success_vqa" / "weights"
 NAMES = ("detector", "baseline")
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def language_model(base: str, device: str = "auto", cache: Path | None = None) -> tuple[Any, Any]:
@@ -26,29 +30,43 @@ def language_model(base: str, device: str = "auto", cache: Path | None = None) -
     return load_model(base, PlannerOptions(device=device, cache=cache))
 
 
-def detector_folder(name: str | Path) -> Path:
-    """The folder of a shipped detector by its name, or of one of the user's by its path.
+def check_detector(name: str) -> None:
+    """Raise BadInput for what is no detector's name, no folder and not like an id on the hub."""
+    if name not in NAMES and not Path(name).is_dir() and not _HUB_ID.fullmatch(name):
+        raise unknown("detector", name, NAMES)
 
-    Raises BadInput for what is neither.
+
+def load_detector(name: str, device: str = "auto", cache: Path | None = None) -> Answers:
+    """Whatever can be asked: a shipped detector by its name, one of ``train-detector`` by its
+    folder, or any vision-language model of transformers by its folder or its id on the hub.
+
+    Raises BadInput for what is none of these and for damaged ones.
     """
-    if str(name) in NAMES:
-        return SHIPPED / str(name)
-    folder = Path(name)
-    if not folder.is_dir():
-        raise unknown("detector", str(name), NAMES)
-    return folder
+    from rewards.success_vqa.vlm import load_vision_language
+
+    check_detector(name)
+    folder = SHIPPED / name if name in NAMES else Path(name)
+    if name in NAMES or ((folder / "config.json").is_file() and _is_ours(folder)):
+        return load_judge(folder, device, cache)
+    return load_vision_language(name, device)
 
 
-def load_judge(name: str | Path, device: str = "auto", cache: Path | None = None) -> Judge:
+def _is_ours(folder: Path) -> bool:
+    try:
+        about = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return True  # and will be told what is wrong with it
+    return not isinstance(about, dict) or "architectures" not in about
+
+
+def load_judge(folder: Path, device: str = "auto", cache: Path | None = None) -> Judge:
     """A trained detector or baseline, ready to answer.
 
-    Raises BadInput for a name that is unknown, for damaged weights, and for those of another
-    language model.
+    Raises BadInput for damaged weights and for those of another language model.
     """
     from rewards.success_vqa.baseline import Baseline, BaselineConfig
     from rewards.success_vqa.detector import Detector, DetectorConfig, read_config
 
-    folder = detector_folder(name)
     about = read_config(folder)
     try:
         judge: Judge
@@ -74,7 +92,7 @@ def episode_reward(name: str, device: str = "auto", cache: Path | None = None) -
 
     if name == "truth":
         return truth
-    reward = DetectorReward(load_judge(name, device, cache))
+    reward = DetectorReward(load_detector(name, device, cache))
 
     def judged(episodes: Sequence[Episode], film: Film) -> list[float]:
         clips = [film.frames(i, evenly(0, len(film.views[i]) - 1)) for i in range(len(episodes))]

@@ -18,8 +18,8 @@ from run.settings import to_json
 from run.training import Bar
 
 if TYPE_CHECKING:
+    from rewards.reward import Answers
     from rewards.success_vqa.clips import Clip
-    from rewards.success_vqa.detector import Judge
     from rewards.success_vqa.scoring import Score
 
 FLOORS: Mapping[str, float] = {
@@ -63,7 +63,7 @@ class ScoreDetector:
     data: Path = Path("data/clips")
     """Folder of clips, as make-clips makes it."""
     detectors: tuple[str, ...] = ("detector", "baseline")
-    """Detectors by name (detector, baseline) or folder."""
+    """By name (detector, baseline), folder, or id on the hub: any vision-language model."""
     splits: tuple[str, ...] = tuple(FLOORS)
     """Splits to score on."""
     clips: int = 0
@@ -108,13 +108,13 @@ def score_detector(args: ScoreDetector) -> Path:
     import torch
     from rich.console import Console
 
-    from run.detectors import load_judge
+    from run.detectors import load_detector
 
     if args.threads:
         torch.set_num_threads(args.threads)
     began = time.monotonic()
     console = Console(stderr=True)
-    judges = {_short(n): load_judge(n, args.device, args.cache) for n in args.detectors}
+    judges = {_short(n): load_detector(n, args.device, args.cache) for n in args.detectors}
     with RunFolder.new(args.runs_dir, "score-detector", args.name, to_json(args)) as folder:
         splits: dict[str, Any] = {}
         for split in args.splits:
@@ -145,7 +145,7 @@ def _short(name: str) -> str:
 
 
 def _score_split(
-    args: ScoreDetector, split: str, judges: Mapping[str, Judge], folder: RunFolder, console: Any
+    args: ScoreDetector, split: str, judges: Mapping[str, Answers], folder: RunFolder, console: Any
 ) -> dict[str, Any]:
     from itertools import islice
 
@@ -188,7 +188,7 @@ def _json(scores: Mapping[str, Score]) -> dict[str, Any]:
     return {name: s.to_json() for name, s in scores.items()}
 
 
-def _score_episodes(args: ScoreDetector, judges: Mapping[str, Judge], console: Any) -> Any:
+def _score_episodes(args: ScoreDetector, judges: Mapping[str, Answers], console: Any) -> Any:
     """The paper's two rules on episodes of one command each, cut into clips."""
     from envs import make_worlds
     from envs.batched.cameras import Camera

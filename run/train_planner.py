@@ -150,7 +150,7 @@ def train_planner(args: TrainPlanner) -> Path:
     from agents.planner.lessons import families_without
     from agents.planner.loading import load_model
     from agents.planner.options import PlannerOptions
-    from run.detectors import detector_folder
+    from run.detectors import check_detector
 
     args, folder = open_run(args, "train-planner", args.name, LOOKS)
     if args.threads:
@@ -159,7 +159,7 @@ def train_planner(args: TrainPlanner) -> Path:
     with folder:
         try:
             if args.reward != "truth":
-                detector_folder(args.reward)
+                check_detector(args.reward)
             families = families_without(args.without)
             for name in args.init:
                 read_about(_folder(name))

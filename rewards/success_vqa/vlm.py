@@ -1,0 +1,110 @@
+"""Any vision-language model of transformers as a detector, as it comes or with worked examples.
+
+As in arXiv 2303.07280, section 3, the model is shown the frames and asked; the answer is read off
+its logits of "yes" and "no" (TOPReward does the same with log P("yes")).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from envs.errors import BadInput
+from rewards.success_vqa.clips import check_frames
+
+ASK = "These are frames of a video, in order. {question} Answer yes or no."
+
+
+@dataclass(frozen=True)
+class Example:
+    """A clip with a question and its right answer, to be shown before the one that is asked."""
+
+    frames: np.ndarray
+    question: str
+    answer: bool
+
+
+class VisionLanguageJudge:
+    """A model for images and text (``AutoModelForImageTextToText``) that is asked about clips.
+
+    ``processor`` is its own (``AutoProcessor``); ``examples`` make it few-shot. Raises BadInput for
+    a processor without a chat template, or whose tokenizer cannot tell "yes" from "no".
+    """
+
+    def __init__(self, model: Any, processor: Any, examples: Sequence[Example] = ()) -> None:
+        if not getattr(processor, "chat_template", None):
+            raise BadInput(f"the processor of {type(model).__name__} has no chat template")
+        self.model = model.eval()
+        self.processor = processor
+        self.examples = tuple(examples)
+        pairs = _first_tokens(processor.tokenizer)
+        self._yes, self._no = (sorted({pair[k] for pair in pairs}) for k in (0, 1))
+        if not pairs or set(self._yes) & set(self._no):
+            raise BadInput("the processor's tokenizer does not tell 'yes' from 'no'")
+
+    @torch.no_grad()
+    def answer(
+        self, clips: Sequence[np.ndarray], questions: Sequence[Sequence[str]], batch: int = 64
+    ) -> list[np.ndarray]:
+        """For each clip ``[T, height, width, 3] uint8`` the probabilities that the answers to its
+        questions are yes, among "yes" and "no". Raises BadInput for what is no clip or empty."""
+        found = []
+        for frames, texts in zip(clips, questions, strict=True):
+            check_frames(frames)
+            found.append(np.array([self._one(frames, text) for text in texts]))
+        return found
+
+    def _one(self, frames: np.ndarray, question: str) -> float:
+        if not question.strip():
+            raise BadInput("an empty question cannot be answered")
+        messages: list[dict[str, Any]] = []
+        images: list[Any] = []
+        for example in self.examples:
+            messages.append(_asked(example.frames, example.question, images))
+            said = "yes" if example.answer else "no"
+            messages.append({"role": "assistant", "content": [{"type": "text", "text": said}]})
+        messages.append(_asked(frames, question, images))
+        text = self.processor.apply_chat_template(messages, add_generation_prompt=True)
+        inputs = self.processor(text=text, images=images, return_tensors="pt").to(self.model.device)
+        logits = self.model(**inputs).logits[0, -1].float()
+        yes, no = (logits[tokens].logsumexp(0) for tokens in (self._yes, self._no))
+        return float((yes - no).sigmoid())
+
+
+def _asked(frames: np.ndarray, question: str, images: list[Any]) -> dict[str, Any]:
+    from PIL import Image
+
+    images += [Image.fromarray(f) for f in frames]
+    content: list[dict[str, str]] = [{"type": "image"} for _ in frames]
+    content.append({"type": "text", "text": ASK.format(question=question)})
+    return {"role": "user", "content": content}
+
+
+def _first_tokens(tokenizer: Any) -> list[tuple[int, int]]:
+    """The tokens with which "yes" and "no" can begin, however they are written."""
+    found = []
+    for form in ("{}", " {}"):
+        for words in (("yes", "no"), ("Yes", "No")):
+            texts = [form.format(word) for word in words]
+            yes, no = (tokenizer.encode(t, add_special_tokens=False)[0] for t in texts)
+            if yes != no:
+                found.append((yes, no))
+    return found
+
+
+def load_vision_language(name: str, device: str = "auto") -> VisionLanguageJudge:
+    """A model by hub id or folder. Raises BadInput where there is none, or none for images."""
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    try:
+        model = AutoModelForImageTextToText.from_pretrained(name, use_safetensors=True)
+        processor = AutoProcessor.from_pretrained(name)
+    except (OSError, ValueError, ImportError) as error:
+        raise BadInput(f"'{name}' is no model for images and text: {error}") from error
+    if device != "cpu" and torch.cuda.is_available():
+        torch.nn.Module.to(model, "cuda")
+    return VisionLanguageJudge(model, processor)

@@ -1,0 +1,92 @@
+"""A vision-language model of transformers as a detector: a small random LLaVA."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    CLIPImageProcessorPil,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+)
+
+from envs.errors import BadInput
+from rewards.success_vqa.vlm import Example, VisionLanguageJudge
+from run.detectors import load_detector
+from tests.agents.tiny import SIZES, tiny_tokenizer
+
+TEMPLATE = (
+    "{% for m in messages %}{{ m.role }}: {% for c in m.content %}"
+    "{{ '<image>' if c.type == 'image' else c.text }}{% endfor %} {% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+
+
+def small() -> tuple[Any, Any]:
+    tokenizer = copy.deepcopy(tiny_tokenizer())
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    tokenizer.pad_token = tokenizer.eos_token
+    vision = CLIPVisionConfig(
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=16,
+        patch_size=8,
+    )
+    text = LlamaConfig(vocab_size=len(tokenizer), num_attention_heads=4, **SIZES)
+    image = tokenizer.convert_tokens_to_ids("<image>")
+    torch.manual_seed(0)
+    model = LlavaForConditionalGeneration(
+        LlavaConfig(vision_config=vision, text_config=text, image_token_index=image)
+    )
+    processor = LlavaProcessor(
+        CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size=16),
+        tokenizer,
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=TEMPLATE,
+    )
+    return model, processor
+
+
+def clip(seed: int, n: int = 3) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (n, 24, 24, 3), np.uint8)
+
+
+def test_it_looks_reads_and_learns_from_examples(tmp_path: Path) -> None:
+    model, processor = small()
+    judge = VisionLanguageJudge(model, processor)
+    found = judge.answer([clip(0), clip(1)], [["Did it?", "Red ring?"], ["Did it?"]])
+    assert [len(p) for p in found] == [2, 1] and all(0 < q < 1 for p in found for q in p)
+    assert len({found[0][0], found[0][1], found[1][0]}) == 3
+    shown = VisionLanguageJudge(model, processor, [Example(clip(2), "Did it?", True)])
+    assert shown.answer([clip(0)], [["Did it?"]])[0][0] != found[0][0]
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    again = load_detector(str(tmp_path), "cpu")
+    assert again.answer([clip(0)], [["Did it?"]])[0][0] == pytest.approx(found[0][0], abs=1e-6)
+
+
+def test_what_cannot_be_asked_is_refused(tmp_path: Path) -> None:
+    model, processor = small()
+    judge = VisionLanguageJudge(model, processor)
+    with pytest.raises(BadInput, match="1 to 8 frames, not 9"):
+        judge.answer([clip(0, 9)], [["Did it?"]])
+    with pytest.raises(BadInput, match="an empty question"):
+        judge.answer([clip(0)], [[" "]])
+    processor.chat_template = None
+    with pytest.raises(BadInput, match="has no chat template"):
+        VisionLanguageJudge(model, processor)
+    (tmp_path / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
+    with pytest.raises(BadInput, match="is no model for images and text"):
+        load_detector(str(tmp_path))
