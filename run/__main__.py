@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import inspect
 import io
 import re
@@ -77,12 +78,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 2
+    except BrokenPipeError:
+        # Whoever read what is printed has had enough (``--help | head``).
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return 0
 
 
 def overview() -> str:
     """The page of all commands."""
-    rows = "\n".join(f"  {name:<14}{command.help}" for name, command in COMMANDS.items())
+    rows = "\n".join(f"  {name:<16}{command.help}" for name, command in COMMANDS.items())
     return (
         f"usage: {PROG} COMMAND [OPTIONS]\n\n"
         "Parley: language models that command reinforcement-learning agents in grid worlds.\n\n"

@@ -32,6 +32,12 @@ SHORT = {
     "train-planner": (
         "--imitation-steps 1 --batch 2 --rl-steps 1 --groups 1 --members 2 --validate-every 0"
     ),
+    "make-clips": "--clips 24 --test-clips 12",
+    "train-detector": (
+        "--steps 1 --patch-steps 1 --frame-steps 1 --batch 2 --validate-every 0 "
+        "--validation-clips 2 --threads 1"
+    ),
+    "score-detector": "--clips 4 --episodes 4 --splits test1 --detectors baseline --threads 1",
     "evaluate": "--planner oracle --actor scripted --cells conditional --episodes 2",
     "check-engine": "--steps 50 --levels BabyAI-GoToLocal-v0",
 }
@@ -78,6 +84,9 @@ def test_the_readme_has_commands() -> None:
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("python -m run ")])
 def test_commands_run(command: str, tmp_path: Path) -> None:
+    if "--data data/clips" in command:
+        (clips,) = [c for c in COMMANDS if "make-clips" in c]
+        run(shortened(clips), tmp_path)
     folder = tmp_path / run(shortened(command), tmp_path)
     assert folder.is_dir() and (folder / "summary.json").is_file()
 

@@ -35,3 +35,10 @@ def test_help_loads_no_heavy_library() -> None:
     )
     out, err = start(code=code).communicate(timeout=30)
     assert out.splitlines()[-1] == "[]", err
+
+
+def test_a_reader_who_has_had_enough_sees_no_error() -> None:
+    process = start("train-planner", "--help")
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == "" and process.wait() == 1
