@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import os
 import inspect
 import io
+import os
 import re
 import sys
 from collections.abc import Sequence

@@ -8,13 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from envs.errors import BadInput, unknown
 
 if TYPE_CHECKING:
+    from agents.actor.practice import Gym
     from agents.film import Film
     from agents.planner.training import Reward
     from agents.team import Episode
-    from rewards.reward import Answers
+    from rewards.reward import Answers, DetectorReward
     from rewards.success_vqa.detector import Judge
 
 SHIPPED = Path(__file__).parents[1] / "rewards" / "success_vqa" / "weights"
@@ -99,3 +102,52 @@ def episode_reward(name: str, device: str = "auto", cache: Path | None = None) -
         return reward(clips, [task_question(e.task) for e in episodes]).tolist()
 
     return judged
+
+
+class CommandRewards:
+    """Rewards the Actor's practice by a detector: when an episode ends, it is asked of the last 8
+    views whether the command was carried out."""
+
+    def __init__(self, reward: DetectorReward) -> None:
+        self._reward = reward
+        self._views = np.zeros((0, 8, 7, 7, 3), np.uint8)  # the latest is the last
+        self._known = np.zeros(0, np.int64)  # how many of them are of this episode
+        self._commands: list[str] = []
+
+    def begin(self, gym_: Gym) -> None:
+        views = np.concatenate([g.engine.images for g in gym_.grounds])
+        self._views = np.repeat(views[:, None], 8, 1)
+        self._known = np.ones(gym_.n, np.int64)
+        self._commands = [g.engine.mission(i) for g in gym_.grounds for i in range(g.engine.n)]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"views": self._views, "known": self._known}
+
+    def step(self, gym_: Gym, over: np.ndarray) -> np.ndarray:
+        """The detector's probabilities for the episodes that are ``over``, 0 for the others."""
+        from envs.batched.pixels import draw_views
+        from rewards.reward import TILE, task_question
+
+        now = np.concatenate([g.engine.images for g in gym_.grounds])
+        last = np.concatenate([g.engine.last_images for g in gym_.grounds])
+        self._views[:, :-1] = self._views[:, 1:]
+        self._views[:, -1] = np.where(over[:, None, None, None], last, now)
+        self._known = np.minimum(self._known + 1, self._views.shape[1])
+        rewards = np.zeros(gym_.n, np.float32)
+        ended = np.flatnonzero(over)
+        if not len(ended):
+            return rewards
+        clips = []
+        for i in ended:
+            views = np.ascontiguousarray(self._views[i, -self._known[i] :])
+            side = views.shape[1] * TILE
+            clips.append(np.empty((len(views), side, side, 3), np.uint8))
+            draw_views(views, TILE, clips[-1])
+        questions = [task_question(self._commands[i]) for i in ended]
+        rewards[ended] = self._reward(clips, questions)
+        self._views[ended] = now[ended, None]
+        self._known[ended] = 1
+        for ground, rows in zip(gym_.grounds, gym_.slices, strict=True):
+            for i in np.flatnonzero(over[rows]):
+                self._commands[rows.start + i] = ground.engine.mission(int(i))
+        return rewards

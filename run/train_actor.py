@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from agents.actor.network import ActorNetwork
     from agents.actor.training import Checkpoint, Progress
 
-COLUMNS = ("stage", "steps", "loss", "success", "held_out", "seconds")
+COLUMNS = ("stage", "steps", "loss", "success", "reward", "held_out", "seconds")
 LOOKS = ("resume", "runs_dir", "name", "out", "checkpoint_seconds")
 
 
@@ -46,6 +46,9 @@ class TrainActor:
     """Environment steps of PPO; 0 leaves it out."""
     ppo_learning_rate: float = 3e-5
     """PPO's step size."""
+    reward: str = "truth"
+    """PPO's reward: truth, or the success detector: detector, baseline, or a folder. A detector
+    rewards commands of which one sees whether they were done: go to and pick up."""
     worlds: int = 512
     """Worlds stepped together."""
     pool: int = 1500
@@ -102,6 +105,10 @@ def train_actor(args: TrainActor) -> Path:
 
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         raise BadInput(f"--device {args.device}: torch finds no such GPU here; use --device cpu")
+    if args.reward != "truth":
+        from run.detectors import check_detector
+
+        check_detector(args.reward)
     args, folder = open_run(args, "train-actor", args.name, LOOKS)
     torch.set_num_threads(args.threads)
     with folder:
@@ -194,7 +201,18 @@ class _Training:
     def _reinforce(self, steps: int, resume: Checkpoint | None) -> None:
         from agents.actor.training import reinforce
 
-        gym = self._sources(1)
+        args, rewarder = self.args, None
+        if args.reward == "truth":
+            gym = self._sources(1)
+        else:
+            from agents.actor.grounds import VISIBLE
+            from agents.actor.practice import Gym
+            from rewards.reward import DetectorReward
+            from run.detectors import CommandRewards, load_detector
+
+            # The detector can judge only what can be seen.
+            gym = Gym([(VISIBLE, args.worlds)], 2 * args.seed + 1, args.threads)
+            rewarder = CommandRewards(DetectorReward(load_detector(args.reward, args.device)))
         with Bar(self.console, self.stage, steps, "steps") as bar:
             reinforce(
                 self.network,
@@ -202,6 +220,7 @@ class _Training:
                 steps=steps,
                 seed=2 * self.args.seed + 1,
                 learning_rate=self.args.ppo_learning_rate,
+                rewarder=rewarder,
                 device=self.args.device,
                 on_progress=lambda progress: self._log(progress, bar),
                 save=self._offer,
@@ -217,7 +236,8 @@ class _Training:
             held_out = self._evaluate()
             self._evaluated = whole
         seconds = round(time.monotonic() - self.started, 1)
-        row = [progress.stage, whole, progress.loss, progress.success, held_out, seconds]
+        row = [progress.stage, whole, progress.loss, progress.success, progress.reward]
+        row += [held_out, seconds]
         self.curve.add(row)
         text = f"{progress.stage}: success {progress.success:.3f}, loss {progress.loss:.4f}"
         bar.tell(text, progress.steps)

@@ -20,6 +20,8 @@ SMALL = Rooms(
     verbs=OUR_VERBS,
     max_steps=64,
 )
+# Of which one sees whether they were done; examining shows nothing here.
+VISIBLE = replace(SMALL, n_items=(3, 4, 5, 6), room_sizes=(8,), verbs=("go to", "pick up"))
 LARGE = replace(SMALL, n_items=(6, 8, 10), room_sizes=(12, 16), max_steps=256)
 # BabyAI's levels that are one command, and how many worlds of 100 practise on each.
 LEVELS = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
@@ -37,12 +37,14 @@ KEPT = 4  # rounds of demonstrations that are learned from together
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training stands, told after each round."""
+    """Where training stands, told after each round. ``success`` is the truth of the episodes that
+    ended in it, ``reward`` what they were rewarded with."""
 
     stage: str
     steps: int
     loss: float
     success: float
+    reward: float = 1.0
 
 
 @dataclass
@@ -199,11 +201,28 @@ def _demonstrate(
     return data, float(reward.sum() / max(1, ended.sum()))
 
 
-class GymVecEnv(VecEnv):
-    """A ``Gym`` as Stable-Baselines3 wants it. Reward 1 for a command done and said so."""
+class Rewarder(Protocol):
+    """Rewards episodes of a ``Gym`` by other than their truth."""
 
-    def __init__(self, gym_: Gym) -> None:
+    def begin(self, gym_: Gym) -> None:
+        """All tasks have begun anew."""
+
+    def step(self, gym_: Gym, over: np.ndarray) -> np.ndarray:
+        """Called after each step, with which episodes ``over [N] bool`` ended in it; gives the
+        rewards ``[N] float32``, 0 for those that go on."""
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All that it keeps from step to step, by name, for checkpoints; views, not copies."""
+
+
+class GymVecEnv(VecEnv):
+    """A ``Gym`` as Stable-Baselines3 wants it. Reward 1 for a command done and said so, or what
+    the ``rewarder`` gives."""
+
+    def __init__(self, gym_: Gym, rewarder: Rewarder | None = None) -> None:
         self.gym = gym_
+        self.rewarder = rewarder
+        self.rewarded = 0.0  # since whoever looks has set it to 0
         self._actions = np.zeros(gym_.n, np.int64)
         self.ended = self.succeeded = 0  # episodes, since whoever looks has set them to 0
         self._quiet: list[dict[str, Any]] = [{} for _ in range(gym_.n)]
@@ -215,6 +234,8 @@ class GymVecEnv(VecEnv):
 
     def reset(self) -> VecEnvObs:
         self.gym.reset()
+        if self.rewarder is not None:
+            self.rewarder.begin(self.gym)
         return self.gym.observations.copy()
 
     def step_async(self, actions: np.ndarray) -> None:
@@ -223,6 +244,10 @@ class GymVecEnv(VecEnv):
     def step_wait(self) -> VecEnvStepReturn:
         over = self.gym.step(self._actions)
         infos = self._quiet
+        rewards = (self.gym.success & over).astype(np.float32)
+        if self.rewarder is not None:
+            rewards = self.rewarder.step(self.gym, over)
+        self.rewarded += float(rewards.sum())
         if over.any():
             self.ended += int(over.sum())
             self.succeeded += int((self.gym.success & over).sum())
@@ -236,7 +261,6 @@ class GymVecEnv(VecEnv):
                     "is_success": bool(success),
                     "episode": {"r": success, "l": int(self.gym.lengths[i])},
                 }
-        rewards = (self.gym.success & over).astype(np.float32)
         return self.gym.observations.copy(), rewards, over, infos
 
     def close(self) -> None:
@@ -295,10 +319,12 @@ class Watch(BaseCallback):
         self.loss = self.loss if found is None else float(found)
         self._offer()
         self._env.ended = self._env.succeeded = 0
+        self._env.rewarded = 0.0
 
     def _on_rollout_end(self) -> None:
-        success = self._env.succeeded / max(1, self._env.ended)
-        self._tell(Progress("ppo", self.num_timesteps, self.loss, success))
+        ended = max(1, self._env.ended)
+        success, reward = self._env.succeeded / ended, self._env.rewarded / ended
+        self._tell(Progress("ppo", self.num_timesteps, self.loss, success, reward))
 
 
 def reinforce(
@@ -310,14 +336,16 @@ def reinforce(
     learning_rate: float = 1e-4,
     batch: int = 2048,
     epochs: int = 3,
+    rewarder: Rewarder | None = None,
     device: str = "cpu",
     on_progress: Callable[[Progress], None] = _nothing,
     save: Save = _nothing,
     resume: Checkpoint | None = None,
     tensorboard: str | None = None,
 ) -> None:
-    """Fine-tune the network with PPO for ``steps`` environment steps, in place."""
-    env = GymVecEnv(gym_)
+    """Fine-tune the network with PPO for ``steps`` environment steps, in place, on the truth or on
+    what a ``rewarder`` gives."""
+    env = GymVecEnv(gym_, rewarder)
     model = PPO(
         ActorCriticPolicy,
         env,
@@ -349,6 +377,10 @@ def reinforce(
     if resume is not None:
         unpack_state(resume, policy, policy.optimizer, gym_)
         model.num_timesteps = resume.numbers["steps"]
+        if rewarder is not None:
+            rewarder.begin(gym_)
+            for name, array in rewarder.arrays().items():
+                array[:] = resume.tensors[f"rewarder.{name}"].numpy()
         model._last_obs = gym_.observations.copy()
         model._last_episode_starts = resume.tensors["episode_starts"].numpy().astype(bool)
 
@@ -366,6 +398,8 @@ def reinforce(
         saved.tensors["loss"] = torch.tensor(watch.loss, dtype=torch.float64)
         starts = np.asarray(model._last_episode_starts, np.uint8)
         saved.tensors["episode_starts"] = torch.from_numpy(starts)
+        kept = {} if rewarder is None else rewarder.arrays()
+        saved.tensors |= {f"rewarder.{n}": torch.from_numpy(a.copy()) for n, a in kept.items()}
         return saved
 
     loss = 0.0 if resume is None else float(resume.tensors["loss"])

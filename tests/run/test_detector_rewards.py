@@ -1,0 +1,84 @@
+"""The detector's answers as rewards of the Actor's practice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from agents.actor.grounds import VISIBLE
+from agents.actor.network import ActorNetwork
+from agents.actor.practice import Gym
+from agents.actor.teacher import taught
+from agents.actor.training import Checkpoint, GymVecEnv, reinforce
+from rewards.reward import DetectorReward, task_question
+from run.detectors import CommandRewards
+
+
+class Holding:
+    """Says yes where something is held: at the last frame, the agent's tile shows more colours."""
+
+    def __init__(self) -> None:
+        self.questions: list[str] = []
+        self.clips: list[np.ndarray] = []
+
+    def answer(
+        self, clips: Sequence[np.ndarray], questions: Sequence[Sequence[str]], batch: int = 64
+    ) -> list[np.ndarray]:
+        self.questions += [q for texts in questions for q in texts]
+        self.clips += clips
+        corner = [c[-1, 48:56, 24:32] for c in clips]
+        return [np.array([float(len(np.unique(c.reshape(-1, 3), axis=0)) > 6)]) for c in corner]
+
+
+def test_each_episode_is_judged_once_by_its_own_last_views_and_command() -> None:
+    judge = Holding()
+    gym_ = Gym([(VISIBLE, 6)], seed=3)
+    env = GymVecEnv(gym_, CommandRewards(DetectorReward(judge)))
+    observations = env.reset()
+    engine = gym_.grounds[0].engine
+    films = [[engine.frames(8, np.array([i]))[0].copy()] for i in range(6)]
+    missions = [engine.mission(i) for i in range(6)]
+    ended = 0
+    for _ in range(120):
+        _, rewards, over, _ = env.step(taught(observations))
+        observations = gym_.observations.copy()
+        for i in np.flatnonzero(over):
+            assert judge.questions[ended] == task_question(missions[i])
+            clip = judge.clips[ended]
+            assert len(clip) == min(8, gym_.lengths[i] + 1)
+            assert all(
+                np.array_equal(a, b) for a, b in zip(clip[-2::-1], films[i][::-1], strict=False)
+            )
+            assert rewards[i] == float(judge.answer([clip], [["?"]])[0][0])
+            judge.questions.pop(), judge.clips.pop()
+            ended += 1
+            films[i], missions[i] = [], engine.mission(int(i))
+        for i in range(6):
+            films[i].append(engine.frames(8, np.array([i]))[0].copy())
+        assert (rewards[~over] == 0).all()
+    assert ended > 10
+
+
+def test_training_goes_on_as_if_it_had_not_stopped() -> None:
+    found = []
+    saved: list[Checkpoint] = []
+    for resume in (False, True):
+        network = ActorNetwork()
+        rewarder = CommandRewards(DetectorReward(Holding()))
+        told: list[float] = []
+        reinforce(
+            network,
+            Gym([(VISIBLE, 4)], seed=1),
+            steps=3 * 4 * 32,
+            seed=0,
+            batch=64,
+            epochs=1,
+            rewarder=rewarder,
+            on_progress=lambda p, told=told: told.append(p.reward),  # type: ignore[misc]
+            save=lambda make: saved.append(make()),
+            resume=saved[1] if resume else None,
+        )
+        found.append((told[-1], [p.detach().clone() for p in network.parameters()]))
+    assert found[0][0] == found[1][0]
+    assert all(np.array_equal(a, b) for a, b in zip(found[0][1], found[1][1], strict=True))
