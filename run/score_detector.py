@@ -197,12 +197,12 @@ def _score_episodes(args: ScoreDetector, judges: Mapping[str, Answers], console:
     from rewards.success_vqa.questions import Deed, Query
     from rewards.success_vqa.scoring import RULES, score
     from run.behaviours import TRAINING, film
-    from run.make_clips import FIRST_SEED, SPLIT_SEEDS
+    from run.splits import first_seed
 
     settings = {"room_size": 8, "n_items": 4, "alike": 0.5, "max_steps": 10_000}
     worlds = make_worlds("playground", args.episodes, batched=True, **settings)
     assert isinstance(worlds, BatchedWorlds)
-    first = FIRST_SEED + 2 * SPLIT_SEEDS + 50_000_000  # test1's, but none of its clips'
+    first = first_seed("test1", 0) + 50_000_000  # test1's, but none of its clips'
     names = ("learned", "scripted", "interrupted", "wandering")
     plans = [TRAINING[names[i % len(names)]] for i in range(args.episodes)]
     clips, texts, of, true = [], [], [], []

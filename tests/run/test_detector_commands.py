@@ -22,7 +22,7 @@ from rewards.success_vqa.clips import Clip, read_clips
 from rewards.success_vqa.questions import Deed, Query
 from run.__main__ import main
 from run.behaviours import OTHER, TRAINING, film
-from run.make_clips import SPLITS
+from run.splits import SPLITS
 from tests.agents.tiny import tiny_model, tiny_tokenizer
 from tests.run.command import start
 
