@@ -356,5 +356,7 @@ def _tell(
         table.add_row(*cells, f"{FLOORS[split]:.2f}" if split in FLOORS else "")
     console.print(table)
     for name, its in rules.items():
-        said = "; ".join(f"{rule} {s['balanced_accuracy']:.3f}" for rule, s in its.items())
+        rates = {rule: s["balanced_accuracy"] for rule, s in its.items()}
+        shown = {k: "one class only" if r is None else f"{r:.3f}" for k, r in rates.items()}
+        said = "; ".join(f"{rule} {rate}" for rule, rate in shown.items())
         console.print(f"episodes, {name}: {said}", highlight=False)

@@ -37,7 +37,7 @@ SHORT = {
         "--steps 1 --patch-steps 1 --frame-steps 1 --batch 2 --validate-every 0 "
         "--validation-clips 2 --threads 1"
     ),
-    "score-detector": "--clips 4 --episodes 4 --splits test1 --detectors baseline --threads 1",
+    "score-detector": "--clips 4 --episodes 4 --splits test1 --threads 1",
     "evaluate": "--planner oracle --actor scripted --cells conditional --episodes 2",
     "check-engine": "--steps 50 --levels BabyAI-GoToLocal-v0",
 }
@@ -87,6 +87,9 @@ def test_commands_run(command: str, tmp_path: Path) -> None:
     if "--data data/clips" in command:
         (clips,) = [c for c in COMMANDS if "make-clips" in c]
         run(shortened(clips), tmp_path)
+    if "--detectors data/detector" in command:
+        (training,) = [c for c in COMMANDS if "train-detector" in c]
+        run(f"{shortened(training)} --model baseline", tmp_path)
     folder = tmp_path / run(shortened(command), tmp_path)
     assert folder.is_dir() and (folder / "summary.json").is_file()
 

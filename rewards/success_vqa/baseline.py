@@ -44,6 +44,7 @@ class Baseline(Judge):
     """A transformer over what was seen and the question's words."""
 
     config: BaselineConfig
+    only_training = ("teller.", "words.")
 
     def __init__(self, config: BaselineConfig) -> None:
         super().__init__(config)

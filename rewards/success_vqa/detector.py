@@ -51,8 +51,11 @@ class DetectorConfig:
 class Judge(nn.Module):
     """What detector and baseline share: from clips and questions to probabilities of "yes".
 
-    A subclass gives ``logits(media, which, texts)``.
+    A subclass gives ``logits(media, which, texts)``; parts whose names begin with
+    ``only_training`` are not saved.
     """
+
+    only_training: tuple[str, ...] = ()
 
     def __init__(self, config: Any) -> None:
         super().__init__()
@@ -127,10 +130,15 @@ class Judge(nn.Module):
         """All that is trained, by name; what the frozen language model holds is not among it."""
         return dict(self.state_dict())
 
+    def kept(self) -> dict[str, torch.Tensor]:
+        """What of it answers need, by name."""
+        parts = self.only_training
+        return {n: t for n, t in self.trained().items() if not n.startswith(parts)}
+
     def save(self, folder: Path) -> None:
-        """Write the trained parts, in half precision, and the configuration."""
+        """Write what answers need, in half precision, and the configuration."""
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {n: t.detach().half().contiguous() for n, t in self.trained().items()}
+        tensors = {n: t.detach().half().contiguous() for n, t in self.kept().items()}
         half = folder / f".{WEIGHTS}.half"
         save_file(tensors, half)
         half.replace(folder / WEIGHTS)
@@ -144,7 +152,7 @@ class Judge(nn.Module):
             tensors = load_file(folder / WEIGHTS)
         except (SafetensorError, OSError) as error:
             raise BadInput(f"the weights in '{folder}' cannot be read: {error}") from error
-        mine = self.trained()
+        mine = self.kept()
         wrong = sorted(set(tensors) ^ set(mine)) or [
             n for n, t in tensors.items() if t.shape != mine[n].shape
         ]
@@ -152,7 +160,7 @@ class Judge(nn.Module):
             raise BadInput(
                 f"the weights in '{folder}' are of another detector: {wrong[0]} does not fit"
             )
-        self.load_state_dict({n: t.float() for n, t in tensors.items()})
+        self.load_state_dict({**self.trained(), **{n: t.float() for n, t in tensors.items()}})
 
 
 def load_encoder(judge: Judge, folder: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from envs.errors import BadInput
 from rewards.success_vqa.baseline import Baseline, BaselineConfig
@@ -90,6 +91,12 @@ def test_only_the_trained_parts_are_saved_and_come_back(tmp_path: Path) -> None:
     for name, tensor in again.trained().items():
         assert torch.equal(tensor, judge.trained()[name].half().float()), name
     other = baseline()
+    other.save(tmp_path / "plain")
+    assert not any("teller" in name for name in load_file(tmp_path / "plain/model.safetensors"))
+    third = baseline(seed=1)
+    third.load(tmp_path / "plain")
+    shown, asked = clips(1), [["Did the red agent?"]]
+    assert third.answer(shown, asked)[0] == pytest.approx(other.answer(shown, asked)[0], abs=0.01)
     with pytest.raises(BadInput, match=r"of another detector: .* does not fit"):
         other.load(tmp_path)
     load_encoder(other, tmp_path)
