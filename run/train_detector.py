@@ -63,6 +63,8 @@ class TrainDetector:
     """Weight of the loss on what happened in words; 0 leaves it out."""
     spotting: float = 0.1
     """Weight of the loss on what each frame shows, in words."""
+    borrowed: float = 0.5
+    """How many clips are also asked a question of another clip, at first; easier than their own."""
     patch_steps: int = 1300
     """First, steps for what single patches show; they are quick."""
     frame_steps: int = 500
@@ -122,6 +124,8 @@ class TrainDetector:
                 )
         if not self.learning_rate > 0:
             raise BadInput("--learning-rate must be above 0")
+        if not 0 <= self.borrowed <= 1:
+            raise BadInput(f"--borrowed must be from 0 to 1, not {self.borrowed}")
         if not 0 < self.share <= 1:
             raise BadInput(f"--share must be above 0 and at most 1, not {self.share}")
         if self.width % 8:
@@ -225,6 +229,7 @@ class _Training:
                 learning_rate=args.learning_rate,
                 captions=args.captions,
                 spotting=args.spotting,
+                borrowed=args.borrowed,
                 patch_steps=args.patch_steps,
                 frame_steps=args.frame_steps,
                 seed=args.seed,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from torch import nn
 from torch.nn import functional
 
 from envs.errors import BadInput
-from envs.items import ALL_ITEMS, COLOURS, SHAPES, TEXTURES
+from envs.items import ALL_ITEMS, COLOURS, SHAPES, TEXTURES, find_items
 from envs.objects import MARKS
 from rewards.success_vqa.baseline import words_of
 from rewards.success_vqa.clips import N_FRAMES, Asked, Clip, Note
@@ -55,6 +56,19 @@ def _targets(notes: Sequence[Note]) -> tuple[np.ndarray, np.ndarray]:
     return words, shows
 
 
+def _named(clip: Clip) -> frozenset[str]:
+    """The names of all items that a clip shows or tells of."""
+    found = {str(i) for i in find_items(clip.caption)}
+    for note in clip.notes:
+        found |= {note.faces, note.holds, *note.shows}
+    return frozenset(found)
+
+
+@lru_cache(maxsize=65536)
+def _asked_of(text: str) -> frozenset[str]:
+    return frozenset(str(i) for i in find_items(text))
+
+
 @dataclass
 class Store:
     """Clips in memory: ``frames [N, 8, 64, 64, 3] uint8`` as the encoder is shown them, and for
@@ -68,13 +82,15 @@ class Store:
     lengths: list[int]
     words: np.ndarray
     shows: np.ndarray
+    named: list[frozenset[str]]
 
     @classmethod
     def of(cls, clips: Iterable[Clip], told: Callable[[int], None] = lambda n: None) -> Store:
         """All clips of a split. Raises BadInput where no question or only one answer is left."""
         frames, asked, captions, behaviours, lengths = [], [], [], [], []
-        words, shows = [], []
+        words, shows, named = [], [], []
         for clip in clips:
+            named.append(_named(clip))
             word, show = _targets(clip.notes)
             words.append(word)
             shows.append(show)
@@ -85,7 +101,14 @@ class Store:
             lengths.append(len(clip.frames))
             told(len(frames))
         found = cls(
-            np.stack(frames), asked, captions, behaviours, lengths, np.stack(words), np.stack(shows)
+            np.stack(frames),
+            asked,
+            captions,
+            behaviours,
+            lengths,
+            np.stack(words),
+            np.stack(shows),
+            named,
         )
         found.check()
         return found
@@ -118,7 +141,24 @@ class Store:
             [self.lengths[k] for k in which],
             self.words[which],
             self.shows[which],
+            [self.named[k] for k in which],
         )
+
+
+def borrow(store: Store, which: np.ndarray, p: float, rng: np.random.Generator) -> list[Asked]:
+    """For each clip of ``which``, with the chance ``p``, a question that is true of another clip
+    and names nothing that this one shows, so that its answer is no; otherwise one of its own."""
+    found = []
+    for k in which:
+        own = store.asked[k]
+        yes = [a for a in store.asked[int(rng.integers(len(store)))] if a.answer]
+        if rng.random() < p and yes:
+            other = yes[int(rng.integers(len(yes)))]
+            if store.named[k] and not store.named[k] & _asked_of(other.text):
+                found.append(Asked(other.text, other.kind, False))
+                continue
+        found.append(own[int(rng.integers(len(own)))])
+    return found
 
 
 def balanced_accuracy(said: np.ndarray, true: np.ndarray) -> float:
@@ -220,7 +260,9 @@ class _Lesson(nn.Module):
         flat = [x for a in asked for x in a]
         odds = judge.logits(media, which, [x.text for x in flat])
         true = torch.tensor([float(x.answer) for x in flat], device=frames.device)
-        loss = functional.binary_cross_entropy_with_logits(odds, true)
+        losses = functional.binary_cross_entropy_with_logits(odds, true, reduction="none")
+        # Yes and no count the same, however many of each there are.
+        loss = torch.stack([losses[true == t].mean() for t in (0, 1) if (true == t).any()]).mean()
         some = [k for k, c in enumerate(captions) if c]
         if not some:
             return loss, nothing, spotted
@@ -255,6 +297,7 @@ def train(
     learning_rate: float = 1e-3,
     captions: float = 0.3,
     spotting: float = 0.1,
+    borrowed: float = 0.0,
     patch_steps: int = 0,
     frame_steps: int = 0,
     seed: int = 0,
@@ -265,9 +308,11 @@ def train(
     """Train on ``batch`` clips a step, all questions of each.
 
     ``captions`` weighs the likelihood of what happened in words, asked of half of the clips,
-    ``spotting`` that of what each frame shows; the first ``patch_steps`` and
-    ``frame_steps`` are for that alone.
-    Raises BadInput where the loss is not finite; what was saved is then still there.
+    ``spotting`` that of what each frame shows. To so many clips, at first, as ``borrowed`` says, a
+    question of another clip is put as well (`borrow`), and to fewer and fewer until half of the
+    steps are made: a question about another item is an easier lesson than a near miss. The first
+    ``patch_steps`` and ``frame_steps`` are for spotting alone. Raises BadInput where the loss is
+    not finite; what was saved is then still there.
     """
     accelerator = Accelerator(cpu=judge.device.type == "cpu")
     torch.manual_seed(seed)
@@ -296,7 +341,12 @@ def train(
         told = rng.random(len(which)) < 0.5
         mine = slice(rank, None, world)
         shown = torch.from_numpy(store.frames[which[mine]]).to(judge.device)
-        asked = [store.asked[k] for k in which[mine]]
+        easy = borrowed * max(0.0, 1 - 2 * place_in / length)
+        asked = [store.asked[k] for k in which]
+        if easy and stage == "clips":
+            more = borrow(store, which, easy, np.random.default_rng([seed, step, 2]))
+            asked = [a if m in a else (*a, m) for a, m in zip(asked, more, strict=True)]
+        asked = asked[mine]
         texts = [store.captions[k] if t else "" for k, t in zip(which, told, strict=True)][mine]
         words = torch.from_numpy(store.words[which[mine]]).to(judge.device)
         shows = torch.from_numpy(store.shows[which[mine]]).to(judge.device)

@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 
 from envs.errors import BadInput
 from rewards.success_vqa.baseline import Baseline, BaselineConfig
-from rewards.success_vqa.clips import Asked, Clip
+from rewards.success_vqa.clips import Asked, Clip, Note
 from rewards.success_vqa.detector import Detector, DetectorConfig, Judge, load_encoder, read_config
-from rewards.success_vqa.training import Store, calibrate, train
+from rewards.success_vqa.training import Store, borrow, calibrate, train
 from rewards.success_vqa.vision import prepare, stack
 from tests.agents.tiny import tiny_model, tiny_tokenizer
 
@@ -196,3 +196,25 @@ def test_the_temperature_is_what_makes_the_answers_likeliest() -> None:
     odds = rng.normal(0, 2, 20_000)
     true = rng.random(20_000) < 1 / (1 + np.exp(-odds))
     assert calibrate(1 / (1 + np.exp(-3 * odds)), true) == pytest.approx(3, rel=0.1)
+
+
+def test_borrowed_questions_name_nothing_that_the_clip_shows() -> None:
+    names = ["solid red ring", "solid blue ring", "striped red tee"]
+    made = []
+    for k, name in enumerate(names):
+        asked = tuple(
+            Asked(f"Did it {verb} the {name}?", "go to", verb == "see") for verb in ("see", "lift")
+        )
+        notes = (Note(shows=(name, names[0])),)
+        made.append(Clip(np.full((1, 16, 16, 3), 9 + k, np.uint8), asked, f"{name}", notes))
+    store = Store.of(made)
+    rng, seen = np.random.default_rng(0), set()
+    for _ in range(60):
+        for k, asked in enumerate(borrow(store, np.arange(3), 0.9, rng)):
+            own = asked in store.asked[k]
+            seen.add((k, own))
+            assert own or (
+                not asked.answer and not any(n in asked.text for n in (names[0], names[k]))
+            )
+    assert {(0, False), (1, False), (2, False), (0, True)} <= seen
+    assert borrow(store, np.arange(3), 0.0, rng)[1] in store.asked[1]
