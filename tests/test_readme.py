@@ -148,6 +148,7 @@ def test_links_to_files_lead_somewhere() -> None:
         "docs/items.md",
         "docs/engine.md",
         "docs/planner.md",
+        "docs/detector.md",
         "agents/planner/adapters/parley-135m/README.md",
         "agents/actor/weights/README.md",
     ):
