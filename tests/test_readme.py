@@ -82,16 +82,25 @@ def test_the_readme_has_commands() -> None:
     assert all(c.startswith(("make ", "python -m run ")) for c in COMMANDS)
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("python -m run ")])
+def is_of_detectors(command: str) -> bool:
+    return any(f"-m run {job}" in command for job in ("make-clips", "train-detector", "score-"))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [c for c in COMMANDS if c.startswith("python -m run ") and not is_of_detectors(c)],
+)
 def test_commands_run(command: str, tmp_path: Path) -> None:
-    if "--data data/clips" in command:
-        (clips,) = [c for c in COMMANDS if "make-clips" in c]
-        run(shortened(clips), tmp_path)
-    if "--detectors data/detector" in command:
-        (training,) = [c for c in COMMANDS if "train-detector" in c]
-        run(f"{shortened(training)} --model baseline", tmp_path)
     folder = tmp_path / run(shortened(command), tmp_path)
     assert folder.is_dir() and (folder / "summary.json").is_file()
+
+
+def test_the_detectors_commands_run_one_after_another(tmp_path: Path) -> None:
+    commands = [c for c in COMMANDS if is_of_detectors(c)]
+    assert len(commands) == 3
+    for command in commands:
+        folder = tmp_path / run(shortened(command), tmp_path)
+        assert folder.is_dir() and (folder / "summary.json").is_file()
 
 
 def test_make_demo_runs(tmp_path: Path) -> None:
