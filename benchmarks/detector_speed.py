@@ -75,6 +75,7 @@ def main(options: Options) -> None:
     found: dict[str, dict[int, dict[str, list[float]]]] = {}
     flops: dict[tuple[str, int], float] = {}
     for name, judge in judges.items():
+        judge.requires_grad_(False)  # or the counter looks for gradients
         found[name] = {n: {"ours": [], "plain": [], "limit": []} for n in options.batches}
         for n in options.batches:
             with FlopCounterMode(display=False) as counter:
