@@ -28,10 +28,6 @@ class Film(Watcher):
     def frames(self, i: int, steps: Sequence[int], tile_size: int = 8) -> np.ndarray:
         """What the agent of episode i saw after some of its steps (0 is the start): ``[len(steps),
         view * tile_size, view * tile_size, 3] uint8``."""
-        from envs.batched.pixels import draw_views
+        from envs.batched.pixels import view_frames
 
-        views = np.stack([self.views[i][k] for k in steps])
-        side = views.shape[1] * tile_size
-        frames = np.empty((len(steps), side, side, 3), np.uint8)
-        draw_views(views, tile_size, frames)
-        return frames
+        return view_frames(np.stack([self.views[i][k] for k in steps]), tile_size)

@@ -40,6 +40,11 @@ def secret(item: Item, words: Sequence[str], which: int, show_mark: bool) -> Ite
     return ItemObject(item, f"has secret property {words[which]}", mark)
 
 
+def walls_beside(cell: Cell, width: int) -> int:
+    """How many walls of a room of that width a cell is beside: two in a corner."""
+    return sum(v in (1, width - 2) for v in cell)
+
+
 class ConditionalEnv(RoomEnv):
     """What conditional tasks share: a decider, two branches, and how it ends.
 
@@ -104,7 +109,7 @@ class ConditionalEnv(RoomEnv):
     def _fits(self, cell: Cell) -> bool:
         if self.condition == "half":
             return 2 * cell[1] < self.height - 1
-        sides = sum(v in (1, self.width - 2) for v in cell)
+        sides = walls_beside(cell, self.width)
         return sides == 2 if self.condition == "corner" else sides > 0
 
     def _gen_grid(self, width: int, height: int) -> None:

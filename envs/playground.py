@@ -9,7 +9,7 @@ from minigrid.core.constants import COLOR_NAMES
 from minigrid.core.world_object import Ball, Box, Key
 
 from envs.commands import Command
-from envs.conditional import PHRASES
+from envs.conditional import PHRASES, walls_beside
 from envs.errors import BadInput, whole_number
 from envs.events import Event
 from envs.items import COLOURS, Item
@@ -95,7 +95,7 @@ class Playground(RoomEnv):
         found = {}
         for thing in self.things:
             assert thing.cur_pos is not None
-            sides = sum(v in (1, self.width - 2) for v in thing.cur_pos)
+            sides = walls_beside(thing.cur_pos, self.width)
             holds = {"wall": sides > 0, "corner": sides == 2, "mark": thing.hidden_mark == "white"}
             phrases = {PHRASES[name] for name, is_so in holds.items() if is_so}
             if thing.floor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,14 +14,6 @@ from rewards.success_vqa.questions import VERBS, Branches, Deed, Query, Wording,
 from run.behaviours import Reel
 
 
-@dataclass
-class _Draw:
-    """Queries found so far, by their answer."""
-
-    yes: list[Query] = field(default_factory=list)
-    no: list[Query] = field(default_factory=list)
-
-
 def ask(
     reel: Reel, start: int, end: int, words: Wording, language: str, rng: np.random.Generator
 ) -> list[Asked]:
@@ -30,12 +22,12 @@ def ask(
     The false ones are near misses: of a true one a word or the order is changed, or another item
     of the room is asked about, most likely the one that was to be seen to.
     """
-
     happened = reel.between(start, end)
-    found = _Draw()
+    yes: list[Query] = []
+    no: list[Query] = []
 
     def offer(query: Query) -> None:
-        there = found.no if happened.answer(query) is None else found.yes
+        there = no if happened.answer(query) is None else yes
         if query not in there:
             there.append(query)
 
@@ -56,8 +48,7 @@ def ask(
                 offer(Query((former, replace(deed, item=one_word_off(deed.item, rng)))))
                 offer(Query((replace(former, item=one_word_off(former.item, rng)), deed)))
     wished = reel.phases[-1].command
-    if wished.verb in VERBS:
-        offer(Query((Deed(wished.verb, wished.item),)))
+    offer(Query((Deed(wished.verb, wished.item),)))
     for _ in range(2):
         offer(Query((Deed(VERBS[rng.integers(3)], reel.items[rng.integers(len(reel.items))]),)))
     for decider in dict.fromkeys(d.item for _, d in happened.deeds if d.verb == "examine"):
@@ -75,11 +66,11 @@ def ask(
                 Query(branches=Branches(decider, _condition(reel, decider, rng), *_mix(a, b, rng)))
             )
     groups: dict[str, dict[bool, list[Query]]] = {}
-    for answer, queries in ((True, found.yes), (False, found.no)):
+    for answer, queries in ((True, yes), (False, no)):
         for query in queries:
             groups.setdefault(query.kind, {}).setdefault(answer, []).append(query)
-    if not found.yes:
-        chosen = [one_of(rng, found.no)] if found.no and rng.random() < 0.7 else []
+    if not yes:
+        chosen = [one_of(rng, no)] if no and rng.random() < 0.7 else []
     else:
         # A kind, then a question of it of each answer: rare kinds get their share.
         kinds = [k for k, g in groups.items() if True in g]
@@ -87,7 +78,7 @@ def ask(
         chosen = []
         for kind in kinds[: int(rng.integers(1, 3))]:
             chosen.append(one_of(rng, groups[kind][True]))
-            chosen.append(one_of(rng, groups[kind].get(False) or found.no))
+            chosen.append(one_of(rng, groups[kind].get(False) or no))
     asked = []
     for query in chosen:
         step = happened.answer(query)
@@ -101,11 +92,9 @@ def _mix(a: Item, b: Item, rng: np.random.Generator) -> tuple[Item, Item]:
 
 
 def _condition(reel: Reel, decider: Item, rng: np.random.Generator) -> str:
-    """A condition that holds of the decider in half of the cases."""
-
-    holds = [p for p in sorted(reel.truths[decider])]
+    """A condition that may hold of the decider or not."""
     every = [PHRASES[k] for k in ("wall", "corner", "mark")]
-    own = [p for p in holds if "floor" in p]
+    own = [p for p in reel.truths[decider] if "floor" in p]
     every += own
     if own:
         every.append(f"is on a {COLOURS[rng.integers(len(COLOURS))]} floor")

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 from minigrid.core.actions import Actions
 
-from agents.actor import make_actor
+from agents.actor.learned import WEIGHTS, LearnedActor, load_network
+from agents.actor.network import ActorNetwork
 from agents.actor.scripted import ScriptedActor
 from agents.actor.stepping import StepActor
 from envs.batched.cameras import Take
+from envs.batched.cells import EMPTY, FLOOR
 from envs.batched.kernels import step_x, step_y
 from envs.batched.worlds import BatchedWorlds, thing_of
 from envs.commands import Command
@@ -59,12 +62,10 @@ class Dropping(StepActor):
         assert isinstance(worlds, BatchedWorlds)
         actions = np.full(len(worlds), int(Actions.done))
         for i in map(int, np.flatnonzero(active)):
-            world = worlds.engine.state
-            if not world.carried[i]:
+            if not worlds.engine.state.carried[i]:
                 continue
-            _, front = _hands(worlds, i)
             turn = int(Actions.left if self.rng.integers(2) else Actions.right)
-            actions[i] = turn if front else int(Actions.drop)
+            actions[i] = int(Actions.drop) if _is_free(worlds, i) else turn
         return actions
 
 
@@ -99,13 +100,12 @@ class Noisy(ScriptedActor):
 WHO = ("scripted", "learned", "wandering", "dropping", "noisy")
 
 
-def _hands(worlds: BatchedWorlds, i: int) -> tuple[int, int]:
-    """What the agent of world i holds, and the cell before it."""
+def _is_free(worlds: BatchedWorlds, i: int) -> bool:
+    """Whether world i's agent can put something down before it."""
     state, pad = worlds.engine.state, worlds.engine.view - 1
     x, y, direction = map(int, state.pose[i])
-    front = state.cells[i, y + pad + step_y(direction), x + pad + step_x(direction)]
-    empty = thing_of(int(front)) is None and int(front) & 31 in (1, 3)  # nothing, or floor
-    return int(state.carried[i]), 0 if empty else 1
+    front = int(state.cells[i, y + pad + step_y(direction), x + pad + step_x(direction)])
+    return thing_of(front) is None and front & 31 in (EMPTY, FLOOR)
 
 
 def _lookalike(items: Sequence[Item], item: Item, rng: np.random.Generator) -> Item:
@@ -235,6 +235,11 @@ class Reel:
         return Happened(deeds, self.facing[end], self.carried[end], self.truths, end)
 
 
+@cache
+def _network() -> ActorNetwork:
+    return load_network(WEIGHTS)
+
+
 @dataclass
 class _Film:
     """Takes down all worlds, step by step."""
@@ -273,28 +278,25 @@ class _Film:
         return take, [int(hands[i]) for _, hands in shots]
 
 
-def film(
-    worlds: BatchedWorlds, seeds: Sequence[int], plans: Sequence[Draw | Sequence[Phase]]
-) -> list[Reel]:
+def film(worlds: BatchedWorlds, seeds: Sequence[int], plans: Sequence[Draw]) -> list[Reel]:
     """Play one behaviour in each world, all of them together, and film them.
 
-    World i is reset with ``seeds[i]``, from which all that is random in it comes; ``plans`` draw
-    its phases, or are them.
+    World i is reset with ``seeds[i]``, from which all that is random in it comes; its phases are
+    drawn by ``plans[i]`` from the items that can be reached.
     """
     items, truths, marks, phases = [], [], [], []
     for i, seed in enumerate(seeds):
         worlds.reset(i, seed)
         world = worlds.world(i)
         there = tuple(t.item for t in world.things if t.item in world.reachable)  # type: ignore[attr-defined]
-        plan = plans[i]
-        drawn = plan(there, np.random.default_rng([seed, 3])) if callable(plan) else plan
+        drawn = plans[i](there, np.random.default_rng([seed, 3]))
         items.append(tuple(t.item for t in world.things))  # type: ignore[attr-defined]
         marks.append({t.item: t.hidden_mark for t in world.things})  # type: ignore[attr-defined]
         truths.append(world.truths())  # type: ignore[attr-defined]
         phases.append(tuple(drawn))
     actors: dict[str, StepActor] = {
         "scripted": ScriptedActor(),
-        "learned": make_actor("learned"),  # type: ignore[dict-item]
+        "learned": LearnedActor(_network()),
         "wandering": Wandering(seeds[0]),
         "dropping": Dropping(seeds[0]),
         "noisy": Noisy(seeds[0]),

@@ -130,7 +130,7 @@ class CommandRewards:
 
     def step(self, gym_: Gym, over: np.ndarray) -> np.ndarray:
         """The detector's probabilities for the episodes that are ``over``, 0 for the others."""
-        from envs.batched.pixels import draw_views
+        from envs.batched.pixels import view_frames
         from rewards.reward import TILE, task_question
 
         now = np.concatenate([g.engine.images for g in gym_.grounds])
@@ -142,12 +142,7 @@ class CommandRewards:
         ended = np.flatnonzero(over)
         if not len(ended):
             return rewards
-        clips = []
-        for i in ended:
-            views = np.ascontiguousarray(self._views[i, -self._known[i] :])
-            side = views.shape[1] * TILE
-            clips.append(np.empty((len(views), side, side, 3), np.uint8))
-            draw_views(views, TILE, clips[-1])
+        clips = [view_frames(self._views[i, -self._known[i] :], TILE) for i in ended]
         questions = [task_question(self._commands[i]) for i in ended]
         rewards[ended] = self._reward(clips, questions)
         self._views[ended] = now[ended, None]

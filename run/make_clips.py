@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from envs.errors import BadInput, unknown
+from envs.errors import unknown
 from rewards.success_vqa.clips import SPLITS
 from run.folder import RunFolder
-from run.settings import to_json
+from run.settings import at_least, to_json
 from run.training import Bar
 
 if TYPE_CHECKING:
@@ -61,9 +61,14 @@ class MakeClips:
         for name in self.splits:
             if name not in SPLITS:
                 raise unknown("split", name, SPLITS)
-        for name, low in (("clips", 1), ("test_clips", 1), ("seed", 0)):
-            if not getattr(self, name) >= low:
-                raise BadInput(f"--{name.replace('_', '-')} must be at least {low}")
+        at_least(
+            self,
+            {
+                "clips": 1,
+                "test_clips": 1,
+                "seed": 0,
+            },
+        )
 
 
 def make_clips(args: MakeClips) -> Path:

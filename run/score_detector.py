@@ -14,7 +14,7 @@ import numpy as np
 
 from envs.errors import BadInput
 from run.folder import RunFolder
-from run.settings import to_json
+from run.settings import at_least, to_json
 from run.training import Bar
 
 if TYPE_CHECKING:
@@ -84,9 +84,15 @@ class ScoreDetector:
     """Name at the end of the run folder."""
 
     def __post_init__(self) -> None:
-        for name, low in (("clips", 0), ("episodes", 0), ("batch", 1), ("threads", 0)):
-            if not getattr(self, name) >= low:
-                raise BadInput(f"--{name} must be at least {low}, not {getattr(self, name)}")
+        at_least(
+            self,
+            {
+                "clips": 0,
+                "episodes": 0,
+                "batch": 1,
+                "threads": 0,
+            },
+        )
         if not self.detectors:
             raise BadInput("--detectors names none")
 
@@ -193,6 +199,7 @@ def _score_episodes(args: ScoreDetector, judges: Mapping[str, Answers], console:
     from envs import make_worlds
     from envs.batched.cameras import Camera
     from envs.batched.worlds import BatchedWorlds
+    from rewards.reward import command_question
     from rewards.success_vqa.clips import evenly
     from rewards.success_vqa.questions import Deed, Query
     from rewards.success_vqa.scoring import RULES, score
@@ -214,7 +221,7 @@ def _score_episodes(args: ScoreDetector, judges: Mapping[str, Answers], console:
         for start in range(0, max(last, 1), EPISODE_CLIP):
             steps = evenly(start, min(start + EPISODE_CLIP, last))
             clips.append(Camera().film(reel.take.at(steps)))
-            texts.append([f"Did the agent successfully {command}?"])
+            texts.append([command_question(command)])
             of.append(i)
     rules: dict[str, Any] = {}
     for name, judge in judges.items():

@@ -39,6 +39,14 @@ def from_json(cls: type[T], stored: Mapping[str, Any]) -> T:
     return typing.cast(T, cls(**values))
 
 
+def at_least(settings: Any, lows: Mapping[str, float]) -> None:
+    """Raise BadInput for a setting that is below its least value, or is no number."""
+    for name, low in lows.items():
+        value = getattr(settings, name)
+        if not value >= low:
+            raise BadInput(f"--{name.replace('_', '-')} must be at least {low}, not {value}")
+
+
 def differences(given: Any, stored: Any, leave_out: Collection[str] = ()) -> list[str]:
     """Which settings differ, each as ``--seed 1 (there 0)``."""
     there = dict(_flat(stored))

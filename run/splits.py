@@ -13,10 +13,11 @@ from envs.batched.cameras import Camera, Look
 from envs.batched.cells import FIRST_ITEM
 from envs.batched.worlds import BatchedWorlds, item_of_code, mark_of_code
 from envs.commands import Command
+from envs.items import Item
 from rewards.success_vqa.clips import Asked, Clip, Note, evenly
 from rewards.success_vqa.questions import Deed, Query, Wording
 from run.asking import ask
-from run.behaviours import LONG, OTHER, TRAINING, Phase, Reel, film
+from run.behaviours import OTHER, TRAINING, Phase, Reel, film
 
 FIRST_SEED = 1_500_000_000
 SPLIT_SEEDS = 100_000_000
@@ -33,7 +34,6 @@ class Split:
     camera: str = "training"
     look: str = "training"
     clutter: tuple[int, ...] = (0,)
-    share: float = 1.0
 
 
 SPLITS: Mapping[str, Split] = {
@@ -63,7 +63,6 @@ def first_seed(split: str, seed: int) -> int:
 
 def film_split(split: str, n: int, seed: int, words: Wording) -> Iterator[Clip]:
     """``n`` clips of a split, as many yes as no."""
-
     about = SPLITS[split]
     place = list(SPLITS).index(split)
     first = first_seed(split, seed)
@@ -92,7 +91,7 @@ def film_split(split: str, n: int, seed: int, words: Wording) -> Iterator[Clip]:
             clips = [
                 clip
                 for name, reel in zip(names, reels, strict=True)
-                for clip in _clips_of(reel, name, words, about, rng)
+                if (clip := _clip_of(reel, name, words, about, rng)) is not None
             ]
         for clip in clips:
             kept = []
@@ -107,19 +106,18 @@ def film_split(split: str, n: int, seed: int, words: Wording) -> Iterator[Clip]:
                 yield replace(clip, asked=tuple(kept))
 
 
-def _clips_of(
+def _clip_of(
     reel: Reel, behaviour: str, words: Wording, about: Split, rng: np.random.Generator
-) -> Iterator[Clip]:
-    """One clip of a reel, sometimes run backwards."""
+) -> Clip | None:
+    """A clip of a reel; None where nothing can be asked of it."""
     last = len(reel.take) - 1
     if last < 1:
-        return
+        return None
     end = last if rng.random() < 0.75 else int(rng.integers(max(1, last // 2), last + 1))
     span = int(rng.choice([7, 14, 21, 28, 1000]))
     start = max(0, end - span)
     asked = ask(reel, start, end, words, about.language, rng)
-    if asked:
-        yield _shoot(reel, start, end, asked, behaviour, about, rng)
+    return _shoot(reel, start, end, asked, behaviour, about, rng) if asked else None
 
 
 def _shoot(
@@ -132,7 +130,6 @@ def _shoot(
     rng: np.random.Generator,
     camera: Camera | None = None,
 ) -> Clip:
-
     steps = evenly(start, end)
     camera = camera or draw_camera(about.camera, rng)
     name, look = draw_look(about.look, rng)
@@ -152,7 +149,6 @@ def _shoot(
 def draw_camera(kind: str, rng: np.random.Generator) -> Camera:
     """A camera of training's: the agent's own view in half of the cases, otherwise a window from
     above that never shows a whole room; or the whole room from above."""
-
     tile = int(rng.choice([8, 8, 8, 7, 9]))
     if kind == "above":
         return Camera("above", 8)
@@ -166,7 +162,6 @@ def draw_camera(kind: str, rng: np.random.Generator) -> Camera:
 
 def draw_look(kind: str, rng: np.random.Generator) -> tuple[str, Look]:
     """A look by its name: plain or changed a little in training, one of its own in a test."""
-
     if kind == "test":
         name = list(TEST_LOOKS)[rng.integers(len(TEST_LOOKS))]
         return name, Look(**TEST_LOOKS[name])
@@ -202,7 +197,6 @@ def _a(word: str) -> str:
 
 def notes(reel: Reel, steps: Sequence[int], camera: Camera) -> tuple[Note, ...]:
     """What the frames at these steps show, in words."""
-
     found = []
     for step, codes in zip(steps, camera.shown(reel.take.at(steps)), strict=True):
         items = {item_of_code(c): c for c in codes if c & 31 >= FIRST_ITEM}
@@ -218,30 +212,31 @@ def notes(reel: Reel, steps: Sequence[int], camera: Camera) -> tuple[Note, ...]:
     return tuple(found)
 
 
+def _two_deeds(items: Sequence[Item], rng: np.random.Generator) -> list[Phase]:
+    """Examining an item, then examining or picking up another."""
+    a, b = (items[k] for k in rng.choice(len(items), 2, replace=False))
+    verb = ("examine", "pick up")[rng.integers(2)]
+    who = ("scripted", "learned")[rng.integers(2)]
+    return [Phase(who, Command("examine", a)), Phase(who, Command(verb, b))]
+
+
 def _in_both_orders(
-    worlds: Any, seeds: Sequence[int], words: Wording, about: Split, rng: np.random.Generator
+    worlds: BatchedWorlds,
+    seeds: Sequence[int],
+    words: Wording,
+    about: Split,
+    rng: np.random.Generator,
 ) -> list[Clip]:
     """Pairs of clips with one question and both answers.
 
     Two thirds show one world in which two things are done in one order and in the other; the
     others one clip and the same frames backwards, where what was picked up is put back.
     """
-
-    plans: list[tuple[Any, ...]] = []
-    for i, seed in enumerate(seeds):
-        worlds.reset(i, seed)
-        draw = np.random.default_rng([seed, 3])
-        world = worlds.world(i)
-        items = [t.item for t in world.things if t.item in world.reachable]
-        a, b = (items[k] for k in draw.choice(len(items), 2, replace=False))
-        verb = ("examine", "pick up")[draw.integers(2)]
-        who = ("scripted", "learned")[draw.integers(2)]
-        plans.append((Phase(who, Command("examine", a), LONG), Phase(who, Command(verb, b), LONG)))
-    reels = film(worlds, seeds, plans)
-    turned = film(worlds, seeds, [p[::-1] for p in plans])
+    reels = film(worlds, seeds, [_two_deeds] * len(seeds))
+    turned = film(worlds, seeds, [lambda items, rng: _two_deeds(items, rng)[::-1]] * len(seeds))
     clips: list[Clip] = []
-    for k, (reel, other, plan) in enumerate(zip(reels, turned, plans, strict=True)):
-        first, second = (Deed(p.command.verb, p.command.item) for p in plan)
+    for k, (reel, other) in enumerate(zip(reels, turned, strict=True)):
+        first, second = (Deed(p.command.verb, p.command.item) for p in reel.phases)
         camera = draw_camera(about.camera, rng)
         if k % 3:
             query = Query((first, second))

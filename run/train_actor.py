@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from envs.errors import BadInput
 from run.folder import RunFolder
+from run.settings import at_least
 from run.training import Bar, Curve, State, open_run
 
 if TYPE_CHECKING:
@@ -80,21 +81,20 @@ class TrainActor:
     """Name at the end of the run folder."""
 
     def __post_init__(self) -> None:
-        for name, low in (
-            ("imitation_steps", 0),
-            ("ppo_steps", 0),
-            ("worlds", 16),
-            ("pool", 1),
-            ("seed", 0),
-            ("evaluate_every", 0),
-            ("validation_commands", 0),
-            ("score_commands", 0),
-            ("threads", 1),
-        ):
-            if getattr(self, name) < low:
-                raise BadInput(
-                    f"--{name.replace('_', '-')} must be at least {low}, not {getattr(self, name)}"
-                )
+        at_least(
+            self,
+            {
+                "imitation_steps": 0,
+                "ppo_steps": 0,
+                "worlds": 16,
+                "pool": 1,
+                "seed": 0,
+                "evaluate_every": 0,
+                "validation_commands": 0,
+                "score_commands": 0,
+                "threads": 1,
+            },
+        )
         if self.device.split(":")[0] not in ("cpu", "cuda"):
             raise BadInput(f"unknown device '{self.device}'; known: cpu, cuda")
 

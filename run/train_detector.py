@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from envs.errors import BadInput
 from run.folder import RunFolder
-from run.training import Bar, Curve, State, open_run
+from run.settings import at_least
+from run.training import Bar, Curve, State, best_of, kept, open_run, with_best
 
 if TYPE_CHECKING:
     import torch
@@ -103,25 +104,24 @@ class TrainDetector:
     """Name at the end of the run folder."""
 
     def __post_init__(self) -> None:
-        for name, low in (
-            ("steps", 0),
-            ("batch", 1),
-            ("captions", 0),
-            ("spotting", 0),
-            ("patch_steps", 0),
-            ("frame_steps", 0),
-            ("width", 8),
-            ("gates", 1),
-            ("every", 1),
-            ("seed", 0),
-            ("validate_every", 0),
-            ("validation_clips", 1),
-            ("threads", 0),
-        ):
-            if not getattr(self, name) >= low:
-                raise BadInput(
-                    f"--{name.replace('_', '-')} must be at least {low}, not {getattr(self, name)}"
-                )
+        at_least(
+            self,
+            {
+                "steps": 0,
+                "batch": 1,
+                "captions": 0,
+                "spotting": 0,
+                "patch_steps": 0,
+                "frame_steps": 0,
+                "width": 8,
+                "gates": 1,
+                "every": 1,
+                "seed": 0,
+                "validate_every": 0,
+                "validation_clips": 1,
+                "threads": 0,
+            },
+        )
         if not self.learning_rate > 0:
             raise BadInput("--learning-rate must be above 0")
         if not 0 <= self.borrowed <= 1:
@@ -146,12 +146,8 @@ def train_detector(args: TrainDetector) -> Path:
             if args.resume is None:
                 folder.discard()
             raise
-        try:
+        with kept(folder):
             training.go()
-        except BadInput as error:
-            raise BadInput(
-                f"{str(error).rstrip('.')}; every checkpoint is kept: {folder.how_to_resume()}"
-            ) from error
     print(folder.path)
     return folder.path
 
@@ -200,11 +196,7 @@ class _Training:
         self.scores: dict[str, float] = self.head.get("scores", {})
         if found:
             self.saved = Checkpoint(self.head["step"], found[0])
-            self.best = {
-                name.removeprefix("best."): tensor
-                for name, tensor in found[0].items()
-                if name.startswith("best.")
-            }
+            self.best = best_of(found[0])
         self.started = time.monotonic() - self.head.get("seconds", 0.0)
         self.curve: Curve
 
@@ -263,11 +255,9 @@ class _Training:
     def _log(self, progress: Progress, bar: Bar) -> None:
         args = self.args
         score: float | str = ""
-        if progress.step <= self.total - args.steps:
-            score = ""
-        elif args.validate_every and (
-            progress.step % args.validate_every == 0 or progress.step == self.total
-        ):
+        asked = progress.step - (self.total - args.steps)  # steps on clips; none before
+        every = args.validate_every
+        if every and asked > 0 and (progress.step % every == 0 or asked == args.steps):
             score = self._validate(progress.step)
         seconds = round(time.monotonic() - self.started, 1)
         losses = [progress.loss, progress.caption_loss, progress.spotting_loss]
@@ -292,7 +282,7 @@ class _Training:
         if not self.state.is_due():
             return
         saved = make()
-        tensors = saved.tensors | {f"best.{n}": t for n, t in self.best.items()}
+        tensors = with_best(saved.tensors, self.best)
         head = {
             "step": saved.step,
             "rows": self.curve.rows,

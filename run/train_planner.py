@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from envs.errors import BadInput
 from run.folder import RunFolder
+from run.settings import at_least
 from run.suites import SUITES
-from run.training import Bar, Curve, State, open_run
+from run.training import Bar, Curve, State, best_of, kept, open_run, with_best
 
 if TYPE_CHECKING:
     import torch
@@ -117,24 +118,23 @@ class TrainPlanner:
 
     def __post_init__(self) -> None:
         parts = max(len(cell.parts) for cell in SUITES["planner-validation"]().cells)
-        for name, low in (
-            ("imitation_steps", 0),
-            ("batch", 1),
-            ("rl_steps", 0),
-            ("groups", 1),
-            ("members", 2),
-            ("rank", 1),
-            ("examples", 0),
-            ("seed", 0),
-            ("validate_every", 0),
-            ("validation_episodes", parts),
-            ("threads", 0),
-            ("kl", 0),
-        ):
-            if not getattr(self, name) >= low:
-                raise BadInput(
-                    f"--{name.replace('_', '-')} must be at least {low}, not {getattr(self, name)}"
-                )
+        at_least(
+            self,
+            {
+                "imitation_steps": 0,
+                "batch": 1,
+                "rl_steps": 0,
+                "groups": 1,
+                "members": 2,
+                "rank": 1,
+                "examples": 0,
+                "seed": 0,
+                "validate_every": 0,
+                "validation_episodes": parts,
+                "threads": 0,
+                "kl": 0,
+            },
+        )
         if not 0 <= self.strange < 1:
             raise BadInput(f"--strange must be from 0 to below 1, not {self.strange}")
         for name in ("learning_rate", "rl_learning_rate", "temperature"):
@@ -168,12 +168,8 @@ def train_planner(args: TrainPlanner) -> Path:
             if args.resume is None:
                 folder.discard()
             raise
-        try:
+        with kept(folder):
             _Training(args, folder, families, model, tokenizer).go()
-        except BadInput as error:
-            raise BadInput(
-                f"{str(error).rstrip('.')}; every checkpoint is kept: {folder.how_to_resume()}"
-            ) from error
     print(folder.path)
     return folder.path
 
@@ -226,11 +222,7 @@ class _Training:
         self.best: dict[str, torch.Tensor] = {}
         self.scores: dict[str, float] = self.head.get("scores", {})
         if found:
-            self.best = {
-                name.removeprefix("best."): tensor
-                for name, tensor in found[0].items()
-                if name.startswith("best.")
-            }
+            self.best = best_of(found[0])
         self.curve: Curve
 
     def go(self) -> None:
@@ -343,7 +335,7 @@ class _Training:
         if not self.state.is_due():
             return
         saved = make()
-        tensors = saved.tensors | {f"best.{n}": t for n, t in self.best.items()}
+        tensors = with_best(saved.tensors, self.best)
         head = {
             "stage": self.stage,
             "step": saved.step,

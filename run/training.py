@@ -6,7 +6,8 @@ import csv
 import json
 import os
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 QUIET_SECONDS = 10.0  # between two lines where there is no terminal for a bar
 _STATE = "state.safetensors"
+_BEST = "best."
 
 
 def open_run(args: T, command: str, name: str, looks: Collection[str]) -> tuple[T, RunFolder]:
@@ -41,6 +43,29 @@ def open_run(args: T, command: str, name: str, looks: Collection[str]) -> tuple[
         )
     kept = {name: changed[name] for name in looks if name in changed}
     return replace(stored, **kept), RunFolder.resume(given.resume, command)  # type: ignore[type-var]
+
+
+@contextmanager
+def kept(folder: RunFolder) -> Iterator[None]:
+    """What is the user's to mend also says how to go on from the last checkpoint."""
+    try:
+        yield
+    except BadInput as error:
+        raise BadInput(
+            f"{str(error).rstrip('.')}; every checkpoint is kept: {folder.how_to_resume()}"
+        ) from error
+
+
+def with_best(
+    tensors: dict[str, torch.Tensor], best: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """A checkpoint's tensors, and the best weights so far beside them (see ``best_of``)."""
+    return tensors | {f"{_BEST}{name}": tensor for name, tensor in best.items()}
+
+
+def best_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The best weights so far that a checkpoint holds."""
+    return {n.removeprefix(_BEST): t for n, t in tensors.items() if n.startswith(_BEST)}
 
 
 class Curve:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from envs.batched.cells import CODE_MASK, COLOUR_SHIFT, STATE_SHIFT, WALL_CELL
-from envs.batched.pixels import draw_views, draw_worlds
+from envs.batched.pixels import draw_worlds, view_frames
 from envs.errors import unknown
 
 CAMERAS = ("view", "follow", "scroll", "above")
@@ -61,10 +61,7 @@ class Camera:
         """Frames ``[T, height, width, 3] uint8``."""
         n, tile = len(take), self.tile_size
         if self.kind == "view":
-            side = take.images.shape[1] * tile
-            frames = np.empty((n, side, side, 3), np.uint8)
-            draw_views(np.ascontiguousarray(take.images), tile, frames)
-            return frames
+            return view_frames(take.images, tile)
         cells = np.ascontiguousarray(take.cells)
         poses = np.ascontiguousarray(take.poses)
         if self.kind != "above":

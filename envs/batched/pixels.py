@@ -89,6 +89,14 @@ def draw_views(images: np.ndarray, tile_size: int, out: np.ndarray) -> None:
     tiles(tile_size).draw(keys, out)
 
 
+def view_frames(images: np.ndarray, tile_size: int) -> np.ndarray:
+    """Views ``[K, view, view, 3]`` as new frames ``[K, view * tile_size, ..., 3] uint8``."""
+    side = images.shape[1] * tile_size
+    frames = np.empty((len(images), side, side, 3), np.uint8)
+    draw_views(np.ascontiguousarray(images), tile_size, frames)
+    return frames
+
+
 def draw_worlds(
     cells: np.ndarray, pose: np.ndarray, images: np.ndarray, tile_size: int, out: np.ndarray
 ) -> None:

@@ -70,13 +70,17 @@ class Baseline(Judge):
                 f"a question has at most {MOST_TOKENS} words, not {len(words_of(question))}"
             )
 
+    def _numbers(self, texts: Sequence[str]) -> torch.Tensor:
+        """The words of texts by their numbers ``[texts, longest]``, 0 beyond a text's end."""
+        found = [[self._number.get(w, _UNKNOWN) for w in words_of(t)] for t in texts]
+        longest = max(map(len, found))
+        return torch.tensor([[*t, *[0] * (longest - len(t))] for t in found], device=self.device)
+
     def logits(
         self, media: torch.Tensor, which: torch.Tensor, questions: Sequence[str]
     ) -> torch.Tensor:
-        texts = [[self._number.get(w, _UNKNOWN) for w in words_of(q)] for q in questions]
-        longest = max(map(len, texts))
-        padded = torch.tensor([[*t, *[0] * (longest - len(t))] for t in texts], device=self.device)
-        x = self.embed(padded) + self.place[:longest]
+        padded = self._numbers(questions)
+        x = self.embed(padded) + self.place[: padded.shape[1]]
         seen = media[which]
         absent = torch.cat([padded == 0, padded.new_zeros(seen.shape[:2]).bool()], 1)
         mixed = self.mixer(torch.cat([x.to(seen.dtype), seen], 1), src_key_padding_mask=absent)
@@ -86,12 +90,11 @@ class Baseline(Judge):
     def caption_loss(
         self, media: torch.Tensor, which: torch.Tensor, captions: Sequence[str]
     ) -> torch.Tensor:
-        texts = [[self._number.get(w, _UNKNOWN) for w in words_of(c)] for c in captions]
-        longest = max(map(len, texts))
-        padded = torch.tensor([[*t, *[0] * (longest - len(t))] for t in texts], device=self.device)
+        padded = self._numbers(captions)
         before = torch.cat([torch.zeros_like(padded[:, :1]), padded[:, :-1]], 1)
-        x = self.embed(before) + self.place[:longest]
-        later = torch.ones(longest, longest, dtype=torch.bool, device=self.device).triu(1)
+        x = self.embed(before) + self.place[: padded.shape[1]]
+        n = padded.shape[1]
+        later = torch.ones(n, n, dtype=torch.bool, device=self.device).triu(1)
         seen = media[which]
         said = self.words(self.teller(x.to(seen.dtype), seen, tgt_mask=later))
         return functional.cross_entropy(

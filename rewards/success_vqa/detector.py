@@ -115,16 +115,13 @@ class Judge(nn.Module):
             asked = questions[first : first + batch]
             which = [k for k, texts in enumerate(asked) for _ in texts]
             flat = [t for texts in asked for t in texts]
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half()):
+            with torch.autocast(self.device.type, torch.bfloat16):
                 media = self.encoder(part)
                 odds = self.logits(media, torch.tensor(which, device=self.device), flat)
             sure = (odds.float() / self.temperature).sigmoid().cpu().numpy()
             found += np.split(sure, np.cumsum([len(texts) for texts in asked])[:-1])
         self.train(was_training)
         return found
-
-    def _half(self) -> bool:
-        return True
 
     def trained(self) -> dict[str, torch.Tensor]:
         """All that is trained, by name; what the frozen language model holds is not among it."""
@@ -148,10 +145,7 @@ class Judge(nn.Module):
 
     def load(self, folder: Path) -> None:
         """Take the trained parts from a folder, all of them. Raises BadInput where they differ."""
-        try:
-            tensors = load_file(folder / WEIGHTS)
-        except (SafetensorError, OSError) as error:
-            raise BadInput(f"the weights in '{folder}' cannot be read: {error}") from error
+        tensors = _read_weights(folder)
         mine = self.kept()
         wrong = sorted(set(tensors) ^ set(mine)) or [
             n for n, t in tensors.items() if t.shape != mine[n].shape
@@ -163,13 +157,17 @@ class Judge(nn.Module):
         self.load_state_dict({**self.trained(), **{n: t.float() for n, t in tensors.items()}})
 
 
+def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(folder / WEIGHTS)
+    except (SafetensorError, OSError) as error:
+        raise BadInput(f"the weights in '{folder}' cannot be read: {error}") from error
+
+
 def load_encoder(judge: Judge, folder: Path) -> None:
     """Give a judge the vision encoder of a saved one. Raises BadInput where it does not fit."""
     read_config(folder)
-    try:
-        tensors = load_file(folder / WEIGHTS)
-    except (SafetensorError, OSError) as error:
-        raise BadInput(f"the weights in '{folder}' cannot be read: {error}") from error
+    tensors = _read_weights(folder)
     part = "encoder."
     found = {n.removeprefix(part): t.float() for n, t in tensors.items() if n.startswith(part)}
     try:

@@ -72,23 +72,20 @@ def _asked_of(text: str) -> frozenset[str]:
 @dataclass
 class Store:
     """Clips in memory: ``frames [N, 8, 64, 64, 3] uint8`` as the encoder is shown them, and for
-    each of them what is asked, its caption, behaviour and length, and what its frames show as
-    numbers (`_targets`): ``words [N, 8, 7] int8`` and ``shows [N, 8, items] bool``."""
+    each of them what is asked, its caption, the names of all that it shows or tells of, and what
+    its frames show as numbers: ``words [N, 8, 7] int8`` and ``shows [N, 8, items] bool``."""
 
     frames: np.ndarray
     asked: list[tuple[Asked, ...]]
     captions: list[str]
-    behaviours: list[str]
-    lengths: list[int]
     words: np.ndarray
     shows: np.ndarray
     named: list[frozenset[str]]
 
     @classmethod
-    def of(cls, clips: Iterable[Clip], told: Callable[[int], None] = lambda n: None) -> Store:
+    def of(cls, clips: Iterable[Clip]) -> Store:
         """All clips of a split. Raises BadInput where no question or only one answer is left."""
-        frames, asked, captions, behaviours, lengths = [], [], [], [], []
-        words, shows, named = [], [], []
+        frames, asked, captions, words, shows, named = [], [], [], [], [], []
         for clip in clips:
             named.append(_named(clip))
             word, show = _targets(clip.notes)
@@ -97,15 +94,10 @@ class Store:
             frames.append(prepare(clip.frames))
             asked.append(clip.asked)
             captions.append(clip.caption)
-            behaviours.append(clip.behaviour)
-            lengths.append(len(clip.frames))
-            told(len(frames))
         found = cls(
             np.stack(frames),
             asked,
             captions,
-            behaviours,
-            lengths,
             np.stack(words),
             np.stack(shows),
             named,
@@ -137,8 +129,6 @@ class Store:
             self.frames[which],
             [self.asked[k] for k in which],
             [self.captions[k] for k in which],
-            [self.behaviours[k] for k in which],
-            [self.lengths[k] for k in which],
             self.words[which],
             self.shows[which],
             [self.named[k] for k in which],
