@@ -89,7 +89,8 @@ class TrainDetector:
     threads: int = 0
     """Threads of torch; 0 for all cores. Another number gives other last digits."""
     init: Path | None = None
-    """Folder of a detector or baseline whose vision encoder to start from."""
+    """Folder of a detector or baseline to start from: all of one built alike, of others the vision
+    encoder."""
     out: Path | None = None
     """Folder to which the final weights are also written."""
     resume: Path | None = None
@@ -162,7 +163,7 @@ class _Training:
 
         from rewards.success_vqa.baseline import Baseline, BaselineConfig
         from rewards.success_vqa.clips import read_clips
-        from rewards.success_vqa.detector import Detector, load_encoder
+        from rewards.success_vqa.detector import Detector, start_from
         from rewards.success_vqa.training import Checkpoint, Store, vocabulary
         from run.detectors import language_model
 
@@ -187,7 +188,7 @@ class _Training:
             self.judge = Detector(model, tokenizer, self._config())
             self.judge.to(model.device)
         if args.init is not None:
-            load_encoder(self.judge, args.init)
+            start_from(self.judge, args.init)
         self.state = State(folder, args.checkpoint_seconds)
         found = self.state.read()
         self.head: dict[str, Any] = found[1] if found else {}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from envs.errors import BadInput
 from rewards.success_vqa.detector import MOST_TOKENS, VERSION, Judge
@@ -83,7 +84,8 @@ class Baseline(Judge):
         x = self.embed(padded) + self.place[: padded.shape[1]]
         seen = media[which]
         absent = torch.cat([padded == 0, padded.new_zeros(seen.shape[:2]).bool()], 1)
-        mixed = self.mixer(torch.cat([x.to(seen.dtype), seen], 1), src_key_padding_mask=absent)
+        with sdpa_kernel(SDPBackend.MATH):  # fused, its backward pass is slow on a CPU
+            mixed = self.mixer(torch.cat([x.to(seen.dtype), seen], 1), src_key_padding_mask=absent)
         odds: torch.Tensor = self.head(mixed[:, 0]).squeeze(-1).float()
         return odds
 
@@ -96,7 +98,8 @@ class Baseline(Judge):
         n = padded.shape[1]
         later = torch.ones(n, n, dtype=torch.bool, device=self.device).triu(1)
         seen = media[which]
-        said = self.words(self.teller(x.to(seen.dtype), seen, tgt_mask=later))
+        with sdpa_kernel(SDPBackend.MATH):
+            said = self.words(self.teller(x.to(seen.dtype), seen, tgt_mask=later))
         return functional.cross_entropy(
             said.float().flatten(0, 1), padded.flatten(), ignore_index=0
         )

@@ -164,16 +164,20 @@ def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
         raise BadInput(f"the weights in '{folder}' cannot be read: {error}") from error
 
 
-def load_encoder(judge: Judge, folder: Path) -> None:
-    """Give a judge the vision encoder of a saved one. Raises BadInput where it does not fit."""
-    read_config(folder)
-    tensors = _read_weights(folder)
-    part = "encoder."
-    found = {n.removeprefix(part): t.float() for n, t in tensors.items() if n.startswith(part)}
-    try:
-        judge.encoder.load_state_dict(found)
-    except RuntimeError as error:
-        raise BadInput(f"the vision encoder in '{folder}' has another size") from error
+def start_from(judge: Judge, folder: Path) -> None:
+    """Give a judge the weights of a saved one that is built alike, or of any other its vision
+    encoder. Raises BadInput where that has another size."""
+    mine = judge.trained()
+    tensors = {n: t.float() for n, t in _read_weights(folder).items()}
+    about = json.loads(json.dumps(asdict(judge.config)))
+    if {**read_config(folder), "temperature": 1.0} != {**about, "temperature": 1.0}:
+        tensors = {n: t for n, t in tensors.items() if n.startswith("encoder.")}
+    needed = [n for n in mine if n.startswith("encoder.")]
+    if any(n not in tensors for n in needed) or any(
+        n not in mine or t.shape != mine[n].shape for n, t in tensors.items()
+    ):
+        raise BadInput(f"the vision encoder in '{folder}' has another size")
+    judge.load_state_dict({**mine, **tensors})
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from envs.errors import BadInput
 from rewards.success_vqa.baseline import Baseline, BaselineConfig
 from rewards.success_vqa.clips import Asked, Clip, Note
-from rewards.success_vqa.detector import Detector, DetectorConfig, Judge, load_encoder, read_config
+from rewards.success_vqa.detector import Detector, DetectorConfig, Judge, read_config, start_from
 from rewards.success_vqa.training import Store, borrow, calibrate, train
 from rewards.success_vqa.vision import prepare, stack
 from tests.agents.tiny import tiny_model, tiny_tokenizer
@@ -99,7 +99,7 @@ def test_only_the_trained_parts_are_saved_and_come_back(tmp_path: Path) -> None:
     assert third.answer(shown, asked)[0] == pytest.approx(other.answer(shown, asked)[0], abs=0.01)
     with pytest.raises(BadInput, match=r"of another detector: .* does not fit"):
         other.load(tmp_path)
-    load_encoder(other, tmp_path)
+    start_from(other, tmp_path)
     assert torch.equal(other.encoder.latents, again.encoder.latents)
 
 
