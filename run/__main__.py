@@ -39,6 +39,9 @@ COMMANDS = {
     "make-clips": Command(
         "run.make_clips", "MakeClips", "make_clips", "film episodes and ask questions about them"
     ),
+    "label": Command(
+        "run.label", "Labelling", "label", "answer clips' questions yourself, on a local page"
+    ),
     "score-detector": Command(
         "run.score_detector", "ScoreDetector", "score_detector", "score detectors on clips"
     ),

@@ -20,6 +20,7 @@ from run.training import Bar
 if TYPE_CHECKING:
     from rewards.reward import Answers
     from rewards.success_vqa.clips import Clip
+    from rewards.success_vqa.labels import Key, Label
     from rewards.success_vqa.scoring import Score
 
 FLOORS: Mapping[str, float] = {
@@ -66,6 +67,9 @@ class ScoreDetector:
     """By name (detector, baseline), folder, or id on the hub: any vision-language model."""
     splits: tuple[str, ...] = tuple(FLOORS)
     """Splits to score on."""
+    labels: tuple[Path, ...] = ()
+    """Files of people's answers, as label makes them, which take the place of the true ones: only
+    what they answer is asked."""
     clips: int = 0
     """How many clips of each split, the first ones; 0 for all."""
     episodes: int = 256
@@ -114,17 +118,19 @@ def score_detector(args: ScoreDetector) -> Path:
     import torch
     from rich.console import Console
 
+    from rewards.success_vqa.labels import all_labels
     from run.detectors import load_detector
 
     if args.threads:
         torch.set_num_threads(args.threads)
     began = time.monotonic()
     console = Console(stderr=True)
+    given = all_labels(args.labels) if args.labels else {}
     judges = {_short(n): load_detector(n, args.device, args.cache) for n in args.detectors}
     with RunFolder.new(args.runs_dir, "score-detector", args.name, to_json(args)) as folder:
         splits: dict[str, Any] = {}
         for split in args.splits:
-            splits[split] = _score_split(args, split, judges, folder, console)
+            splits[split] = _score_split(args, split, given, judges, folder, console)
         rules = _score_episodes(args, judges, console) if args.episodes else {}
         _write_table(folder, splits)
         _plot(folder, splits, list(judges))
@@ -151,14 +157,22 @@ def _short(name: str) -> str:
 
 
 def _score_split(
-    args: ScoreDetector, split: str, judges: Mapping[str, Answers], folder: RunFolder, console: Any
+    args: ScoreDetector,
+    split: str,
+    given: Mapping[Key, Label],
+    judges: Mapping[str, Answers],
+    folder: RunFolder,
+    console: Any,
 ) -> dict[str, Any]:
     from itertools import islice
 
     from rewards.success_vqa.clips import read_clips
+    from rewards.success_vqa.labels import labelled
     from rewards.success_vqa.scoring import score, score_by
 
-    clips = list(islice(read_clips(args.data, split), args.clips or None))
+    there = read_clips(args.data, split)
+    wanted = labelled(there, split, given) if given else there
+    clips = list(islice(wanted, args.clips or None))
     flat = [(k, c, a) for k, c in enumerate(clips) for a in c.asked]
     found = _Answers(
         np.array([k for k, _, _ in flat]),

@@ -33,7 +33,8 @@ def from_json(cls: type[T], stored: Mapping[str, Any]) -> T:
         if dataclasses.is_dataclass(hint) and isinstance(hint, type):
             values[field.name] = from_json(hint, value)
         elif isinstance(value, list):
-            values[field.name] = tuple(value)
+            paths = Path in typing.get_args(hint)
+            values[field.name] = tuple(map(Path, value) if paths else value)
         else:
             values[field.name] = Path(value) if _is_path(hint) and value is not None else value
     return typing.cast(T, cls(**values))
@@ -73,6 +74,8 @@ def _flat(settings: Any) -> Iterator[tuple[str, Any]]:
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return to_json(value)
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
     return str(value) if isinstance(value, Path) else value
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +16,7 @@ from run.training import Bar, Curve, State, best_of, kept, open_run, with_best
 if TYPE_CHECKING:
     import torch
 
+    from rewards.success_vqa.clips import Clip
     from rewards.success_vqa.detector import DetectorConfig, Judge
     from rewards.success_vqa.training import Checkpoint, Progress, Store
 
@@ -70,6 +71,9 @@ class TrainDetector:
     """First, steps for what single patches show; they are quick."""
     frame_steps: int = 500
     """Then, steps for what whole frames show."""
+    labels: tuple[Path, ...] = ()
+    """Files of people's answers, as label makes them, which take the place of the true ones: only
+    what they answer is asked. Validation's stay true where these have none for it."""
     share: float = 1.0
     """The share of training's clips that are used."""
     width: int = 192
@@ -164,6 +168,7 @@ class _Training:
         from rewards.success_vqa.baseline import Baseline, BaselineConfig
         from rewards.success_vqa.clips import read_clips
         from rewards.success_vqa.detector import Detector, start_from
+        from rewards.success_vqa.labels import all_labels, labelled
         from rewards.success_vqa.training import Checkpoint, Store, vocabulary
         from run.detectors import language_model
 
@@ -172,11 +177,18 @@ class _Training:
         self.total = args.patch_steps + args.frame_steps + args.steps
         self.console = Console(stderr=True)
         self.console.print(f"reading the clips in {args.data}", highlight=False)
-        self.store: Store = Store.of(read_clips(args.data, "train"))
+        given = all_labels(args.labels) if args.labels else {}
+
+        def clips(split: str) -> Iterable[Clip]:
+            found = read_clips(args.data, split)
+            mine = split == "train" or any(label.split == split for label in given.values())
+            return labelled(found, split, given) if given and mine else found
+
+        self.store: Store = Store.of(clips("train"))
         if args.share < 1:
             self.store = self.store.some(args.share, np.random.default_rng([args.seed, 9]))
             self.store.check()
-        held = Store.of(read_clips(args.data, "validation"))
+        held = Store.of(clips("validation"))
         share = min(1.0, args.validation_clips / len(held))
         self.held = held.some(share, np.random.default_rng(9))
         torch.manual_seed(args.seed)

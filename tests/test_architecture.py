@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import itertools
 import re
 import subprocess
 import sys
@@ -57,7 +58,9 @@ def name_of(requirement: str) -> str:
 @pytest.mark.parametrize("room", ROOMS)
 def test_everything_imported_is_declared(room: str) -> None:
     extras = PROJECT["optional-dependencies"]
-    declared = {name_of(r) for rs in (PROJECT["dependencies"], extras["api"]) for r in rs}
+    declared = {
+        name_of(r) for rs in (PROJECT["dependencies"], extras["api"], extras["label"]) for r in rs
+    }
     provides = importlib.metadata.packages_distributions()
     for path, module in imported(room):
         top = module.split(".")[0]
@@ -73,7 +76,7 @@ def test_everything_declared_is_pinned() -> None:
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", p) for p in pins)
     pinned = {name_of(p) for p in pins}
     extras = PROJECT["optional-dependencies"]
-    for requirement in (*PROJECT["dependencies"], *extras["dev"], *extras["api"]):
+    for requirement in (*PROJECT["dependencies"], *itertools.chain(*extras.values())):
         assert name_of(requirement) in pinned, requirement
     assert "torch==2.13.0" in pins
 

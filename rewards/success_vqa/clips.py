@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -197,12 +198,9 @@ def write_clips(file: Path, clips: Iterable[Clip], group: int = 512) -> int:
     return n
 
 
-def read_clips(folder: Path, split: str) -> Iterator[Clip]:
-    """The clips of a split, one after another.
-
-    Raises BadInput, in one sentence, for a split that is not there, a file that is no such file
-    or of another version, and for an empty one.
-    """
+@contextmanager
+def _table(folder: Path, split: str) -> Iterator[Any]:
+    """A split's Parquet file, open. Raises BadInput as `read_clips` says."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -222,11 +220,30 @@ def read_clips(folder: Path, split: str) -> Iterator[Clip]:
                 )
             if table.metadata.num_rows == 0:
                 raise BadInput(f"'{file}' has no clips")
-            for batch in table.iter_batches(256):
-                for row in batch.to_pylist():
-                    yield _clip(row, file)
+            yield table
     except (pa.ArrowException, OSError) as error:
         raise BadInput(f"the clips '{file}' cannot be read: {error}") from error
+
+
+def count_clips(folder: Path, split: str) -> int:
+    """How many clips a split has. Raises BadInput as `read_clips` does."""
+    with _table(folder, split) as table:
+        return int(table.metadata.num_rows)
+
+
+def read_clips(folder: Path, split: str, only: Collection[int] | None = None) -> Iterator[Clip]:
+    """The clips of a split, one after another; those at the places ``only`` where it is given.
+
+    Raises BadInput, in one sentence, for a split that is not there, a file that is no such file
+    or of another version, and for an empty one.
+    """
+    with _table(folder, split) as table:
+        at = 0
+        for batch in table.iter_batches(256):
+            for k, row in enumerate(batch.to_pylist(), at):
+                if only is None or k in only:
+                    yield _clip(row, folder / "data" / f"{split}.parquet")
+            at += len(batch)
 
 
 def _clip(row: dict[str, Any], file: Path) -> Clip:

@@ -19,6 +19,7 @@ from envs.commands import Command, CommandWatch
 from envs.errors import BadInput
 from envs.items import HELD_OUT_ITEMS, find_items
 from rewards.success_vqa.clips import Clip, read_clips
+from rewards.success_vqa.labels import Label
 from rewards.success_vqa.questions import Deed, Query
 from run.__main__ import main
 from run.behaviours import OTHER, TRAINING, film
@@ -188,6 +189,28 @@ def test_train_and_score_and_resume_after_sigkill(
             assert low <= found["balanced_accuracy"] <= high
     assert set(summary["episode_rules"]) == {"mine", "plain"}
     assert (folder / "plots" / "splits.png").stat().st_size > 10_000
+
+    # What people answered takes the place of the truth, here its opposite.
+    labels = tmp_path / "labels.jsonl"
+    given = [
+        Label(split, k, c.seed, a.text, "no" if a.answer else "yes", "anna")
+        for split in ("train", "test1")
+        for k, c in enumerate(clips(data, split)[:30])
+        for a in c.asked[:1]
+    ]
+    labels.write_text("".join(x.line() for x in given))
+    says = ["--labels", str(labels), "--episodes", "0", "--detectors", str(tmp_path / "plain")]
+    scored = ["score-detector", "--data", str(data), *says, *runs]
+    assert main([*scored, "--splits", "test1"]) == 0
+    folder = Path(capsys.readouterr().out.strip().splitlines()[-1])
+    found = json.loads((folder / "summary.json").read_text())["splits"]["test1"]
+    assert found["clips"] == found["plain"]["n"] == 30
+    assert main([*scored, "--splits", "test2"]) == 2
+    assert "no labels for the split 'test2'" in capsys.readouterr().err
+    few = ["--model", "baseline", "--labels", str(labels), "--patch-steps", "0", "--steps", "1"]
+    assert main([*command, *few, *runs]) == 0
+    folder = Path(capsys.readouterr().out.strip().splitlines()[-1])
+    assert json.loads((folder / "summary.json").read_text())["n"] == 30
 
 
 def _wait_for_state(process: subprocess.Popen[str], runs: Path) -> Path:

@@ -1,0 +1,202 @@
+"""What people answered to the questions of clips: files of labels, and how far two people agree.
+
+A file of labels is JSON Lines; one line is one answer, and of two answers of one person to the
+same question the later counts::
+
+    {"parley_labels": 1, "split": "test1", "clip": 12, "seed": 815, "text": "Did the agent …?",
+     "answer": "yes", "frame": 3, "by": "anna", "seconds": 4.2, "at": "2026-01-02T03:04:05+00:00"}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from envs.errors import BadInput
+from rewards.success_vqa.clips import N_FRAMES, SPLITS, Clip
+
+VERSION = 1
+ANSWERS = ("yes", "no", "skip")
+RESAMPLES = 1000
+LONGEST_NAME = 40
+
+Key = tuple[str, int, str]
+"""Which question is meant: the split, the clip's place in it, the question's text."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """One answer of one person. ``clip`` is the clip's place in the split, ``seed`` its world's;
+    ``frame`` the number, from 1, of the first frame that shows the success, 0 where that was not
+    said; ``seconds`` how long it took, ``at`` when it was given."""
+
+    split: str
+    clip: int
+    seed: int
+    text: str
+    answer: str
+    by: str
+    frame: int = 0
+    seconds: float = 0.0
+    at: str = ""
+
+    @property
+    def key(self) -> Key:
+        return self.split, self.clip, self.text
+
+    def line(self) -> str:
+        return json.dumps({"parley_labels": VERSION} | vars(self), ensure_ascii=False) + "\n"
+
+
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("split", "text", "answer", "by", "at"), (str,)),
+    **dict.fromkeys(("clip", "seed", "frame"), (int,)),
+    "seconds": (int, float),
+}
+
+
+def _label(line: str) -> Label:
+    found: Any = json.loads(line)
+    if not isinstance(found, dict) or found.pop("parley_labels", None) != VERSION:
+        raise ValueError(f'it has no "parley_labels": {VERSION}')
+    for name, types in _TYPES.items():
+        value = found.get(name)
+        if not isinstance(value, types) or isinstance(value, bool):
+            raise ValueError(f"its '{name}' is missing or no {types[-1].__name__}")
+    label = Label(**found)
+    if label.answer not in ANSWERS or label.split not in SPLITS:
+        raise ValueError(f"the answer '{label.answer}' or the split '{label.split}' is unknown")
+    if label.clip < 0 or not 0 <= label.frame <= N_FRAMES:
+        raise ValueError(f"there is no clip {label.clip}, or no frame {label.frame}")
+    return label
+
+
+def read_labels(file: Path) -> list[Label]:
+    """A file's answers, of each person the latest to each question, in the order of asking.
+
+    A last line that is cut off, as a kill may leave it, is left out. Raises BadInput, with the
+    line's number, for a file that is not of this kind.
+    """
+    try:
+        lines = file.read_text("utf-8").splitlines(keepends=True)
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"the labels '{file}' cannot be read: {error}") from error
+    latest: dict[tuple[str, Key], Label] = {}
+    for number, line in enumerate(lines, 1):
+        try:
+            label = _label(line)
+        except (ValueError, TypeError, RecursionError) as error:
+            if number == len(lines) and not line.endswith("\n"):
+                break
+            raise BadInput(f"line {number} of the labels '{file}' is none: {error}") from error
+        latest[label.by, label.key] = label
+    return list(latest.values())
+
+
+def agreed(labels: Iterable[Label]) -> tuple[dict[Key, Label], list[Key]]:
+    """The questions to which all who answered yes or no answered alike, with one of their labels,
+    and the questions on which they differ."""
+    said: dict[Key, list[Label]] = {}
+    for label in labels:
+        if label.answer != "skip":
+            said.setdefault(label.key, []).append(label)
+    alike = {k: ls[0] for k, ls in said.items() if len({label.answer for label in ls}) == 1}
+    return alike, [k for k in said if k not in alike]
+
+
+def all_labels(files: Sequence[Path]) -> dict[Key, Label]:
+    """What the files answer with yes or no. Raises BadInput where two answers contradict."""
+    labels = [label for file in files for label in read_labels(file)]
+    alike, differ = agreed(labels)
+    if differ:
+        split, clip, text = differ[0]
+        who = " and ".join(
+            f"{label.answer} ({label.by})" for label in labels if label.key == differ[0]
+        )
+        raise BadInput(
+            f"labels contradict each other on {len(differ)} questions, such as clip {clip} of "
+            f"{split}, '{text}': {who}; what they agree on: python -m run label --compare FILES "
+            "--export FILE"
+        )
+    if not alike:
+        raise BadInput(f"no question is answered yes or no in {', '.join(map(str, files))}")
+    return alike
+
+
+def labelled(clips: Iterable[Clip], split: str, labels: Mapping[Key, Label]) -> Iterator[Clip]:
+    """The clips of which something was labelled, with these answers alone in place of the true.
+
+    Raises BadInput where a label belongs to another clip or question than is there.
+    """
+    mine: dict[int, list[Label]] = {}
+    for label in labels.values():
+        if label.split == split:
+            mine.setdefault(label.clip, []).append(label)
+    if not mine:
+        raise BadInput(
+            f"there are no labels for the split '{split}', only for "
+            + ", ".join(sorted({label.split for label in labels.values()}))
+        )
+    for k, clip in enumerate(clips):
+        if k not in mine:
+            continue
+        known = {a.text: a for a in clip.asked}
+        asked = []
+        for label in mine.pop(k):
+            if label.seed != clip.seed or label.text not in known or label.frame > len(clip.frames):
+                raise _other(label)
+            yes = label.answer == "yes"
+            step = clip.steps[label.frame - 1 if label.frame else -1] if yes else -1
+            asked.append(replace(known[label.text], answer=yes, success_step=step))
+        yield replace(clip, asked=tuple(asked))
+    if mine:
+        raise _other(next(iter(mine.values()))[0])
+
+
+def _other(label: Label) -> BadInput:
+    return BadInput(
+        f"the labels were given to other clips than these: clip {label.clip} of {label.split} "
+        f"with seed {label.seed} and the question '{label.text}' is not there"
+    )
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far two people agree on the ``n`` questions that both answered yes or no: the share of
+    equal answers and Cohen's kappa (0 for chance, 1 for always; None where both always gave one
+    answer) with its 95 % interval."""
+
+    n: int
+    share: float
+    kappa: float | None
+    ci95: tuple[float, float] | None
+
+
+def agreement(one: Collection[Label], other: Collection[Label]) -> Agreement | None:
+    """How far two people agree; None where they have no question in common."""
+    theirs = {label.key: label for label in other if label.answer != "skip"}
+    both = [(a, theirs[a.key]) for a in one if a.answer != "skip" and a.key in theirs]
+    if not both:
+        return None
+    said = np.array([[a.answer == "yes", b.answer == "yes"] for a, b in both])
+    drawn = np.random.default_rng(0).integers(len(said), size=(RESAMPLES, len(said)))
+    kappa = _kappa(said)
+    around = [k for rows in drawn if (k := _kappa(said[rows])) is not None]
+    spread = tuple(float(x) for x in np.percentile(around, [2.5, 97.5])) if around else None
+    share = float((said[:, 0] == said[:, 1]).mean())
+    if kappa is None or spread is None:
+        return Agreement(len(said), share, None, None)
+    return Agreement(len(said), share, kappa, (spread[0], spread[1]))
+
+
+def _kappa(said: np.ndarray) -> float | None:
+    """Cohen's kappa of ``said [N, 2] bool``."""
+    share = (said[:, 0] == said[:, 1]).mean()
+    one, other = said.mean(0)
+    chance = one * other + (1 - one) * (1 - other)
+    return None if chance == 1 else float((share - chance) / (1 - chance))
