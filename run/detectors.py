@@ -74,11 +74,15 @@ def load_judge(folder: Path, device: str = "auto", cache: Path | None = None) ->
     """
     from rewards.success_vqa.baseline import Baseline, BaselineConfig
     from rewards.success_vqa.detector import Detector, DetectorConfig, read_config
+    from rewards.success_vqa.vlm import TunedConfig, TunedJudge, load_vision_language
 
     about = read_config(folder)
     try:
         judge: Judge
-        if about["kind"] == "baseline":
+        if about["kind"] == "vision-language":
+            tuned = TunedConfig(**about)
+            judge = TunedJudge(load_vision_language(tuned.base, device), tuned)
+        elif about["kind"] == "baseline":
             about["words"] = tuple(about["words"])
             judge = Baseline(BaselineConfig(**about))
         else:

@@ -35,7 +35,8 @@ class TrainDetector:
     weights by balanced accuracy are kept, and calibrated by a temperature.
 
     --model baseline trains the bespoke baseline instead, which has no pretrained language, on the
-    same clips. The clips are those of make-clips.
+    same clips. The clips are those of make-clips. --model vision-language tunes a model for images
+    and text that you have, from answers alone; a --learning-rate of 2e-4 is a good first try.
 
     The run folder gets the curve as CSV, TensorBoard log and picture, and in checkpoints/ the final
     weights, which score-detector and --reward take by their path. With several processes:
@@ -46,13 +47,15 @@ class TrainDetector:
       python -m run train-detector --data data/clips
       python -m run train-detector --data data/clips --model baseline
       python -m run train-detector --data data/clips --share 0.1 --steps 300
+      python -m run train-detector --data data/clips --model vision-language --base my/vlm --batch 4
       python -m run train-detector --resume runs/train-detector/20260102-030405-detector
     """
 
     data: Path = Path("data/clips")
     """Folder of clips, as make-clips makes it."""
-    model: Literal["detector", "baseline"] = "detector"
-    """detector: vision fed to a frozen language model; baseline: no pretrained language."""
+    model: Literal["detector", "baseline", "vision-language"] = "detector"
+    """detector: vision fed to a frozen language model; baseline: no pretrained language;
+    vision-language: an adapter (LoRA) for any such model of transformers, --base."""
     base: str = "smollm2-135m"
     """Its language model: a packaged name, a folder, a .gguf file or an id on the hub."""
     steps: int = 1200
@@ -82,6 +85,8 @@ class TrainDetector:
     """Gated cross-attentions in the language model."""
     every: int = 3
     """Layers from one of them to the next, counted back from the last."""
+    rank: int = 8
+    """Rank of a vision-language model's adapter."""
     seed: int = 0
     """Seed of weights and of the order of clips."""
     validate_every: int = 200
@@ -121,6 +126,7 @@ class TrainDetector:
                 "width": 8,
                 "gates": 1,
                 "every": 1,
+                "rank": 1,
                 "seed": 0,
                 "validate_every": 0,
                 "validation_clips": 1,
@@ -169,12 +175,22 @@ class _Training:
         from rewards.success_vqa.clips import read_clips
         from rewards.success_vqa.detector import Detector, start_from
         from rewards.success_vqa.labels import all_labels, labelled
-        from rewards.success_vqa.training import Checkpoint, Store, vocabulary
+        from rewards.success_vqa.training import (
+            Checkpoint,
+            Spotter,
+            Store,
+            load_lesson,
+            vocabulary,
+        )
+        from rewards.success_vqa.vlm import TunedConfig, TunedJudge, load_vision_language
         from run.detectors import language_model
 
         self.args = args
         self.folder = folder
-        self.total = args.patch_steps + args.frame_steps + args.steps
+        spotted = args.model != "vision-language"
+        self.patch_steps = args.patch_steps if spotted else 0
+        self.frame_steps = args.frame_steps if spotted else 0
+        self.total = self.patch_steps + self.frame_steps + args.steps
         self.console = Console(stderr=True)
         self.console.print(f"reading the clips in {args.data}", highlight=False)
         given = all_labels(args.labels) if args.labels else {}
@@ -195,12 +211,18 @@ class _Training:
         self.judge: Judge
         if args.model == "baseline":
             self.judge = Baseline(BaselineConfig(vocabulary(self.store), args.width))
+        elif args.model == "vision-language":
+            whole = load_vision_language(args.base, args.device)
+            self.judge = TunedJudge(whole, TunedConfig(args.base, args.rank))
         else:
             model, tokenizer = language_model(args.base, args.device, args.cache)
             self.judge = Detector(model, tokenizer, self._config())
             self.judge.to(model.device)
+        self.spotter = Spotter(self.judge.config.width) if spotted else None
         if args.init is not None:
             start_from(self.judge, args.init)
+            if self.spotter is not None:
+                load_lesson(args.init, self.judge, self.spotter)
         self.state = State(folder, args.checkpoint_seconds)
         found = self.state.read()
         self.head: dict[str, Any] = found[1] if found else {}
@@ -221,7 +243,7 @@ class _Training:
 
     def go(self) -> None:
         """Train, keep the best, calibrate it."""
-        from rewards.success_vqa.training import answers, calibrate, train
+        from rewards.success_vqa.training import answers, calibrate, save_lesson, train
 
         args = self.args
         self.curve = Curve(self.folder, COLUMNS, "step", self.head.get("rows", []))
@@ -232,11 +254,12 @@ class _Training:
                 steps=self.total,
                 batch=args.batch,
                 learning_rate=args.learning_rate,
-                captions=args.captions,
+                captions=args.captions if self.judge.spotted else 0,
                 spotting=args.spotting,
                 borrowed=args.borrowed,
-                patch_steps=args.patch_steps,
-                frame_steps=args.frame_steps,
+                patch_steps=self.patch_steps,
+                frame_steps=self.frame_steps,
+                spotter=self.spotter,
                 seed=args.seed,
                 on_progress=lambda p: self._log(p, bar),
                 save=self._offer,
@@ -248,10 +271,13 @@ class _Training:
         self.judge.temperature = 1.0
         self.judge.temperature = calibrate(*answers(self.judge, self.held))
         self.curve.close()
-        self._plot()
+        if self.curve.rows:
+            self._plot()
         for path in (self.folder.part("checkpoints", "final"), args.out):
             if path is not None:
                 self.judge.save(path)
+        if self.spotter is not None:
+            save_lesson(self.folder.part("checkpoints", "final"), self.judge, self.spotter)
         self.folder.write_json(
             "summary.json",
             {

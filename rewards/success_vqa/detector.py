@@ -30,6 +30,7 @@ MOST_TOKENS = 128
 _KEPT_TEXTS = 20_000
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 VERSION = 1
+KINDS = ("detector", "baseline", "vision-language")
 
 
 @dataclass(frozen=True)
@@ -52,20 +53,22 @@ class Judge(nn.Module):
     """What detector and baseline share: from clips and questions to probabilities of "yes".
 
     A subclass gives ``logits(media, which, texts)``; parts whose names begin with
-    ``only_training`` are not saved.
+    ``only_training`` are not saved. What is ``spotted`` can be told what each frame shows.
     """
 
     only_training: tuple[str, ...] = ()
+    spotted = True
+    encoder: Any
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Any, encoder: nn.Module | None = None) -> None:
         super().__init__()
         self.config = config
-        self.encoder = VisionEncoder(config.width, config.depth, config.latents)
+        self.encoder = encoder or VisionEncoder(config.width, config.depth, config.latents)
         self.temperature = float(config.temperature)
 
     @property
     def device(self) -> torch.device:
-        return self.encoder.latents.device
+        return next(self.parameters()).device
 
     def logits(
         self, media: torch.Tensor, which: torch.Tensor, questions: Sequence[str]
@@ -173,6 +176,8 @@ def start_from(judge: Judge, folder: Path) -> None:
     if {**read_config(folder), "temperature": 1.0} != {**about, "temperature": 1.0}:
         tensors = {n: t for n, t in tensors.items() if n.startswith("encoder.")}
     needed = [n for n in mine if n.startswith("encoder.")]
+    if not tensors:
+        raise BadInput(f"there is nothing in '{folder}' to start from: it is built otherwise")
     if any(n not in tensors for n in needed) or any(
         n not in mine or t.shape != mine[n].shape for n, t in tensors.items()
     ):
@@ -187,7 +192,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         about = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BadInput(f"'{folder}' holds no detector: {error}") from error
-    if not isinstance(about, dict) or about.get("kind") not in ("detector", "baseline"):
+    if not isinstance(about, dict) or about.get("kind") not in KINDS:
         raise BadInput(f"'{file}' does not describe a detector")
     if about.get("version") != VERSION:
         raise BadInput(

@@ -10,10 +10,13 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
@@ -25,6 +28,7 @@ from rewards.success_vqa.clips import N_FRAMES, Asked, Clip, Note
 from rewards.success_vqa.detector import Judge
 from rewards.success_vqa.vision import Attention, prepare
 
+LESSON = "training.safetensors"
 PARTS = (TEXTURES, COLOURS, SHAPES)
 _NUMBER = {str(item): k for k, item in enumerate(ALL_ITEMS)}
 _UNTOLD = -1
@@ -85,6 +89,7 @@ class Store:
     @classmethod
     def of(cls, clips: Iterable[Clip]) -> Store:
         """All clips of a split. Raises BadInput where no question or only one answer is left."""
+        parts: list[np.ndarray] = []
         frames, asked, captions, words, shows, named = [], [], [], [], [], []
         for clip in clips:
             named.append(_named(clip))
@@ -94,8 +99,11 @@ class Store:
             frames.append(prepare(clip.frames))
             asked.append(clip.asked)
             captions.append(clip.caption)
+            if len(frames) == 1024:  # many small arrays would not give their memory back
+                parts.append(np.stack(frames))
+                frames.clear()
         found = cls(
-            np.stack(frames),
+            np.concatenate([*parts, np.stack(frames)] if frames else parts),
             asked,
             captions,
             np.stack(words),
@@ -217,7 +225,7 @@ class Spotter(nn.Module):
 class _Lesson(nn.Module):
     """A step's losses, as one module, so that accelerate can share steps among processes."""
 
-    def __init__(self, judge: Judge, spotter: Spotter) -> None:
+    def __init__(self, judge: Judge, spotter: nn.Module) -> None:
         super().__init__()
         self.judge = judge
         self.spotter = spotter
@@ -234,18 +242,21 @@ class _Lesson(nn.Module):
         """Losses on the answers, on the captions and on what frames show. In the stage "patches"
         only the convolutions learn, in "frames" they and the frames' layers, in "clips" all."""
         judge = self.judge
-        patches = judge.encoder.patches(frames)
-        told = words[..., 6] != _UNTOLD
-        nothing = patches.new_zeros((), dtype=torch.float32)
-        spotted = self.spotter.in_sight(patches[told], shows[told]) if told.any() else nothing
-        if stage == "patches":
-            return nothing, nothing, spotted
-        seen = judge.encoder.look(patches)
-        if told.any():
-            spotted = spotted + self.spotter.at_hand(seen[told], words[told])
-        if stage == "frames":
-            return nothing, nothing, spotted
-        media = judge.encoder.sum_up(frames, seen)
+        nothing = torch.zeros((), device=frames.device)
+        spotted, media = nothing, frames
+        if isinstance(self.spotter, Spotter):
+            patches = judge.encoder.patches(frames)
+            told = words[..., 6] != _UNTOLD
+            if told.any():
+                spotted = self.spotter.in_sight(patches[told], shows[told])
+            if stage == "patches":
+                return nothing, nothing, spotted
+            seen = judge.encoder.look(patches)
+            if told.any():
+                spotted = spotted + self.spotter.at_hand(seen[told], words[told])
+            if stage == "frames":
+                return nothing, nothing, spotted
+            media = judge.encoder.sum_up(frames, seen)
         which = torch.tensor([k for k, a in enumerate(asked) for _ in a], device=frames.device)
         flat = [x for a in asked for x in a]
         odds = judge.logits(media, which, [x.text for x in flat])
@@ -290,6 +301,7 @@ def train(
     borrowed: float = 0.0,
     patch_steps: int = 0,
     frame_steps: int = 0,
+    spotter: Spotter | None = None,
     seed: int = 0,
     on_progress: Callable[[Progress], None] = lambda p: None,
     save: Callable[[Callable[[], Checkpoint]], None] = lambda make: None,
@@ -301,13 +313,16 @@ def train(
     ``spotting`` that of what each frame shows. To so many clips, at first, as ``borrowed`` says, a
     question of another clip is put as well (`borrow`), and to fewer and fewer until half of the
     steps are made: a question about another item is an easier lesson than a near miss. The first
-    ``patch_steps`` and ``frame_steps`` are for spotting alone. Raises BadInput where the loss is
-    not finite; what was saved is then still there.
+    ``patch_steps`` and ``frame_steps`` are for spotting alone; a judge that is not ``spotted`` has
+    none. ``spotter`` is one that learned before. Raises BadInput where the loss is not finite; what
+    was saved is then still there.
     """
     accelerator = Accelerator(cpu=judge.device.type == "cpu")
     torch.manual_seed(seed)
-    spotter = Spotter(judge.config.width).to(judge.device)
-    parameters = [p for p in (*judge.parameters(), *spotter.parameters()) if p.requires_grad]
+    taught: nn.Module = nn.Module()
+    if judge.spotted:
+        taught = (spotter or Spotter(judge.config.width)).to(judge.device)
+    parameters = [p for p in (*judge.parameters(), *taught.parameters()) if p.requires_grad]
     decayed = [p for p in parameters if p.ndim > 1]
     others = [p for p in parameters if p.ndim <= 1]
     optimiser = torch.optim.AdamW(
@@ -315,11 +330,11 @@ def train(
         learning_rate,
         betas=(0.9, 0.98),
     )
-    lesson = accelerator.prepare(_Lesson(judge, spotter))
+    lesson = accelerator.prepare(_Lesson(judge, taught))
     first = 0
     if resume is not None:
         first = resume.step
-        _unpack(resume, judge, spotter, optimiser, parameters)
+        _unpack(resume, judge, taught, optimiser, parameters)
     rank, world = accelerator.process_index, accelerator.num_processes
     judge.train()
     for step in range(first, steps):
@@ -364,7 +379,7 @@ def train(
         optimiser.step()
         on_progress(Progress(step + 1, loss.item(), caption.item(), spotted.item()))
         judge.train()
-        save(lambda done=step + 1: _pack(done, judge, spotter, optimiser, parameters))  # type: ignore[misc]
+        save(lambda done=step + 1: _pack(done, judge, taught, optimiser, parameters))  # type: ignore[misc]
     judge.eval()
 
 
@@ -392,7 +407,7 @@ def _rate(step: int, steps: int, peak: float) -> float:
 def _pack(
     step: int,
     judge: Judge,
-    spotter: Spotter,
+    spotter: nn.Module,
     optimiser: torch.optim.Optimizer,
     parameters: Sequence[nn.Parameter],
 ) -> Checkpoint:
@@ -407,7 +422,7 @@ def _pack(
 def _unpack(
     saved: Checkpoint,
     judge: Judge,
-    spotter: Spotter,
+    spotter: nn.Module,
     optimiser: torch.optim.Optimizer,
     parameters: Sequence[nn.Parameter],
 ) -> None:
@@ -426,6 +441,31 @@ def _unpack(
     spotter.load_state_dict(other)
     for number, memory in state.items():
         optimiser.state[parameters[number]] = memory
+
+
+def save_lesson(folder: Path, judge: Judge, spotter: Spotter) -> None:
+    """Write what training alone needs beside a judge's weights, to go on from there."""
+    answers_need = judge.kept()
+    tensors = {f"judge.{n}": t for n, t in judge.trained().items() if n not in answers_need}
+    tensors |= {f"spotter.{n}": t for n, t in spotter.state_dict().items()}
+    save_file({n: t.detach().half().contiguous() for n, t in tensors.items()}, folder / LESSON)
+
+
+def load_lesson(folder: Path, judge: Judge, spotter: Spotter) -> None:
+    """Take what of `save_lesson` fits; nothing where there is none. Raises BadInput for a damaged
+    file."""
+    if not (folder / LESSON).exists():
+        return
+    try:
+        tensors = load_file(folder / LESSON)
+    except (SafetensorError, OSError) as error:
+        raise BadInput(f"'{folder / LESSON}' cannot be read: {error}") from error
+    for part, known in (("judge", judge.trained()), ("spotter", spotter.state_dict())):
+        for name, tensor in known.items():
+            there = tensors.get(f"{part}.{name}")
+            if there is not None and there.shape == tensor.shape:
+                with torch.no_grad():
+                    tensor.copy_(there)
 
 
 def vocabulary(store: Store) -> tuple[str, ...]:

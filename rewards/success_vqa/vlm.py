@@ -1,4 +1,5 @@
-"""Any vision-language model of transformers as a detector, as it comes or with worked examples.
+"""Any vision-language model of transformers as a detector: as it comes, with worked examples, or
+tuned on clips with LoRA.
 
 As in arXiv 2303.07280, section 3, the model is shown the frames and asked; the answer is read off
 its logits of "yes" and "no" (TOPReward does the same with log P("yes")).
@@ -6,15 +7,18 @@ its logits of "yes" and "no" (TOPReward does the same with log P("yes")).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from torch import nn
 
 from envs.errors import BadInput
 from rewards.success_vqa.clips import check_frames
+from rewards.success_vqa.detector import VERSION, Judge
 
 ASK = "These are frames of a video, in order. {question} Answer yes or no."
 
@@ -55,10 +59,12 @@ class VisionLanguageJudge:
         found = []
         for frames, texts in zip(clips, questions, strict=True):
             check_frames(frames)
-            found.append(np.array([self._one(frames, text) for text in texts]))
+            odds = [float(self.odds(frames, text)) for text in texts]
+            found.append(1 / (1 + np.exp(-np.array(odds))))
         return found
 
-    def _one(self, frames: np.ndarray, question: str) -> float:
+    def odds(self, frames: np.ndarray, question: str) -> torch.Tensor:
+        """The log-odds of "yes" to one question about frames ``[T, height, width, 3] uint8``."""
         if not question.strip():
             raise BadInput("an empty question cannot be answered")
         messages: list[dict[str, Any]] = []
@@ -72,7 +78,53 @@ class VisionLanguageJudge:
         inputs = self.processor(text=text, images=images, return_tensors="pt").to(self.model.device)
         logits = self.model(**inputs).logits[0, -1].float()
         yes, no = (logits[tokens].logsumexp(0) for tokens in (self._yes, self._no))
-        return float((yes - no).sigmoid())
+        return yes - no
+
+
+@dataclass(frozen=True)
+class TunedConfig:
+    """A vision-language model ``base``, by folder or hub id, and the rank of its adapter."""
+
+    base: str
+    rank: int = 8
+    kind: str = "vision-language"
+    temperature: float = 1.0
+    version: int = VERSION
+
+
+class TunedJudge(Judge):
+    """A vision-language model that learns from clips: LoRA (arXiv 2106.09685) on all its linear
+    layers. Only the adapter is trained and saved. It is shown clips as `vision.prepare` makes them.
+    """
+
+    spotted = False
+
+    def __init__(self, judge: VisionLanguageJudge, config: TunedConfig) -> None:
+        super().__init__(config, nn.Identity())
+        lora = LoraConfig(
+            r=config.rank, lora_alpha=2 * config.rank, target_modules="all-linear", lora_dropout=0.0
+        )
+        self.adapted = get_peft_model(judge.model, lora)
+        self._asker = VisionLanguageJudge(self.adapted, judge.processor)
+
+    def logits(
+        self, media: torch.Tensor, which: torch.Tensor, questions: Sequence[str]
+    ) -> torch.Tensor:
+        """As `Judge.logits`; ``media`` are the clips' frames themselves, ``[clips, 8, 64, 64, 3]
+        uint8``, of which black ones at the beginning are none."""
+        clips = [frames.cpu().numpy() for frames in media]
+        odds = []
+        for k, question in zip(which.tolist(), questions, strict=True):
+            shown = clips[k].any(axis=(1, 2, 3))
+            shown[-1] = True
+            odds.append(self._asker.odds(clips[k][shown.argmax() :], question))
+        return torch.stack(odds)
+
+    def trained(self) -> dict[str, torch.Tensor]:
+        return dict(get_peft_model_state_dict(self.adapted))
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        return set_peft_model_state_dict(self.adapted, dict(state_dict))
 
 
 def _asked(frames: np.ndarray, question: str, images: list[Any]) -> dict[str, Any]:

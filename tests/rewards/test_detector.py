@@ -14,7 +14,15 @@ from envs.errors import BadInput
 from rewards.success_vqa.baseline import Baseline, BaselineConfig
 from rewards.success_vqa.clips import Asked, Clip, Note
 from rewards.success_vqa.detector import Detector, DetectorConfig, Judge, read_config, start_from
-from rewards.success_vqa.training import Store, borrow, calibrate, train
+from rewards.success_vqa.training import (
+    Spotter,
+    Store,
+    borrow,
+    calibrate,
+    load_lesson,
+    save_lesson,
+    train,
+)
 from rewards.success_vqa.vision import prepare, stack
 from tests.agents.tiny import tiny_model, tiny_tokenizer
 
@@ -101,6 +109,25 @@ def test_only_the_trained_parts_are_saved_and_come_back(tmp_path: Path) -> None:
         other.load(tmp_path)
     start_from(other, tmp_path)
     assert torch.equal(other.encoder.latents, again.encoder.latents)
+
+
+@pytest.mark.parametrize("judge", judges(), ids=["detector", "baseline"])
+def test_training_starts_from_all_of_one_built_alike(judge: Judge, tmp_path: Path) -> None:
+    spotter = Spotter(16)
+    judge.save(tmp_path)
+    save_lesson(tmp_path, judge, spotter)
+    again, fresh = (baseline(seed=1) if judge.only_training else detector(seed=1)), Spotter(16)
+    start_from(again, tmp_path)
+    load_lesson(tmp_path, again, fresh)
+    for name, tensor in judge.trained().items():
+        assert torch.equal(tensor.half().float(), again.trained()[name]), name
+    assert torch.equal(fresh.queries, spotter.queries.half().float())
+    (tmp_path / "training.safetensors").write_bytes(b"no")
+    with pytest.raises(BadInput, match="cannot be read"):
+        load_lesson(tmp_path, again, fresh)
+    wide = Baseline(BaselineConfig(("a",), 32))
+    with pytest.raises(BadInput, match="has another size"):
+        start_from(wide, tmp_path)
 
 
 def test_damaged_folders_are_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import signal
 import subprocess
@@ -23,8 +24,10 @@ from rewards.success_vqa.labels import Label
 from rewards.success_vqa.questions import Deed, Query
 from run.__main__ import main
 from run.behaviours import OTHER, TRAINING, film
+from run.detectors import load_detector
 from run.splits import SPLITS
 from tests.agents.tiny import tiny_model, tiny_tokenizer
+from tests.rewards.test_vlm import small
 from tests.run.command import start
 
 TRAIN = [
@@ -213,6 +216,30 @@ def test_train_and_score_and_resume_after_sigkill(
     assert json.loads((folder / "summary.json").read_text())["n"] == 30
 
 
+def test_a_vision_language_model_is_tuned(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for part in small():
+        part.save_pretrained(tmp_path / "vlm")
+    runs = ["--runs-dir", str(tmp_path / "runs")]
+    tune = ["train-detector", "--model", "vision-language", "--base", str(tmp_path / "vlm")]
+    one = [*tune, "--data", str(data), *TRAIN, "--rank", "2", "--learning-rate", "0.01"]
+    assert main([*one, *runs, "--out", str(tmp_path / "tuned")]) == 0
+    assert (tmp_path / "tuned" / "model.safetensors").stat().st_size < 50_000
+    (clip,) = clips(data, "test1")[:1]
+    shown, asked = [clip.frames], [[clip.asked[0].text]]
+    plain, tuned = (load_detector(str(tmp_path / n), "cpu") for n in ("vlm", "tuned"))
+    assert plain.answer(shown, asked)[0] != pytest.approx(tuned.answer(shown, asked)[0], abs=1e-3)
+    folder = Path(capsys.readouterr().out.strip().splitlines()[-1])
+    curve = (folder / "curve.csv").read_text().splitlines()
+    assert len(curve) == 1 + 4
+    again = ["--init", str(tmp_path / "tuned"), "--out", str(tmp_path / "again"), "--steps", "0"]
+    assert main([*one, *runs, *again]) == 0
+    same = (load_file(tmp_path / n / "model.safetensors") for n in ("tuned", "again"))
+    for one_, other in zip(*(found.items() for found in same), strict=True):
+        assert one_[0] == other[0] and (one_[1] == other[1]).all()
+
+
 def _wait_for_state(process: subprocess.Popen[str], runs: Path) -> Path:
     for _ in range(1200):
         for folder in runs.glob("*"):
@@ -245,7 +272,7 @@ def test_a_checkpoint_with_another_language_model_is_refused(base: Path, tmp_pat
     from run.detectors import load_judge
 
     small = DetectorConfig(str(base), 16, 1, 4, gates=1, every=1)
-    judge = Detector(tiny_model("llama"), tiny_tokenizer(), small)
+    judge = Detector(copy.deepcopy(tiny_model("llama")), tiny_tokenizer(), small)
     judge.save(tmp_path / "mine")
     assert load_judge(tmp_path / "mine").config == small
     config = (tmp_path / "mine" / "config.json").read_text()
