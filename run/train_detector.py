@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 from envs.errors import BadInput
@@ -145,6 +148,22 @@ class TrainDetector:
 
 def train_detector(args: TrainDetector) -> Path:
     """Train as ``args`` say; returns the run folder."""
+    if not _rank():
+        return _train(args)
+    # Of several processes, the first alone writes what stays.
+    with TemporaryDirectory() as scratch:
+        resume = args.resume
+        if resume is not None:
+            resume = Path(shutil.copytree(resume, Path(scratch) / "resume"))
+        return _train(replace(args, runs_dir=Path(scratch), out=None, resume=resume))
+
+
+def _rank() -> int:
+    """The number of this process among those of ``accelerate launch``, from 0."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def _train(args: TrainDetector) -> Path:
     import torch
 
     args, folder = open_run(args, "train-detector", args.name, LOOKS)
@@ -159,7 +178,8 @@ def train_detector(args: TrainDetector) -> Path:
             raise
         with kept(folder):
             training.go()
-    print(folder.path)
+    if not _rank():
+        print(folder.path)
     return folder.path
 
 
@@ -191,7 +211,7 @@ class _Training:
         self.patch_steps = args.patch_steps if spotted else 0
         self.frame_steps = args.frame_steps if spotted else 0
         self.total = self.patch_steps + self.frame_steps + args.steps
-        self.console = Console(stderr=True)
+        self.console = Console(stderr=True, quiet=_rank() > 0)
         self.console.print(f"reading the clips in {args.data}", highlight=False)
         given = all_labels(args.labels) if args.labels else {}
 
@@ -265,6 +285,8 @@ class _Training:
                 save=self._offer,
                 resume=self.saved,
             )
+        if _rank():
+            return
         if self.best:
             self.judge.load_state_dict(self.best)
         self.judge.eval()
@@ -296,7 +318,12 @@ class _Training:
         score: float | str = ""
         asked = progress.step - (self.total - args.steps)  # steps on clips; none before
         every = args.validate_every
-        if every and asked > 0 and (progress.step % every == 0 or asked == args.steps):
+        if (
+            every
+            and not _rank()
+            and asked > 0
+            and (progress.step % every == 0 or asked == args.steps)
+        ):
             score = self._validate(progress.step)
         seconds = round(time.monotonic() - self.started, 1)
         losses = [progress.loss, progress.caption_loss, progress.spotting_loss]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -317,7 +317,11 @@ def train(
     none. ``spotter`` is one that learned before. Raises BadInput where the loss is not finite; what
     was saved is then still there.
     """
-    accelerator = Accelerator(cpu=judge.device.type == "cpu")
+    # In each stage some parts rest.
+    some_rest = DistributedDataParallelKwargs(find_unused_parameters=True)
+    accelerator = Accelerator(cpu=judge.device.type == "cpu", kwargs_handlers=[some_rest])
+    if batch < accelerator.num_processes:
+        raise BadInput(f"a batch of {batch} is too small for {accelerator.num_processes} processes")
     torch.manual_seed(seed)
     taught: nn.Module = nn.Module()
     if judge.spotted:

@@ -240,6 +240,21 @@ def test_a_vision_language_model_is_tuned(
         assert one_[0] == other[0] and (one_[1] == other[1]).all()
 
 
+def test_two_processes_train_one_baseline(data: Path, tmp_path: Path) -> None:
+    command = ["train-detector", "--model", "baseline", "--data", str(data), *TRAIN]
+    launch = "import sys; from accelerate.commands.accelerate_cli import main; sys.exit(main())"
+    how = ["launch", "--cpu", "--num_processes", "2", "--num_cpu_threads_per_process", "1"]
+    runs = ["--runs-dir", str(tmp_path)]
+    process = start(*how, "--module", "run", *command, *runs, code=launch)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    (folder,) = (tmp_path / "train-detector").iterdir()
+    assert out.split() == [str(folder)]
+    assert len((folder / "curve.csv").read_text().splitlines()) == 1 + 9
+    assert set(json.loads((folder / "summary.json").read_text())["validation"]) == {"6", "8", "9"}
+    assert len(load_file(folder / "checkpoints" / "final" / "model.safetensors")) > 50
+
+
 def _wait_for_state(process: subprocess.Popen[str], runs: Path) -> Path:
     for _ in range(1200):
         for folder in runs.glob("*"):
