@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from envs.batched.cells import CODE_MASK, COLOUR_SHIFT, STATE_SHIFT, WALL_CELL
+from envs.batched.cells import CODE_MASK, COLOUR_SHIFT, KEY, STATE_SHIFT, WALL_CELL
 from envs.batched.pixels import draw_worlds, view_frames
 from envs.errors import unknown
 
@@ -45,6 +45,9 @@ class Camera:
     windows of ``size`` x ``size`` cells from above: the first keeps the agent at one place of the
     picture, ``offset`` cells from its middle, the second moves only as the agent nears the edge.
     ``lit`` highlights, from above, what the agent sees. A cell is ``tile_size`` pixels a side.
+
+    Every camera shows what the agent carries under the agent, as its own view does; MiniGrid's own
+    picture from above does not.
     """
 
     kind: str = "view"
@@ -62,7 +65,7 @@ class Camera:
         n, tile = len(take), self.tile_size
         if self.kind == "view":
             return view_frames(take.images, tile)
-        cells = np.ascontiguousarray(take.cells)
+        cells = _with_carried(take)
         poses = np.ascontiguousarray(take.poses)
         if self.kind != "above":
             cells, poses = self._window(cells, poses)
@@ -75,10 +78,9 @@ class Camera:
     def shown(self, take: Take) -> list[frozenset[int]]:
         """What can be seen at each moment, as numbers such as `item_of_code` takes."""
         if self.kind == "view":
-            kinds, colours, states = np.moveaxis(take.images.astype(np.uint32), -1, 0)
-            codes = kinds | colours << COLOUR_SHIFT | states << STATE_SHIFT
+            codes = _codes(take.images)
             return [frozenset(int(c) for c in np.unique(moment)) for moment in codes]
-        cells = take.cells
+        cells = _with_carried(take)
         if self.kind != "above":
             cells, _ = self._window(cells, take.poses)
         return [frozenset(int(c) for c in np.unique(moment & CODE_MASK)) for moment in cells]
@@ -100,6 +102,23 @@ class Camera:
             shown[t] = wide[t, y : y + size, x : x + size]
             placed[t, :2] = poses[t, :2] - corner
         return shown, placed
+
+
+def _codes(images: np.ndarray) -> np.ndarray:
+    """What the agent sees ``[..., 3] uint8`` as the engine's numbers ``[...] uint32``."""
+    kinds, colours, states = np.moveaxis(images.astype(np.uint32), -1, 0)
+    return kinds | colours << COLOUR_SHIFT | states << STATE_SHIFT
+
+
+def _with_carried(take: Take) -> np.ndarray:
+    """The cells, that of the agent with what it carries."""
+    cells = take.cells.copy()
+    view = take.images.shape[1]
+    own = _codes(take.images[:, view // 2, view - 1])
+    at = np.arange(len(take)), take.poses[:, 1], take.poses[:, 0]
+    carries = (own & 31) >= KEY
+    cells[at] = np.where(carries, cells[at] & ~np.uint32(CODE_MASK) | own, cells[at])
+    return cells
 
 
 @dataclass(frozen=True)

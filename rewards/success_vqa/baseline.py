@@ -29,7 +29,7 @@ class BaselineConfig:
     words: tuple[str, ...] = ()
     width: int = 192
     depth: int = 2
-    latents: int = 48
+    latents: int = 32
     layers: int = 4
     kind: str = "baseline"
     temperature: float = 1.0

@@ -20,7 +20,7 @@ from PIL import Image
 from envs.errors import BadInput
 
 N_FRAMES = 8
-VERSION = 1
+VERSION = 2
 SPLITS = ("train", "validation", "test1", "test2", "test3", "test4", "test5", "test6")
 MOST_PIXELS = 512  # a side
 

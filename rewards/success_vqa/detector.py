@@ -41,7 +41,7 @@ class DetectorConfig:
     base: str = "smollm2-135m"
     width: int = 192
     depth: int = 2
-    latents: int = 48
+    latents: int = 32
     gates: int = 4
     every: int = 3
     kind: str = "detector"

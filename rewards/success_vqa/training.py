@@ -26,7 +26,7 @@ from envs.objects import MARKS
 from rewards.success_vqa.baseline import words_of
 from rewards.success_vqa.clips import N_FRAMES, Asked, Clip, Note
 from rewards.success_vqa.detector import Judge
-from rewards.success_vqa.vision import Attention, prepare
+from rewards.success_vqa.vision import prepare
 
 LESSON = "training.safetensors"
 PARTS = (TEXTURES, COLOURS, SHAPES)
@@ -187,9 +187,6 @@ class Spotter(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.queries = nn.Parameter(0.02 * torch.randn(2, width))
-        self.attend = Attention(width, width, 8)
-        self.norm = nn.LayerNorm(width)
         self.norm_patches = nn.LayerNorm(width)
         sizes = [len(p) + 1 for p in PARTS]
         self.faces = nn.ModuleList(nn.Linear(width, n) for n in (*sizes, len(MARKS)))
@@ -208,16 +205,14 @@ class Spotter(nn.Module):
         cross_entropy = functional.binary_cross_entropy_with_logits
         return 10 * cross_entropy(named, true) + 5 * cross_entropy(worded, words_true)
 
-    def at_hand(self, x: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
-        """The loss on what is faced and held, ``words [N, 7]``, in frames ``x [N, places,
-        width]``."""
-        normed = self.norm(x)
-        found = self.attend(self.queries.expand(len(x), -1, -1), normed)
+    def at_hand(self, hands: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+        """The loss on what is faced and held, ``words [N, 7]``, by a vector for each, ``hands [N,
+        2, width]``."""
         heads = [(head, 0) for head in self.faces[:3]]
         heads += [(head, 1) for head in self.holds] + [(self.faces[3], 0)]
-        loss = x.new_zeros((), dtype=torch.float32)
+        loss = hands.new_zeros((), dtype=torch.float32)
         for k, (head, query) in enumerate(heads):
-            said = head(found[:, query]).float()
+            said = head(hands[:, query]).float()
             loss = loss + functional.cross_entropy(said, words[:, k].long(), ignore_index=_UNTOLD)
         return loss
 
@@ -252,11 +247,12 @@ class _Lesson(nn.Module):
             if stage == "patches":
                 return nothing, nothing, spotted
             seen = judge.encoder.look(patches)
+            hands = judge.encoder.at_hand(seen)
             if told.any():
-                spotted = spotted + self.spotter.at_hand(seen[told], words[told])
+                spotted = spotted + self.spotter.at_hand(hands[told], words[told])
             if stage == "frames":
                 return nothing, nothing, spotted
-            media = judge.encoder.sum_up(frames, seen)
+            media = judge.encoder.sum_up(frames, seen, hands)
         which = torch.tensor([k for k, a in enumerate(asked) for _ in a], device=frames.device)
         flat = [x for a in asked for x in a]
         odds = judge.logits(media, which, [x.text for x in flat])

@@ -116,9 +116,10 @@ class _Resample(nn.Module):
 
 
 class VisionEncoder(nn.Module):
-    """Clips ``[batch, 8, 64, 64, 3] uint8`` to ``[batch, latents, width]``.
+    """Clips ``[batch, 8, 64, 64, 3] uint8`` to ``[batch, 16 + latents, width]``.
 
-    Frames that are black all over are taken for absent.
+    Two vectors of each frame are for what the agent faces and holds (training tells them so); the
+    others sum up all frames. Frames that are black all over are taken for absent.
     """
 
     def __init__(self, width: int = 192, depth: int = 2, latents: int = 48, heads: int = 8) -> None:
@@ -135,6 +136,9 @@ class VisionEncoder(nn.Module):
         self.place = nn.Parameter(0.02 * torch.randn(PLACES, width))
         self.time = nn.Parameter(0.02 * torch.randn(N_FRAMES, width))
         self.blocks = nn.ModuleList(_Block(width, heads) for _ in range(depth))
+        self.queries = nn.Parameter(0.02 * torch.randn(2, width))
+        self.norm_hands = nn.LayerNorm(width)
+        self.hands = Attention(width, width, heads)
         self.latents = nn.Parameter(0.02 * torch.randn(latents, width))
         self.resampler = nn.ModuleList(_Resample(width, heads) for _ in range(2))
         self.norm = nn.LayerNorm(width)
@@ -156,17 +160,25 @@ class VisionEncoder(nn.Module):
         return x.unflatten(0, patches.shape[:2])
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        return self.sum_up(clips, self.look(self.patches(clips)))
+        seen = self.look(self.patches(clips))
+        return self.sum_up(clips, seen, self.at_hand(seen))
 
-    def sum_up(self, clips: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """What ``look`` made of the frames, in a fixed number of vectors."""
+    def at_hand(self, x: torch.Tensor) -> torch.Tensor:
+        """What is faced and held in frames ``x [..., places, width]``: ``[..., 2, width]``."""
+        flat = self.norm_hands(x.flatten(0, -3))
+        found: torch.Tensor = self.hands(self.queries.expand(len(flat), -1, -1), flat)
+        return found.unflatten(0, x.shape[:-2])
+
+    def sum_up(self, clips: torch.Tensor, x: torch.Tensor, hands: torch.Tensor) -> torch.Tensor:
+        """What ``look`` and ``at_hand`` made of the frames, in a fixed number of vectors."""
         shown = clips.flatten(2).amax(-1) > 0
         x = x + self.time[:, None]
         mask = shown[:, :, None].expand(-1, -1, PLACES).flatten(1)
         latents = self.latents.expand(len(clips), -1, -1)
         for layer in self.resampler:
             latents = layer(latents, x.flatten(1, 2), mask)
-        found: torch.Tensor = self.norm(latents)
+        told = (hands + self.time[:, None]) * shown[:, :, None, None]
+        found: torch.Tensor = self.norm(torch.cat([told.flatten(1, 2), latents], 1))
         return found
 
 

@@ -147,10 +147,15 @@ def test_cameras_show_the_room_from_where_they_are() -> None:
     above = Camera("above", 8).film(reel.take)
     bare = worlds.world(0)
     assert np.array_equal(view[-1], bare.get_frame(tile_size=8, agent_pov=True))
+    carried = bare.carrying
+    assert carried is not None
+    x, y = reel.take.poses[-1, :2]
+    assert not np.array_equal(above[-1], bare.get_frame(tile_size=8))
+    # What is carried shows under the agent, in its own view as from above.
+    bare.grid.set(int(x), int(y), carried)
     assert np.array_equal(above[-1], bare.get_frame(tile_size=8))
     # The agent's tile, wherever it is, is in the middle of what follows it.
     follow = Camera("follow", 8, 5).film(reel.take)
-    x, y = reel.take.poses[-1, :2]
     tile = above[-1, 8 * y : 8 * y + 8, 8 * x : 8 * x + 8]
     assert np.array_equal(follow[-1, 16:24, 16:24], tile)
 
