@@ -18,7 +18,11 @@ class Film(Watcher):
         self.views: dict[int, list[np.ndarray]] = {}
 
     def on_begin(self, worlds: Worlds, dialogues: Sequence[Dialogue]) -> None:
-        self.views = {d.world: [worlds.images[d.world].copy()] for d in dialogues}
+        self.begin(worlds, [d.world for d in dialogues])
+
+    def begin(self, worlds: Worlds, which: Sequence[int]) -> None:
+        """Start with what the agents of these worlds see now."""
+        self.views = {i: [worlds.images[i].copy()] for i in which}
 
     def on_step(self, worlds: Worlds) -> None:
         for i, views in self.views.items():

@@ -13,10 +13,13 @@ OnStep = Callable[[Worlds], None]
 
 
 class Part:
-    """What Planner, Actor and Reporter share. Only the cheats override it."""
+    """What Planner, Actor and Reporter share; the cheats and those who look override it."""
 
     def begin(self, worlds: Worlds) -> None:
         """Called when a group of episodes starts, after every world has been reset."""
+
+    def on_step(self, worlds: Worlds) -> None:
+        """Called, of a Reporter, after each low-level step of the Actors: it may look."""
 
 
 class Planner(Protocol):
@@ -45,5 +48,7 @@ class Reporter(Protocol):
     """Turns each rollout into the text that the Planner reads."""
 
     def begin(self, worlds: Worlds) -> None: ...
+
+    def on_step(self, worlds: Worlds) -> None: ...
 
     def report(self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]) -> list[str]: ...

@@ -126,7 +126,12 @@ class Team:
             chosen[i] = decision
 
         commands = [chosen[i].command if i in chosen else None for i in range(len(worlds))]
-        rollouts = self.actor.execute(worlds, commands, self.command_steps, watcher.on_step)
+
+        def on_step(worlds: Worlds) -> None:
+            self.reporter.on_step(worlds)
+            watcher.on_step(worlds)
+
+        rollouts = self.actor.execute(worlds, commands, self.command_steps, on_step)
         carried_out: dict[int, Rollout] = {i: r for i, r in enumerate(rollouts) if r is not None}
         reports = dict(
             zip(

@@ -12,7 +12,7 @@ from minigrid.minigrid_env import MiniGridEnv
 
 from envs.commands import Command
 from envs.errors import BadInput
-from rewards.success_vqa.clips import evenly
+from envs.sight.encoder import evenly
 
 TILE = 8  # pixels of a cell in what the detector is shown
 _CONDITIONAL = re.compile(r"if (the .+?), (pick up .+?), otherwise pick up (.+)", re.IGNORECASE)

@@ -54,6 +54,9 @@ COMMANDS = {
     "train-planner": Command(
         "run.train_planner", "TrainPlanner", "train_planner", "adapt a small model as the Planner"
     ),
+    "train-reporter": Command(
+        "run.train_reporter", "TrainReporter", "train_reporter", "teach a Reporter to see and speak"
+    ),
     "check-engine": Command(
         "run.check_engine", "CheckEngine", "check_engine", "play MiniGrid and the engine alike"
     ),

@@ -99,8 +99,8 @@ def episode_reward(name: str, device: str = "auto", cache: Path | None = None) -
     """What rewards an episode: ``truth``, or a detector by name or folder, which is asked of 8
     frames of what the agent saw whether the task was achieved."""
     from agents.planner.training import truth
+    from envs.sight.encoder import evenly
     from rewards.reward import DetectorReward, task_question
-    from rewards.success_vqa.clips import evenly
 
     if name == "truth":
         return truth

@@ -23,7 +23,8 @@ from fastapi import FastAPI
 from PIL import Image
 
 from envs.errors import BadInput
-from rewards.success_vqa.clips import N_FRAMES, Clip
+from envs.sight.encoder import N_FRAMES
+from rewards.success_vqa.clips import Clip
 from run.label import Desk
 
 HOST = "127.0.0.1"

@@ -213,8 +213,8 @@ def _score_episodes(args: ScoreDetector, judges: Mapping[str, Answers], console:
     from envs import make_worlds
     from envs.batched.cameras import Camera
     from envs.batched.worlds import BatchedWorlds
+    from envs.sight.encoder import evenly
     from rewards.reward import command_question
-    from rewards.success_vqa.clips import evenly
     from rewards.success_vqa.questions import Deed, Query
     from rewards.success_vqa.scoring import RULES, score
     from run.behaviours import TRAINING, film

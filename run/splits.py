@@ -14,7 +14,8 @@ from envs.batched.cells import FIRST_ITEM
 from envs.batched.worlds import BatchedWorlds, item_of_code, mark_of_code
 from envs.commands import Command
 from envs.items import Item
-from rewards.success_vqa.clips import Asked, Clip, Note, evenly
+from envs.sight.encoder import evenly
+from rewards.success_vqa.clips import Asked, Clip, Note
 from rewards.success_vqa.questions import Deed, Query, Wording
 from run.asking import ask
 from run.behaviours import OTHER, TRAINING, Phase, Reel, film

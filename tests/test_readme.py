@@ -32,6 +32,7 @@ SHORT = {
     "train-planner": (
         "--imitation-steps 1 --batch 2 --rl-steps 1 --groups 1 --members 2 --validate-every 0"
     ),
+    "train-reporter": "--steps 1 --batch 2 --validate-every 0 --threads 1",
     "make-clips": "--clips 24 --test-clips 12",
     "train-detector": (
         "--steps 1 --patch-steps 1 --frame-steps 1 --batch 2 --validate-every 0 "

@@ -33,7 +33,8 @@ class RandomPlanner(Part):
         candidates = dialogue.candidates()
         if not candidates:
             return no_candidates(dialogue)
-        # Drawn from the episode's own seed, so that neighbours in the batch change nothing.
-        rng = np.random.default_rng((dialogue.seed, len(dialogue.turns)))
+        # Drawn from the episode's own seed, so that neighbours in the batch change nothing; not
+        # with its first numbers, though, from which the world is drawn (zeros change nothing).
+        rng = np.random.default_rng((dialogue.seed, len(dialogue.turns), 1))
         command = candidates[rng.integers(len(candidates))]
         return Decision(command.sentence(), command)

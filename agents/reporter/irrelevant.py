@@ -39,8 +39,9 @@ class IrrelevantReporter(Part):
 
     def _one(self, rollout: Rollout, dialogue: Dialogue) -> str:
         assert self._worlds is not None, "begin() has not been called"
-        # Drawn from the episode's own seed, so that neighbours in the batch change nothing.
-        rng = np.random.default_rng((dialogue.seed, len(dialogue.turns)))
+        # Drawn from the episode's own seed, so that neighbours in the batch change nothing; not
+        # with its first numbers, though, from which the world is drawn (zeros change nothing).
+        rng = np.random.default_rng((dialogue.seed, len(dialogue.turns), 2))
         said = [truth(rollout)]
         if rng.random() < self.p:
             facts = irrelevant_truths(self._worlds.world(dialogue.world), rollout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from agents.parts import Reporter
@@ -12,12 +13,17 @@ REPORTERS: Registry[Callable[..., Reporter]] = Registry("reporter")
 
 
 def make_reporter(name: str, **options: Any) -> Reporter:
-    """The Reporter of this name: ``scripted``, ``irrelevant`` or ``human``.
+    """The Reporter of this name, or the trained one in the folder of this name.
 
     ``options`` go to it. Raises BadInput for any other name.
     """
+    import agents.reporter.facts
     import agents.reporter.human
     import agents.reporter.irrelevant
     import agents.reporter.scripted  # noqa: F401
 
+    if name not in REPORTERS and (Path(name) / "config.json").is_file():
+        from agents.reporter.learned import load_reporter
+
+        return load_reporter(Path(name), **options)
     return REPORTERS[name](**options)

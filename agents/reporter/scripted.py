@@ -25,16 +25,23 @@ class ScriptedReporter(Part):
         return [truth(r) for r in rollouts]
 
 
-def truth(rollout: Rollout) -> str:
-    """The truthful report of one rollout, in one sentence."""
+def deed(rollout: Rollout) -> str:
+    """What was done in a rollout, or that it was not managed, in one sentence."""
     command = rollout.command
     if not rollout.done:
         locked = [e.item for e in rollout.events if e.kind == "found locked"]
         why = f", the {locked[-1]} is locked" if locked else ""
         return f"I did not manage to {command}{why}."
     target = "" if command.target is None else f" next to the {command.target}"
-    said = f"I {PAST[command.verb]} the {command.item}{target}"
+    return f"I {PAST[command.verb]} the {command.item}{target}."
+
+
+def truth(rollout: Rollout) -> str:
+    """The truthful report of one rollout, in one sentence, with what examining revealed."""
+    command, said = rollout.command, deed(rollout)
     facts = [
         e.fact for e in rollout.events if e.kind == "examined" and command.item.describes(e.item)
     ]
-    return f"{said}, it {facts[-1]}." if command.verb == "examine" and facts else f"{said}."
+    if rollout.done and command.verb == "examine" and facts:
+        return f"{said[:-1]}, it {facts[-1]}."
+    return said

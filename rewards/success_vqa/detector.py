@@ -8,9 +8,7 @@ gate never see a clip, so no gradient goes there, and what they make of a text i
 
 from __future__ import annotations
 
-import copy
 import json
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,10 +22,10 @@ from torch import nn
 from torch.nn import functional
 
 from envs.errors import BadInput
-from rewards.success_vqa.vision import Attention, VisionEncoder, feed_forward, stack
+from envs.sight.encoder import VisionEncoder, stack
+from envs.sight.gated import GatedLanguage, alike
 
 MOST_TOKENS = 128
-_KEPT_TEXTS = 20_000
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 VERSION = 1
 KINDS = ("detector", "baseline", "vision-language")
@@ -201,60 +199,11 @@ def read_config(folder: Path) -> dict[str, Any]:
     return about
 
 
-class _Gate(nn.Module):
-    """Gated cross-attention from text to what was seen, and the layers that follow it."""
-
-    def __init__(self, size: int, width: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(size)
-        self.attend = Attention(size, width, 8, 384)
-        self.ff = feed_forward(size, 768)
-        # Flamingo's gates begin at 0; a little open, they let a small model learn sooner.
-        self.gates = nn.Parameter(torch.full((2,), 0.3))
-
-    def forward(self, x: torch.Tensor, media: torch.Tensor) -> torch.Tensor:
-        gates = self.gates.tanh()
-        x = x + (gates[0] * self.attend(self.norm(x), media)).to(x.dtype)
-        return x + (gates[1] * self.ff(x)).to(x.dtype)
-
-
-class _Gated(nn.Module):
-    """A layer of the language model behind a gate."""
-
-    def __init__(self, gate: _Gate, layer: nn.Module) -> None:
-        super().__init__()
-        self.gate = gate
-        self.layer = layer
-        self.media: torch.Tensor | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("layer"), name)
-
-    def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        assert self.media is not None
-        return self.layer(self.gate(x, self.media), *args, **kwargs)
-
-
-def _part(decoder: Any, first: int, last: int) -> Any:
-    """Some of a decoder's layers as a decoder; weights are shared."""
-    part = copy.copy(decoder)
-    part._modules = dict(decoder._modules)
-    part.layers = nn.ModuleList(decoder.layers[first:last])
-    part.config = copy.deepcopy(decoder.config)
-    part.config.num_hidden_layers = last - first
-    if getattr(part.config, "layer_types", None):
-        part.config.layer_types = decoder.config.layer_types[first:last]
-    return part
-
-
 class Detector(Judge):
     """The Flamingo-like detector, over a frozen causal language model of transformers.
 
-    Raises BadInput for a model whose layers cannot be got at, or that has fewer than its gates
-    need, and for a tokenizer that has no tokens of their own for "yes" and "no".
+    Raises BadInput for a model that `GatedLanguage` cannot use, and for a tokenizer that has no
+    tokens of their own for "yes" and "no".
     """
 
     config: DetectorConfig
@@ -262,45 +211,25 @@ class Detector(Judge):
     def __init__(self, model: Any, tokenizer: Any, config: DetectorConfig | None = None) -> None:
         config = config or DetectorConfig()
         super().__init__(config)
-        decoder = getattr(model, model.base_model_prefix, None)
-        layers = getattr(decoder, "layers", None)
-        if layers is None or not hasattr(decoder, "norm"):
-            raise BadInput(f"the detector does not know the layers of '{type(model).__name__}'")
-        n = len(layers)
-        at = sorted(n - 1 - config.every * k for k in range(config.gates))
-        if at[0] < 0:
-            raise BadInput(f"{config.gates} gates need more layers than the {n} of {config.base}")
-        for p in model.parameters():
-            p.requires_grad_(False)
-        self.gates = nn.ModuleList(
-            _Gate(model.config.hidden_size, config.width) for _ in range(config.gates)
+        self._language = GatedLanguage(
+            model,
+            tokenizer,
+            width=config.width,
+            gates=config.gates,
+            every=config.every,
+            name=config.base,
         )
-        bottom, top = _part(decoder, 0, at[0]), _part(decoder, at[0], n)
-        bottom.norm = nn.Identity()
-        top.layers = nn.ModuleList(layers[at[0] :])
-        # The fused attention's backward pass takes several times as long on a CPU.
-        top.config._attn_implementation = "eager"
-        for module in layers[at[0] :].modules():
-            if hasattr(module, "config"):
-                module.config = top.config
-        gated = []
-        for gate, k in zip(self.gates, at, strict=True):
-            gated.append(_Gated(gate, layers[k]))  # type: ignore[arg-type]
-            top.layers[k - at[0]] = gated[-1]
-        head = model.get_output_embeddings()
-        # Kept out of the module's own parameters: it is frozen, and saved elsewhere.
-        self._frozen: tuple[Any, ...] = (model, bottom, top, head, tuple(gated))
+        self.gates = self._language.gates
         self.tokenizer = tokenizer
         self._yes, self._no = (self._word(w) for w in (" Yes", " No"))
         if self._yes == self._no:
             raise BadInput(f"the tokenizer of {config.base} does not tell 'Yes' from 'No'")
-        self._texts: OrderedDict[tuple[int, ...], torch.Tensor] = OrderedDict()
 
     def _word(self, word: str) -> int:
         return int(self.tokenizer.encode(word, add_special_tokens=False)[-1])
 
     def to(self, *args: Any, **kwargs: Any) -> Detector:
-        self._frozen[0].to(*args, **kwargs)
+        self._language.model.to(*args, **kwargs)
         return super().to(*args, **kwargs)
 
     def tokens(self, text: str) -> tuple[int, ...]:
@@ -318,55 +247,19 @@ class Detector(Judge):
 
     def forget(self) -> None:
         """Keep no more what the lower layers made of texts."""
-        self._texts.clear()
-
-    @torch.no_grad()
-    def _read(self, texts: Sequence[tuple[int, ...]]) -> torch.Tensor:
-        """What the layers below the first gate make of texts: ``[texts, longest, size]``."""
-        bottom = self._frozen[1]
-        new = [t for t in dict.fromkeys(texts) if t not in self._texts]
-        for first in range(0, len(new), 64):
-            part = sorted(new, key=len)[first : first + 64]
-            ids = torch.zeros(len(part), max(map(len, part)), dtype=torch.long, device=self.device)
-            for row, text in zip(ids, part, strict=True):
-                row[: len(text)] = torch.tensor(text)
-            hidden = bottom(input_ids=ids, use_cache=False).last_hidden_state
-            for row, text in zip(hidden, part, strict=True):
-                self._texts[text] = row[: len(text)].clone()
-        found = [self._texts[t] for t in texts]
-        for text in texts:
-            self._texts.move_to_end(text)
-        while len(self._texts) > max(_KEPT_TEXTS, len(set(texts))):
-            self._texts.popitem(last=False)
-        padded: torch.Tensor = nn.utils.rnn.pad_sequence(found, batch_first=True)
-        return padded
-
-    def _hidden(self, media: torch.Tensor, texts: Sequence[tuple[int, ...]]) -> torch.Tensor:
-        """The last hidden states ``[texts, longest, size]``, each text with its own ``media``.
-
-        Texts are padded at their ends, where causal attention never looks.
-        """
-        top, gated = self._frozen[2], self._frozen[4]
-        for layer in gated:
-            layer.media = media
-        hidden: torch.Tensor = top(
-            inputs_embeds=self._read(texts), use_cache=False
-        ).last_hidden_state
-        for layer in gated:
-            layer.media = None
-        return hidden
+        self._language.forget()
 
     def logits(
         self, media: torch.Tensor, which: torch.Tensor, questions: Sequence[str]
     ) -> torch.Tensor:
         texts = [self.tokens(q + " Answer:") for q in questions]
         found, order = [], []
-        for part in _alike(texts):
-            hidden = self._hidden(media[which[part]], [texts[k] for k in part])
+        for part in alike(texts):
+            hidden = self._language.hidden(media[which[part]], [texts[k] for k in part])
             last = torch.tensor([len(texts[k]) - 1 for k in part], device=self.device)
             found.append(hidden[torch.arange(len(part), device=self.device), last])
             order += part
-        weight = self._frozen[3].weight
+        weight = self._language.head.weight
         at = torch.cat(found)
         odds = (at @ (weight[self._yes] - weight[self._no]).to(at.dtype)).float()
         return odds[torch.tensor(order, device=self.device).argsort()]
@@ -378,16 +271,10 @@ class Detector(Judge):
         skip = len(self.tokens("What happened?"))
         said: list[torch.Tensor] = []
         targets: list[int] = []
-        for part in _alike(texts):
-            hidden = self._hidden(media[which[part]], [texts[k] for k in part])
+        for part in alike(texts):
+            hidden = self._language.hidden(media[which[part]], [texts[k] for k in part])
             for row, k in zip(hidden, part, strict=True):
                 said.append(row[skip - 1 : len(texts[k]) - 1])
                 targets += texts[k][skip:]
-        logits = self._frozen[3](torch.cat(said)).float()
+        logits = self._language.head(torch.cat(said)).float()
         return functional.cross_entropy(logits, torch.tensor(targets, device=self.device))
-
-
-def _alike(texts: Sequence[tuple[int, ...]], most: int = 16) -> list[list[int]]:
-    """The numbers of the texts in parts of similar lengths, so that little is padding."""
-    order = sorted(range(len(texts)), key=lambda k: len(texts[k]))
-    return [order[k : k + most] for k in range(0, len(order), most)]

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from envs.errors import BadInput
-from rewards.success_vqa.clips import N_FRAMES, SPLITS, Clip
+from envs.sight.encoder import N_FRAMES
+from rewards.success_vqa.clips import SPLITS, Clip
 
 VERSION = 1
 ANSWERS = ("yes", "no", "skip")

@@ -23,10 +23,10 @@ from torch.nn import functional
 from envs.errors import BadInput
 from envs.items import ALL_ITEMS, COLOURS, SHAPES, TEXTURES, find_items
 from envs.objects import MARKS
+from envs.sight.encoder import N_FRAMES, prepare
 from rewards.success_vqa.baseline import words_of
-from rewards.success_vqa.clips import N_FRAMES, Asked, Clip, Note
+from rewards.success_vqa.clips import Asked, Clip, Note
 from rewards.success_vqa.detector import Judge
-from rewards.success_vqa.vision import prepare
 
 LESSON = "training.safetensors"
 PARTS = (TEXTURES, COLOURS, SHAPES)

@@ -17,7 +17,7 @@ from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft
 from torch import nn
 
 from envs.errors import BadInput
-from rewards.success_vqa.clips import check_frames
+from envs.sight.encoder import check_frames
 from rewards.success_vqa.detector import VERSION, Judge
 
 ASK = "These are frames of a video, in order. {question} Answer yes or no."

@@ -10,15 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from envs.errors import BadInput
-from rewards.success_vqa.clips import (
-    Asked,
-    Clip,
-    Note,
-    check_frames,
-    evenly,
-    read_clips,
-    write_clips,
-)
+from envs.sight.encoder import check_frames, evenly
+from rewards.success_vqa.clips import Asked, Clip, Note, read_clips, write_clips
 
 RNG = np.random.default_rng(0)
 
@@ -91,7 +84,7 @@ def test_damaged_data_sets_are_refused_in_one_sentence(tmp_path: Path) -> None:
     write_clips(file, [clip()])
     table = pq.read_table(file)
     pq.write_table(table.replace_schema_metadata({"parley-clips": "0"}), file)
-    with pytest.raises(BadInput, match="version 0, not 1; make it anew"):
+    with pytest.raises(BadInput, match="version 0, not 2; make it anew"):
         next(read_clips(tmp_path, "test1"))
     file.write_bytes(b"no parquet")
     with pytest.raises(BadInput, match="cannot be read"):

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from envs.errors import BadInput
+from envs.sight.encoder import prepare, stack
 from rewards.success_vqa.baseline import Baseline, BaselineConfig
 from rewards.success_vqa.clips import Asked, Clip, Note
 from rewards.success_vqa.detector import Detector, DetectorConfig, Judge, read_config, start_from
@@ -23,7 +24,6 @@ from rewards.success_vqa.training import (
     save_lesson,
     train,
 )
-from rewards.success_vqa.vision import prepare, stack
 from tests.agents.tiny import tiny_model, tiny_tokenizer
 
 SMALL = DetectorConfig("tiny", 16, 1, 4, gates=1, every=1)
@@ -77,7 +77,7 @@ def test_with_its_gates_shut_it_is_the_language_model() -> None:
     text = judge.tokens("Did the agent pick it up? Answer:")
     media = torch.zeros(1, 4, 16)
     with torch.no_grad():
-        mine = judge._hidden(media, [text])
+        mine = judge._language.hidden(media, [text])
         model = tiny_model("llama")
         its = model(torch.tensor([text]), output_hidden_states=True).hidden_states[-1]
     assert torch.allclose(mine, its, atol=1e-5)

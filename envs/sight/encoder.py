@@ -8,17 +8,44 @@ patches attend to each other within their frame. A perceiver resampler (Flamingo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import nn
 
-from rewards.success_vqa.clips import N_FRAMES, check_frames
+from envs.errors import BadInput
 
+N_FRAMES = 8
+MOST_PIXELS = 512  # a side
 SIDE = 64  # pixels of what the encoder is shown
 PATCH = 8
 PLACES = (SIDE // PATCH) ** 2
+
+
+def check_frames(frames: Any) -> np.ndarray:
+    """The frames of a clip, ``[T, height, width, 3] uint8`` with 1 to 8 of them.
+
+    Raises BadInput, saying what was expected, for anything else.
+    """
+    found = np.asarray(frames)
+    shape = found.shape
+    if found.dtype != np.uint8 or found.ndim != 4 or shape[3] != 3:
+        raise BadInput(
+            f"a clip is frames [T, height, width, 3] of uint8, not {list(shape)} of {found.dtype}"
+        )
+    if not 1 <= shape[0] <= N_FRAMES:
+        raise BadInput(f"a clip has 1 to {N_FRAMES} frames, not {shape[0]}")
+    if not (8 <= shape[1] <= MOST_PIXELS and 8 <= shape[2] <= MOST_PIXELS):
+        raise BadInput(f"frames are 8 to {MOST_PIXELS} pixels a side, not {shape[1]} x {shape[2]}")
+    return found
+
+
+def evenly(start: int, end: int, n: int = N_FRAMES) -> tuple[int, ...]:
+    """Steps evenly spread from ``start`` to ``end``, both included: at most ``n``, none twice."""
+    steps = np.linspace(start, end, min(n, end - start + 1)).round().astype(int)
+    return tuple(int(s) for s in steps)
 
 
 def prepare(frames: np.ndarray) -> np.ndarray:

@@ -1,0 +1,77 @@
+"""The learned Reporter: it looks at what the Actor saw, and says it in its own words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from agents.dialogue import Dialogue, Rollout
+from agents.film import Film
+from agents.parts import Part
+from agents.planner.loading import load_model
+from agents.planner.options import PlannerOptions
+from agents.reporter.network import MOST_TOKENS, ReporterNetwork, Said, read_config
+from envs.sight.encoder import evenly, prepare
+from envs.worlds import Worlds
+
+
+class LearnedReporter(Part):
+    """Reports by a network, from 8 frames of a rollout, evenly spread, and the command.
+
+    ``temperature`` 0 says the likeliest; above it, what is said is drawn, from ``seed``, the
+    episode's own seed and the turn. ``said`` and ``clips`` are of the latest reports.
+    """
+
+    def __init__(
+        self, network: ReporterNetwork, temperature: float = 0.0, seed: int = 0, batch: int = 64
+    ) -> None:
+        self.network = network
+        self.temperature = temperature
+        self.seed = seed
+        self.batch = batch
+        self.said: list[Said] = []
+        self.clips = np.zeros((0, 8, 64, 64, 3), np.uint8)
+        self._film = Film()
+
+    def begin(self, worlds: Worlds) -> None:
+        self._film.begin(worlds, range(len(worlds)))
+
+    def on_step(self, worlds: Worlds) -> None:
+        self._film.on_step(worlds)
+
+    def report(self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]) -> list[str]:
+        self.said = []
+        if not rollouts:
+            return []
+        pairs = list(zip(rollouts, dialogues, strict=True))
+        self.clips = np.stack([clip_of(self._film, d.world, r.steps) for r, d in pairs])
+        drawn = [
+            np.random.default_rng((self.seed, d.seed, d.world, len(d.turns))).random(MOST_TOKENS)
+            for d in dialogues
+        ]
+        chance = np.stack(drawn).astype(np.float32)
+        commands = [r.command for r in rollouts]
+        for first in range(0, len(rollouts), self.batch):
+            part = slice(first, first + self.batch)
+            self.said += self.network.report(
+                self.clips[part], commands[part], chance[part], self.temperature
+            )
+        return [s.text for s in self.said]
+
+
+def clip_of(film: Film, i: int, steps: int) -> np.ndarray:
+    """What the agent of world i saw in its last ``steps`` steps: ``[8, 64, 64, 3] uint8``."""
+    last = len(film.views[i]) - 1
+    return prepare(film.frames(i, evenly(max(0, last - steps), last)))
+
+
+def load_reporter(folder: Path, device: str = "auto", cache: Path | None = None) -> LearnedReporter:
+    """A trained Reporter from its folder. Raises BadInput for what is none, or damaged."""
+    config = read_config(folder)
+    model, tokenizer = load_model(config.base, PlannerOptions(device=device, cache=cache))
+    network = ReporterNetwork(model, tokenizer, config)
+    network.load(folder)
+    network.eval()
+    return LearnedReporter(network)

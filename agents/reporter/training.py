@@ -1,0 +1,236 @@
+"""Training of the learned Reporter: first it learns to see and to speak, by captioning.
+
+It is told true sentences about what can be seen of a rollout, whatever they are, so that it speaks
+the truth afterwards but does not know what matters to the Planner. Every step draws from its own
+seed, so that training goes on after a checkpoint exactly as it would have gone on without one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from agents.actor import make_actor
+from agents.dialogue import Dialogue, Rollout
+from agents.film import Film
+from agents.parts import Part, Reporter
+from agents.planner.registry import make_planner
+from agents.reporter.facts import RandomFactReporter, is_true
+from agents.reporter.learned import LearnedReporter, clip_of
+from agents.reporter.network import WEIGHTS, ReporterNetwork
+from agents.schedule import learning_rate_at
+from agents.team import Team
+from envs import make_worlds
+from envs.commands import Command
+from envs.errors import BadInput
+from envs.worlds import Worlds
+
+FIRST_SEED = 2_500_000_000  # of training's episodes
+FIRST_VALIDATION_SEED = 2_400_000_000
+TURNS = 4
+PATIENCE = (6, 64)  # steps that a command may take: some are not managed
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands, told after each step; ``loss`` is the mean of the tokens'."""
+
+    step: int
+    loss: float
+
+
+@dataclass
+class Checkpoint:
+    """All that training needs to go on: tensors by name, and how many steps it has made."""
+
+    step: int
+    tensors: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A clip ``[8, 64, 64, 3] uint8``, what was commanded, and what is said of it."""
+
+    clip: np.ndarray
+    command: Command
+    report: str
+
+
+class _Notes(Film):
+    """Takes down clips and what was said of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.captions: list[Caption] = []
+        self._started: dict[int, int] = {}
+
+    def on_report(self, i: int, dialogue: Dialogue) -> None:
+        turn, last = dialogue.turns[-1], len(self.views[i]) - 1
+        if turn.command is not None:
+            clip = clip_of(self, i, last - self._started.get(i, 0))
+            self.captions.append(Caption(clip, turn.command, turn.report))
+        self._started[i] = last
+
+
+class Checked(Part):
+    """A Reporter, and how many of its reports were true."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self.reporter = reporter
+        self.true: list[bool] = []
+        self._worlds: Worlds | None = None
+
+    def begin(self, worlds: Worlds) -> None:
+        self._worlds = worlds
+        self.reporter.begin(worlds)
+
+    def on_step(self, worlds: Worlds) -> None:
+        self.reporter.on_step(worlds)
+
+    def report(self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]) -> list[str]:
+        assert self._worlds is not None, "begin() has not been called"
+        reports = self.reporter.report(rollouts, dialogues)
+        for rollout, dialogue, text in zip(rollouts, dialogues, reports, strict=True):
+            self.true.append(is_true(text, self._worlds.world(dialogue.world), rollout))
+        return reports
+
+
+class Practice:
+    """Episodes of visual tasks in which commands are given at random. ``n`` is the most at once."""
+
+    def __init__(self, n: int, actor: str = "scripted", items: str = "train") -> None:
+        self.worlds = make_worlds("visual-conditional", n, items=items)
+        self._planner = make_planner("random")
+        self._actor = make_actor(actor)
+
+    def play(self, reporter: Reporter, seeds: Sequence[int], patience: int) -> list[Caption]:
+        """What was said of the rollouts of one episode for each seed.
+
+        Raises BadInput where an episode broke.
+        """
+        notes = _Notes()
+        team = Team(self._planner, self._actor, reporter, TURNS, patience)
+        for episode in team.play(self.worlds, seeds, notes):
+            if episode.error is not None:
+                raise BadInput(f"an episode of training broke: {episode.error.splitlines()[-1]}")
+        return notes.captions
+
+
+def caption(
+    network: ReporterNetwork,
+    practice: Practice,
+    *,
+    steps: int,
+    batch: int = 32,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+    on_progress: Callable[[Progress], None] = lambda p: None,
+    save: Callable[[Callable[[], Checkpoint]], None] = lambda make: None,
+    resume: Checkpoint | None = None,
+) -> None:
+    """Learn from ``batch`` captions a step. Raises BadInput where the loss is not finite."""
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(parameters, learning_rate, (0.9, 0.98), weight_decay=0.01)
+    first = 0
+    if resume is not None:
+        first = resume.step
+        _unpack(resume, network, optimiser, parameters)
+    teacher = RandomFactReporter()
+    network.train()
+    for step in range(first, steps):
+        rng = np.random.default_rng([seed, 3, step])
+        start = FIRST_SEED + (seed * 1_000_000 + step) * batch
+        patience = PATIENCE[int(rng.integers(4) > 0)]
+        told = practice.play(teacher, range(start, start + batch), patience)
+        some = [told[k] for k in rng.permutation(len(told))[:batch]]
+        media = network.see(np.stack([c.clip for c in some]))
+        logs = network.log_likelihood(
+            media,
+            [network.prompt(c.command) for c in some],
+            [network.sentence(c.report) for c in some],
+        )
+        loss = -torch.cat(logs).mean()
+        if not torch.isfinite(loss):
+            raise BadInput(f"the loss is not finite at step {step + 1}; try a lower learning rate")
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate_at(step, steps, learning_rate)
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        on_progress(Progress(step + 1, loss.item()))
+        save(partial(_pack, step + 1, network, optimiser, parameters))
+    network.eval()
+
+
+def share_true(network: ReporterNetwork, practice: Practice, episodes: int) -> float:
+    """How many of its likeliest reports are true, on episodes that training never plays."""
+    was = network.training
+    network.eval()
+    checked = Checked(LearnedReporter(network))
+    n = len(practice.worlds)
+    for first in range(0, episodes, n):
+        seeds = range(FIRST_VALIDATION_SEED + first, FIRST_VALIDATION_SEED + first + n)
+        practice.play(checked, seeds[: episodes - first], PATIENCE[int((first // n) % 4 > 0)])
+    network.train(was)
+    return float(np.mean(checked.true))
+
+
+def start_from(network: ReporterNetwork, folder: Path) -> None:
+    """Take the weights of a Reporter that is built alike, or the vision encoder of any other and
+    of a success detector. Raises BadInput where that does not fit."""
+    try:
+        tensors = load_file(folder / WEIGHTS)
+    except (SafetensorError, OSError) as error:
+        raise BadInput(f"the weights in '{folder}' cannot be read: {error}") from error
+    mine = network.state_dict()
+
+    def fits(names: Sequence[str]) -> bool:
+        return all(n in tensors and tensors[n].shape == mine[n].shape for n in names)
+
+    taken = list(mine) if fits(list(mine)) else [n for n in mine if n.startswith("encoder.")]
+    if not fits(taken):
+        raise BadInput(f"the vision encoder in '{folder}' has another size")
+    network.load_state_dict({**mine, **{n: tensors[n].float() for n in taken}})
+
+
+def _pack(
+    step: int,
+    network: ReporterNetwork,
+    optimiser: torch.optim.Optimizer,
+    parameters: Sequence[nn.Parameter],
+) -> Checkpoint:
+    tensors = {f"model.{n}": t.detach().clone() for n, t in network.state_dict().items()}
+    for k, p in enumerate(parameters):
+        for name, value in optimiser.state[p].items():
+            tensors[f"optimiser.{k}.{name}"] = torch.as_tensor(value).detach().clone()
+    return Checkpoint(step, tensors)
+
+
+def _unpack(
+    saved: Checkpoint,
+    network: ReporterNetwork,
+    optimiser: torch.optim.Optimizer,
+    parameters: Sequence[nn.Parameter],
+) -> None:
+    model: dict[str, Any] = {}
+    memory: dict[int, dict[str, torch.Tensor]] = {}
+    for name, tensor in saved.tensors.items():
+        kind, _, rest = name.partition(".")
+        if kind == "model":
+            model[rest] = tensor
+        elif kind == "optimiser":
+            k, _, what = rest.partition(".")
+            memory.setdefault(int(k), {})[what] = tensor
+    network.load_state_dict(model)
+    for number, its in memory.items():
+        optimiser.state[parameters[number]] = its

@@ -1,0 +1,68 @@
+"""``train-reporter``, in small: it resumes after a kill, and what it makes reports."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from run.__main__ import main
+from tests.agents.tiny import tiny_model, tiny_tokenizer
+from tests.run.command import episode, lines, start
+
+TRAIN = [
+    *("--steps", "6", "--batch", "4", "--width", "16", "--gates", "1", "--every", "1"),
+    *("--validate-every", "3", "--validation-episodes", "4", "--threads", "1"),
+    *("--checkpoint-seconds", "0", "--device", "cpu"),
+]
+
+
+def test_a_killed_run_goes_on_and_its_reporter_reports(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny_model("llama").save_pretrained(tmp_path / "base")
+    tiny_tokenizer().save_pretrained(tmp_path / "base")
+    command = ["train-reporter", "--base", str(tmp_path / "base"), *TRAIN]
+    assert main([*command, "--runs-dir", str(tmp_path / "runs"), "--out", str(tmp_path / "r")]) == 0
+    whole = Path(capsys.readouterr().out.strip().splitlines()[-1])
+    process = start(*command, "--runs-dir", str(tmp_path / "killed"))
+    for _ in range(1200):
+        found = list((tmp_path / "killed").glob("*/*/checkpoints/state.safetensors"))
+        if found or process.poll() is not None:
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    _, err = process.communicate()
+    assert found, err
+    killed = found[0].parents[1]
+    assert main(["train-reporter", "--resume", str(killed)]) == 0
+    one, other = (load_file(f / "checkpoints/final/model.safetensors") for f in (whole, killed))
+    assert len(one) > 40 and all((one[n] == other[n]).all() for n in one)
+    summary = json.loads((killed / "summary.json").read_text())
+    assert set(summary["validation"]) == {"3", "6"} and summary["n"] == 6
+    assert (killed / "plots" / "curve.png").stat().st_size > 5_000
+
+    played = episode(
+        *(tmp_path / "episodes", "--task", "visual-conditional", "--episodes", "2"),
+        *("--reporter", str(tmp_path / "r"), "--max-turns", "2"),
+    )
+    assert len(lines(played)) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train-reporter", "--width", "20"], "--width must be a multiple of 8"),
+        (["train-reporter", "--learning-rate", "0"], "--learning-rate must be above 0"),
+        (["episode", "--reporter", "scribe"], "unknown reporter 'scribe'"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--runs-dir", str(tmp_path)]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
