@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from agents.actor.practice import Gym
     from agents.film import Film
     from agents.planner.training import Reward
+    from agents.reporter.reinforcement import Report, Term
     from agents.team import Episode
     from rewards.reward import Answers, DetectorReward
     from rewards.success_vqa.detector import Judge
@@ -99,16 +100,40 @@ def episode_reward(name: str, device: str = "auto", cache: Path | None = None) -
     """What rewards an episode: ``truth``, or a detector by name or folder, which is asked of 8
     frames of what the agent saw whether the task was achieved."""
     from agents.planner.training import truth
-    from envs.sight.encoder import evenly
-    from rewards.reward import DetectorReward, task_question
+    from rewards.reward import DetectorReward
 
     if name == "truth":
         return truth
-    reward = DetectorReward(load_detector(name, device, cache))
+    term = episode_term(DetectorReward(load_detector(name, device, cache)))
+    return lambda episodes, film: term(episodes, film, ())
 
-    def judged(episodes: Sequence[Episode], film: Film) -> list[float]:
+
+def episode_term(reward: DetectorReward) -> Term:
+    """Rewards a Reporter by the detector's answer whether the task was achieved."""
+    from envs.sight.encoder import evenly
+    from rewards.reward import task_question
+
+    def judged(episodes: Sequence[Episode], film: Film, _: Any) -> list[float]:
         clips = [film.frames(i, evenly(0, len(film.views[i]) - 1)) for i in range(len(episodes))]
         return reward(clips, [task_question(e.task) for e in episodes]).tolist()
+
+    return judged
+
+
+def command_term(reward: DetectorReward) -> Term:
+    """Rewards a Reporter by the detector's answers whether the commands that were given were
+    carried out: their mean in each episode, 0 where none was given."""
+    from rewards.reward import command_question
+
+    def judged(
+        episodes: Sequence[Episode], film: Film, reports: Sequence[Sequence[Report]]
+    ) -> list[float]:
+        flat = [r for its in reports for r in its]
+        # The black frames at the beginning stand for none.
+        clips = [r.clip[int(r.clip.any(axis=(1, 2, 3)).argmax()) :] for r in flat]
+        sure = iter(reward(clips, [command_question(r.command) for r in flat]))
+        each = [[float(next(sure)) for _ in its] for its in reports]
+        return [float(np.mean(its)) if its else 0.0 for its in each]
 
     return judged
 

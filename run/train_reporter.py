@@ -1,9 +1,9 @@
-"""``python -m run train-reporter``: teach a Reporter to see, and to say what it sees."""
+"""``python -m run train-reporter``: teach a Reporter to see, to speak, and to say what matters."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,31 +16,61 @@ from run.training import Bar, Curve, State, best_of, kept, open_run, with_best
 if TYPE_CHECKING:
     import torch
 
-    from agents.reporter.training import Checkpoint, Progress
+    from agents.parts import Planner
+    from agents.reporter import reinforcement
+    from agents.reporter import training as captioning
+    from agents.reporter.reinforcement import Term
+    from agents.reporter.training import Checkpoint
+    from rewards.reward import Answers
 
-COLUMNS = ("step", "loss", "true", "seconds")
+COLUMNS = (
+    "stage",
+    "step",
+    "loss",
+    "success",
+    "truth",
+    "episode",
+    "command",
+    "divergence",
+    "length",
+    "true",
+    "matters",
+    "episodes_per_second",
+    "validation",
+    "seconds",
+)
 LOOKS = ("resume", "runs_dir", "name", "out", "checkpoint_seconds")
+MAX_TURNS = 8
 
 
 @dataclass(frozen=True)
 class TrainReporter:
-    """Teach a Reporter to see and to speak, by captioning.
+    """Teach a Reporter to see and to speak by captioning, then by reinforcement what matters.
 
-    It is shown rollouts of commands that are given at random in rooms of the visual conditional
-    tasks, training items, some of them cut short, and told one true sentence about each: what was
-    done or not managed, where the item lies, what mark examining showed, what else is in view, how
-    the agent moved. So afterwards it sees and speaks, but does not know what matters to a Planner.
+    Captioning: it is shown rollouts of commands that are given at random in rooms of the visual
+    conditional tasks, training items, some of them cut short, and told one true sentence about
+    each: what was done or not managed, where the item lies, what mark examining showed, what else
+    is in view, how the agent moved. So afterwards it sees and speaks, but does not know what
+    matters to a Planner.
+
+    Reinforcement: whole teams play these tasks, Planner and Actor frozen; the tokens of its reports
+    learn by policy gradient from what came of each episode, against the mean of other tries at the
+    same world, with a penalty for moving away from what captioning made. What is rewarded is the
+    sum, by their weights, of the task's truth, of the detector's answer whether it was achieved and
+    of its answers whether the commands were carried out. A run whose detector reward rises while
+    the truth falls stops and says so.
 
     A vision encoder and gated cross-attention learn; the language model stays as it is. Now and
-    then it reports on episodes that it never saw: how many of its reports are true is told, and the
-    best weights by that are kept.
+    then validation is played: how many reports are true in captioning, success in reinforcement;
+    the weights that did best are kept.
 
-    The run folder gets the curve as CSV, TensorBoard log and picture, and in checkpoints/final the
-    weights, which --reporter takes by their path.
+    The run folder gets the curve as CSV, TensorBoard log and picture, and in checkpoints/ the
+    weights captioning and final, which --reporter takes by their path.
 
     Examples:
       python -m run train-reporter --init data/detector
-      python -m run train-reporter --steps 200 --validate-every 50 --out my/reporter
+      python -m run train-reporter --steps 0 --init my/reporter --rl-steps 100
+      python -m run train-reporter --rl-steps 100 --truth-weight 0 --episode-weight 1
       python -m run train-reporter --resume runs/train-reporter/20260102-030405-reporter
       python -m run episode --task visual-conditional --reporter my/reporter
     """
@@ -52,7 +82,33 @@ class TrainReporter:
     batch: int = 32
     """Captions in a step."""
     learning_rate: float = 1e-3
-    """The highest step size."""
+    """Captioning's highest step size."""
+    rl_steps: int = 0
+    """Steps of reinforcement."""
+    groups: int = 8
+    """Worlds in a step of reinforcement."""
+    members: int = 8
+    """How often each of them is played, at least 2; with few, there is little to compare."""
+    rl_learning_rate: float = 1e-4
+    """Reinforcement's highest step size."""
+    kl: float = 0.05
+    """Weight of the divergence from the Reporter that captioning made."""
+    clip: float = 0.2
+    """How far a token's probability may move in a step, as a share."""
+    epochs: int = 1
+    """How often a step learns from its reports."""
+    temperature: float = 1.0
+    """How freely reports are tried out; above 0."""
+    truth_weight: float = 1.0
+    """Weight of the task's truth in the reward."""
+    episode_weight: float = 0.0
+    """Weight of the detector's answer whether the task was achieved."""
+    command_weight: float = 0.0
+    """Weight of the detector's answers whether the commands were carried out, their mean."""
+    detector: str = "detector"
+    """The success detector: detector, baseline, or a folder."""
+    planner: str = "parley-135m"
+    """The Planner that reads the reports; see episode --help."""
     actor: Literal["scripted", "learned"] = "scripted"
     """Who carries the commands out."""
     width: int = 192
@@ -92,6 +148,14 @@ class TrainReporter:
             {
                 "steps": 0,
                 "batch": 1,
+                "rl_steps": 0,
+                "groups": 1,
+                "members": 2,
+                "kl": 0,
+                "epochs": 1,
+                "truth_weight": 0,
+                "episode_weight": 0,
+                "command_weight": 0,
                 "width": 8,
                 "gates": 1,
                 "every": 1,
@@ -101,8 +165,13 @@ class TrainReporter:
                 "threads": 0,
             },
         )
-        if not self.learning_rate > 0:
-            raise BadInput("--learning-rate must be above 0")
+        for name in ("learning_rate", "rl_learning_rate", "clip", "temperature"):
+            if not getattr(self, name) > 0:
+                raise BadInput(f"--{name.replace('_', '-')} must be above 0")
+        if not self.truth_weight + self.episode_weight + self.command_weight > 0:
+            raise BadInput(
+                "nothing is rewarded: give --truth-weight, --episode-weight or --command-weight"
+            )
         if self.width % 8:
             raise BadInput(f"--width must be a multiple of 8, not {self.width}")
 
@@ -136,8 +205,10 @@ class _Training:
 
         from agents.planner.loading import load_model
         from agents.planner.options import PlannerOptions
+        from agents.planner.registry import make_planner
         from agents.reporter.network import ReporterConfig, ReporterNetwork
         from agents.reporter.training import Checkpoint, Practice, start_from
+        from run.detectors import load_detector
 
         self.args = args
         self.folder = folder
@@ -147,8 +218,15 @@ class _Training:
         config = ReporterConfig(args.base, args.width, gates=args.gates, every=args.every)
         torch.manual_seed(args.seed)
         self.network = ReporterNetwork(model, tokenizer, config)
+        self.reference = ReporterNetwork(model, tokenizer, config).eval().requires_grad_(False)
         if args.init is not None:
             start_from(self.network, args.init)
+        self.judge: Answers | None = None
+        self.planner: Planner | None = None
+        if args.rl_steps:
+            if args.episode_weight or args.command_weight:
+                self.judge = load_detector(args.detector, args.device, args.cache)
+            self.planner = make_planner(args.planner, options)
         self.practice = Practice(max(args.batch, 32), args.actor)
         self.state = State(folder, args.checkpoint_seconds)
         found = self.state.read()
@@ -156,29 +234,20 @@ class _Training:
         self.saved = Checkpoint(self.head["step"], found[0]) if found else None
         self.best: dict[str, torch.Tensor] = best_of(found[0]) if found else {}
         self.scores: dict[str, float] = self.head.get("scores", {})
+        self.stage: str = self.head.get("stage", "captioning")
         self.started = time.monotonic() - self.head.get("seconds", 0.0)
         self.curve: Curve
 
     def go(self) -> None:
-        """Train, and keep the best."""
-        from agents.reporter.training import caption
-
+        """Caption, reinforce, keep the best."""
         args = self.args
         self.curve = Curve(self.folder, COLUMNS, "step", self.head.get("rows", []))
-        with Bar(self.console, "captioning", args.steps, "steps") as bar:
-            caption(
-                self.network,
-                self.practice,
-                steps=args.steps,
-                batch=args.batch,
-                learning_rate=args.learning_rate,
-                seed=args.seed,
-                on_progress=lambda p: self._log(p, bar),
-                save=self._offer,
-                resume=self.saved,
-            )
-        if self.best:
-            self.network.load_state_dict(self.best)
+        if self.stage == "captioning":
+            self._caption()
+            self.saved = None
+            self.network.save(self.folder.part("checkpoints", "captioning"))
+        if args.rl_steps:
+            self._reinforce()
         self.curve.close()
         if self.curve.rows:
             self._plot()
@@ -197,46 +266,210 @@ class _Training:
             },
         )
 
-    def _log(self, progress: Progress, bar: Bar) -> None:
-        from agents.reporter.training import share_true
+    def _caption(self) -> None:
+        from agents.reporter.training import caption
 
         args = self.args
-        step, every = progress.step, args.validate_every
-        shown: float | str = ""
-        if every and (step % every == 0 or step == args.steps):
-            share = share_true(self.network, self.practice, args.validation_episodes)
-            self.console.print(f"after step {step}: {share:.4f} of reports true", highlight=False)
-            if not self.best or share >= max(self.scores.values()):
-                self.best = {n: t.detach().clone() for n, t in self.network.state_dict().items()}
-            self.scores[str(step)] = shown = share
-        seconds = round(time.monotonic() - self.started, 1)
-        self.curve.add([step, progress.loss, shown, seconds])
-        bar.tell(f"captioning: loss {progress.loss:.3f}", step)
+        with Bar(self.console, "captioning", args.steps, "steps") as bar:
+            caption(
+                self.network,
+                self.practice,
+                steps=args.steps,
+                batch=args.batch,
+                learning_rate=args.learning_rate,
+                seed=args.seed,
+                on_progress=lambda p: self._log_caption(p, bar),
+                save=self._offer,
+                resume=self.saved,
+            )
+        self._take_best()
+
+    def _reinforce(self) -> None:
+        from agents.actor import make_actor
+        from agents.reporter.reinforcement import Watch, reinforce
+        from envs import make_worlds
+
+        args = self.args
+        assert self.planner is not None
+        if self.saved is None:
+            self.stage = "reinforcement"
+            start = {n: t.detach().clone() for n, t in self.network.state_dict().items()}
+        else:
+            mark = "before."
+            start = {
+                n.removeprefix(mark): t for n, t in self.saved.tensors.items() if n.startswith(mark)
+            }
+        self.reference.load_state_dict(start)
+        watch = Watch(*self.head.get("watch", ([], [])))
+        self.watch = watch
+        with Bar(self.console, "reinforcement", args.rl_steps, "steps") as bar:
+            reinforce(
+                self.network,
+                self.reference,
+                self.planner,
+                make_actor(args.actor),
+                make_worlds("visual-conditional", args.groups * args.members, items="train"),
+                self._terms(),
+                steps=args.rl_steps,
+                groups=args.groups,
+                members=args.members,
+                learning_rate=args.rl_learning_rate,
+                kl=args.kl,
+                clip=args.clip,
+                epochs=args.epochs,
+                temperature=args.temperature,
+                max_turns=MAX_TURNS,
+                seed=args.seed,
+                on_progress=lambda p: self._log_reinforcement(p, bar),
+                save=self._offer,
+                resume=self.saved,
+                watch=watch,
+            )
+        self._take_best()
+
+    def _terms(self) -> dict[str, tuple[float, Term]]:
+        """What is rewarded, by name, with its weight."""
+        from agents.reporter.reinforcement import truth
+        from rewards.reward import DetectorReward
+        from run.detectors import command_term, episode_term
+
+        args = self.args
+        terms: dict[str, tuple[float, Term]] = {"truth": (args.truth_weight, truth)}
+        if self.judge is not None:
+            reward = DetectorReward(self.judge)
+            if args.episode_weight:
+                terms["episode"] = (args.episode_weight, episode_term(reward))
+            if args.command_weight:
+                terms["command"] = (args.command_weight, command_term(reward))
+        return terms
+
+    def _take_best(self) -> None:
+        if self.best:
+            self.network.load_state_dict(self.best)
+        self.best = {}
+
+    def _is_due(self, step: int, steps: int) -> bool:
+        every = self.args.validate_every
+        return bool(every) and (step % every == 0 or step == steps)
+
+    def _validated(self, score: float, what: str, step: int) -> float:
+        """Keep the weights if they do better than all before in this stage."""
+        self.console.print(f"{self.stage}, step {step}: {score:.4f} {what}", highlight=False)
+        known = [v for k, v in self.scores.items() if k.startswith(self.stage)]
+        if not self.best or score >= max(known):
+            self.best = {n: t.detach().clone() for n, t in self.network.state_dict().items()}
+        self.scores[f"{self.stage} {step}"] = score
+        return score
+
+    def _log_caption(self, progress: captioning.Progress, bar: Bar) -> None:
+        from agents.reporter.training import share_true
+
+        score: float | str = ""
+        if self._is_due(progress.step, self.args.steps):
+            share = share_true(self.network, self.practice, self.args.validation_episodes)
+            score = self._validated(share, "of reports true", progress.step)
+        self._enter(progress.step, progress.loss, {}, score)
+        bar.tell(f"captioning: loss {progress.loss:.3f}", progress.step)
+
+    def _log_reinforcement(self, progress: reinforcement.Progress, bar: Bar) -> None:
+        score: float | str = ""
+        if self._is_due(progress.step, self.args.rl_steps):
+            score = self._validated(self._success(), "success", progress.step)
+        values: dict[str, float] = dict(progress.rewards) | {
+            "success": progress.success,
+            "divergence": progress.divergence,
+            "length": progress.length,
+            "true": progress.true,
+            "matters": progress.matters,
+            "episodes_per_second": round(progress.episodes, 3),
+        }
+        self._enter(self.args.steps + progress.step, progress.loss, values, score)
+        bar.tell(
+            f"success {progress.success:.2f}, divergence {progress.divergence:.3f}, "
+            f"{progress.length:.0f} tokens, true {progress.true:.2f}, "
+            f"{progress.episodes:.1f} episodes/s",
+            progress.step,
+        )
+
+    def _success(self) -> float:
+        """The true success with the likeliest reports, on episodes that training never plays."""
+        from agents.actor import make_actor
+        from agents.reporter.learned import LearnedReporter
+        from agents.reporter.reinforcement import Once
+        from agents.reporter.training import FIRST_VALIDATION_SEED
+        from agents.team import Team
+        from envs import make_worlds
+
+        args = self.args
+        assert self.planner is not None
+        n = args.validation_episodes
+        worlds = make_worlds("visual-conditional", min(n, 64), items="train")
+        reporter = LearnedReporter(self.network)
+        team = Team(Once(self.planner), make_actor(args.actor), reporter, MAX_TURNS)
+        won = 0
+        for first in range(0, n, len(worlds)):
+            seeds = range(FIRST_VALIDATION_SEED + first, FIRST_VALIDATION_SEED + n)
+            won += sum(bool(e.success) for e in team.play(worlds, seeds[: len(worlds)]))
+        return won / n
+
+    def _enter(
+        self, step: int, loss: float, values: Mapping[str, float], score: float | str
+    ) -> None:
+        known: dict[str, Any] = dict(values) | {
+            "stage": self.stage,
+            "step": step,
+            "loss": loss,
+            "validation": score,
+            "seconds": round(time.monotonic() - self.started, 1),
+        }
+        self.curve.add([known.get(name, "") for name in COLUMNS])
 
     def _offer(self, make: Callable[[], Checkpoint]) -> None:
         """Write a checkpoint, if the last is old enough."""
         if not self.state.is_due():
             return
         saved = make()
-        head = {
+        head: dict[str, Any] = {
+            "stage": self.stage,
             "step": saved.step,
             "rows": self.curve.rows,
             "scores": self.scores,
             "seconds": time.monotonic() - self.started,
         }
-        self.state.write(with_best(saved.tensors, self.best), head)
+        tensors = saved.tensors
+        if self.stage == "reinforcement":
+            before = self.reference.state_dict()
+            tensors = tensors | {f"before.{n}": t.clone() for n, t in before.items()}
+            head["watch"] = [self.watch.judged, self.watch.true]
+        self.state.write(with_best(tensors, self.best), head)
 
     def _plot(self) -> None:
+        """Loss of captioning, then what reinforcement is watched by."""
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(8, 4.5), layout="constrained")
-        axes = figure.subplots()
-        steps = [r[0] for r in self.curve.rows]
-        axes.plot(steps, [r[1] for r in self.curve.rows], label="loss, mean of tokens")
-        seen = [r for r in self.curve.rows if r[2] != ""]
-        if seen:
-            axes.plot([r[0] for r in seen], [r[2] for r in seen], "ko-", ms=4, label="reports true")
-        axes.set(xlabel="step", ylabel="loss; share", ylim=(0, None))
-        axes.grid(alpha=0.3)
-        axes.legend()
+        rows = [dict(zip(COLUMNS, row, strict=True)) for row in self.curve.rows]
+        figure = Figure(figsize=(8, 7), layout="constrained")
+        upper, lower = figure.subplots(2, 1)
+        first = [r for r in rows if r["stage"] == "captioning"]
+        upper.plot([r["step"] for r in first], [r["loss"] for r in first], label="captions' loss")
+        shares = {
+            "success": "success",
+            "episode": "detector: task achieved",
+            "command": "detector: commands done",
+            "true": "reports true",
+            "matters": "reports say what was revealed",
+        }
+        for name, label in shares.items():
+            seen = [r for r in rows if r["stage"] != "captioning" and r[name] != ""]
+            if seen:
+                lower.plot([r["step"] for r in seen], [r[name] for r in seen], label=label)
+        for axes, stage in ((upper, "captioning"), (lower, "reinforcement")):
+            seen = [r for r in rows if r["validation"] != "" and r["stage"] == stage]
+            if seen:
+                points = [r["step"] for r in seen], [r["validation"] for r in seen]
+                axes.plot(*points, "ko-", ms=4, label="validation")
+            axes.set(xlabel="step", title=stage)
+            axes.grid(alpha=0.3)
+            if axes.lines:
+                axes.legend()
         figure.savefig(self.folder.part("plots", "curve.png"), dpi=120)

@@ -143,7 +143,7 @@ def caption(
     first = 0
     if resume is not None:
         first = resume.step
-        _unpack(resume, network, optimiser, parameters)
+        unpack(resume, network, optimiser, parameters)
     teacher = RandomFactReporter()
     network.train()
     for step in range(first, steps):
@@ -168,7 +168,7 @@ def caption(
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         on_progress(Progress(step + 1, loss.item()))
-        save(partial(_pack, step + 1, network, optimiser, parameters))
+        save(partial(pack, step + 1, network, optimiser, parameters))
     network.eval()
 
 
@@ -203,12 +203,13 @@ def start_from(network: ReporterNetwork, folder: Path) -> None:
     network.load_state_dict({**mine, **{n: tensors[n].float() for n in taken}})
 
 
-def _pack(
+def pack(
     step: int,
     network: ReporterNetwork,
     optimiser: torch.optim.Optimizer,
     parameters: Sequence[nn.Parameter],
 ) -> Checkpoint:
+    """All that training needs to go on after ``step`` steps."""
     tensors = {f"model.{n}": t.detach().clone() for n, t in network.state_dict().items()}
     for k, p in enumerate(parameters):
         for name, value in optimiser.state[p].items():
@@ -216,12 +217,13 @@ def _pack(
     return Checkpoint(step, tensors)
 
 
-def _unpack(
+def unpack(
     saved: Checkpoint,
     network: ReporterNetwork,
     optimiser: torch.optim.Optimizer,
     parameters: Sequence[nn.Parameter],
 ) -> None:
+    """Take up what `pack` has put away."""
     model: dict[str, Any] = {}
     memory: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in saved.tensors.items():

@@ -28,8 +28,9 @@ COMMANDS = [Command("examine", TRAIN_ITEMS[0]), Command("pick up", TRAIN_ITEMS[5
 
 
 def network(seed: int = 0, kind: str = "llama") -> ReporterNetwork:
+    model = copy.deepcopy(tiny_model(kind))
     torch.manual_seed(seed)
-    return ReporterNetwork(copy.deepcopy(tiny_model(kind)), tiny_tokenizer(), SMALL).eval()
+    return ReporterNetwork(model, tiny_tokenizer(), SMALL).eval()
 
 
 def clips(n: int, seed: int = 0) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import signal
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from rewards.success_vqa.baseline import Baseline, BaselineConfig
 from run.__main__ import main
 from tests.agents.tiny import tiny_model, tiny_tokenizer
 from tests.run.command import episode, lines, start
@@ -18,6 +20,8 @@ TRAIN = [
     *("--steps", "6", "--batch", "4", "--width", "16", "--gates", "1", "--every", "1"),
     *("--validate-every", "3", "--validation-episodes", "4", "--threads", "1"),
     *("--checkpoint-seconds", "0", "--device", "cpu"),
+    *("--rl-steps", "3", "--groups", "2", "--members", "2", "--planner", "oracle"),
+    *("--episode-weight", "1", "--command-weight", "0.5"),
 ]
 
 
@@ -26,24 +30,32 @@ def test_a_killed_run_goes_on_and_its_reporter_reports(
 ) -> None:
     tiny_model("llama").save_pretrained(tmp_path / "base")
     tiny_tokenizer().save_pretrained(tmp_path / "base")
+    Baseline(BaselineConfig(("did", "the", "agent"), 16, 1, 4)).save(tmp_path / "judge")
     command = ["train-reporter", "--base", str(tmp_path / "base"), *TRAIN]
+    command += ["--detector", str(tmp_path / "judge")]
     assert main([*command, "--runs-dir", str(tmp_path / "runs"), "--out", str(tmp_path / "r")]) == 0
     whole = Path(capsys.readouterr().out.strip().splitlines()[-1])
     process = start(*command, "--runs-dir", str(tmp_path / "killed"))
     for _ in range(1200):
-        found = list((tmp_path / "killed").glob("*/*/checkpoints/state.safetensors"))
-        if found or process.poll() is not None:
+        found = list((tmp_path / "killed").glob("*/*/curve.csv"))
+        if process.poll() is not None or (found and "reinforcement" in found[0].read_text()):
             break
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     _, err = process.communicate()
     assert found, err
-    killed = found[0].parents[1]
+    killed = found[0].parent
     assert main(["train-reporter", "--resume", str(killed)]) == 0
     one, other = (load_file(f / "checkpoints/final/model.safetensors") for f in (whole, killed))
     assert len(one) > 40 and all((one[n] == other[n]).all() for n in one)
     summary = json.loads((killed / "summary.json").read_text())
-    assert set(summary["validation"]) == {"3", "6"} and summary["n"] == 6
+    seen = {"captioning 3", "captioning 6", "reinforcement 3"}
+    assert set(summary["validation"]) == seen and summary["n"] == 6 + 3
+    with (killed / "curve.csv").open() as file:
+        rows = list(csv.DictReader(file))[6:]
+    for row in rows:
+        assert row["success"] == row["truth"] and 0 < float(row["episode"]) < 1
+        assert 0 < float(row["command"]) < 1 and float(row["episodes_per_second"]) > 0
     assert (killed / "plots" / "curve.png").stat().st_size > 5_000
 
     played = episode(
@@ -58,6 +70,8 @@ def test_a_killed_run_goes_on_and_its_reporter_reports(
     [
         (["train-reporter", "--width", "20"], "--width must be a multiple of 8"),
         (["train-reporter", "--learning-rate", "0"], "--learning-rate must be above 0"),
+        (["train-reporter", "--truth-weight", "0"], "nothing is rewarded"),
+        (["train-reporter", "--members", "1"], "--members must be at least 2"),
         (["episode", "--reporter", "scribe"], "unknown reporter 'scribe'"),
     ],
 )

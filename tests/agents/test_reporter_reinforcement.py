@@ -1,0 +1,143 @@
+"""Reinforcement of the Reporter: its reward rises, it goes on exactly, and it notices gaming."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from agents.actor import make_actor
+from agents.dialogue import Decision, Dialogue
+from agents.film import Film
+from agents.parts import Part
+from agents.planner.registry import make_planner
+from agents.reporter.network import ReporterConfig, ReporterNetwork
+from agents.reporter.reinforcement import (
+    FAR,
+    WINDOW,
+    Once,
+    Progress,
+    Report,
+    Watch,
+    reinforce,
+    truth,
+)
+from agents.reporter.training import Checkpoint
+from agents.team import Episode
+from envs import make_worlds
+from envs.errors import BadInput
+from tests.agents.tiny import tiny_model, tiny_tokenizer
+
+SMALL = ReporterConfig("tiny", 16, 1, 4, gates=2, every=1)
+
+
+def network() -> ReporterNetwork:
+    model = copy.deepcopy(tiny_model("llama"))
+    torch.manual_seed(0)
+    return ReporterNetwork(model, tiny_tokenizer(), SMALL)
+
+
+def low_tokens(
+    episodes: Sequence[Episode], film: Film, reports: Sequence[Sequence[Report]]
+) -> list[float]:
+    """How many of the tokens have low numbers: something that is easily learned."""
+    assert all(len(film.views[i]) == e.steps + 1 for i, e in enumerate(episodes))
+    return [
+        float(np.mean([t < 200 for r in its for t in r.tokens])) if its else 0.0 for its in reports
+    ]
+
+
+def learn(
+    judge: ReporterNetwork, terms: Any = None, planner: Any = None, **settings: Any
+) -> list[Progress]:
+    told: list[Progress] = []
+    reinforce(
+        judge,
+        network().eval().requires_grad_(False),
+        planner or make_planner("random"),
+        make_actor("scripted"),
+        make_worlds("visual-conditional", 16),
+        terms or {"low": (1.0, low_tokens)},
+        **{"steps": 3, "groups": 2, "members": 8, "max_turns": 2, **settings},
+        on_progress=told.append,
+    )
+    return told
+
+
+def test_what_is_rewarded_is_said_more_often_and_the_penalty_holds_it_back() -> None:
+    free = learn(network(), steps=9, learning_rate=3e-2, kl=0.0)
+    first, last = (np.mean([p.rewards["low"] for p in part]) for part in (free[:3], free[-3:]))
+    assert last > first + 0.1
+    assert free[0].divergence < 0.02 < free[-1].divergence
+    held = learn(network(), steps=9, learning_rate=3e-2, kl=5.0)
+    assert held[-1].divergence < free[-1].divergence / 2
+
+
+def test_it_goes_on_as_it_would_have() -> None:
+    whole, parts, kept = network(), network(), []
+    learn(whole)
+    learn(parts, save=lambda make: kept.append(make()))
+    again = network()
+    for p in again.parameters():
+        p.data.zero_()
+    resume: Checkpoint = kept[1]
+    learn(again, resume=resume)
+    for one, two in zip(whole.state_dict().values(), again.state_dict().values(), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_terms_are_told_apart_and_added_by_their_weights() -> None:
+    found = learn(network(), {"truth": (0.5, truth), "low": (0.0, low_tokens)}, steps=1)[0]
+    assert found.rewards["truth"] == found.success and 0 < found.rewards["low"] < 1
+    assert 0 <= found.true <= 1 and 0 <= found.matters <= 1 and found.length > 1
+
+
+def test_a_reward_that_is_no_number_stops_the_run() -> None:
+    def broken(episodes: Any, film: Any, reports: Any) -> list[float]:
+        return [float("nan")] * len(episodes)
+
+    judge = network()
+    before = copy.deepcopy(judge.state_dict())
+    with pytest.raises(BadInput, match="a reward is not finite at step 1"):
+        learn(judge, {"broken": (1.0, broken)})
+    assert all(torch.equal(before[n], t) for n, t in judge.state_dict().items())
+
+
+class Mumbling(Part):
+    def choose(self, dialogues: Sequence[Dialogue]) -> list[Decision]:
+        return [Decision("Hm.", None) for _ in dialogues]
+
+
+def test_a_planner_that_says_no_commands_stops_the_run() -> None:
+    with pytest.raises(BadInput, match="32 of the Planner's 32 answers were no commands"):
+        learn(network(), planner=Mumbling())
+
+
+def test_a_planner_is_asked_once_for_the_same_dialogue() -> None:
+    asked: list[int] = []
+
+    class Counting(Part):
+        def choose(self, dialogues: Sequence[Dialogue]) -> list[Decision]:
+            asked.append(len(dialogues))
+            return [Decision(d.task, None) for d in dialogues]
+
+    one, other = Dialogue("A", ()), Dialogue("B", ())
+    same = [one, other, replace(one, world=3, seed=4), other]
+    assert [d.said for d in Once(Counting()).choose(same)] == ["A", "B", "A", "B"]
+    assert asked == [2]
+
+
+def test_a_detector_that_is_gamed_is_noticed() -> None:
+    honest, gamed = Watch(), Watch()
+    for step in range(2 * WINDOW):
+        late = step >= WINDOW
+        honest.add(0.5 + 2 * FAR * late, 0.5 + 2 * FAR * late)
+        if step < 2 * WINDOW - 1:
+            gamed.add(0.5 + 2 * FAR * late, 0.5 - 2 * FAR * late)
+    with pytest.raises(BadInput, match=r"gamed: .* rose by 0.10 while the truth fell by 0.10"):
+        gamed.add(0.5 + 2 * FAR, 0.5 - 2 * FAR)
