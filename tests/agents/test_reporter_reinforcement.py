@@ -70,11 +70,11 @@ def learn(
 
 
 def test_what_is_rewarded_is_said_more_often_and_the_penalty_holds_it_back() -> None:
-    free = learn(network(), steps=9, learning_rate=3e-2, kl=0.0)
+    free = learn(network(), steps=14, learning_rate=1e-2, kl=0.0)
     first, last = (np.mean([p.rewards["low"] for p in part]) for part in (free[:3], free[-3:]))
     assert last > first + 0.1
     assert free[0].divergence < 0.02 < free[-1].divergence
-    held = learn(network(), steps=9, learning_rate=3e-2, kl=5.0)
+    held = learn(network(), steps=14, learning_rate=1e-2, kl=5.0)
     assert held[-1].divergence < free[-1].divergence / 2
 
 
