@@ -41,7 +41,7 @@ class DetectorConfig:
     depth: int = 2
     latents: int = 32
     gates: int = 4
-    every: int = 3
+    every: int = 2
     kind: str = "detector"
     temperature: float = 1.0
     version: int = VERSION

@@ -291,9 +291,9 @@ def train(
     *,
     steps: int,
     batch: int = 32,
-    learning_rate: float = 1e-3,
+    learning_rate: float = 6e-4,
     captions: float = 0.3,
-    spotting: float = 0.1,
+    spotting: float = 0.3,
     borrowed: float = 0.0,
     patch_steps: int = 0,
     frame_steps: int = 0,
@@ -365,7 +365,7 @@ def train(
                 for a in (store.frames, store.words, store.shows)
             )
         texts = texts if captions else [""] * len(texts)
-        rate = _rate(place_in, length, learning_rate * (2 if stage == "patches" else 1))
+        rate = _rate(place_in, length, learning_rate * (3 if stage == "patches" else 1))
         for group in optimiser.param_groups:
             group["lr"] = rate
         with torch.autocast(judge.device.type, torch.bfloat16):
