@@ -49,11 +49,6 @@ def load_detector(name: str, device: str = "auto", cache: Path | None = None) ->
     from rewards.success_vqa.vlm import load_vision_language
 
     check_detector(name)
-    if name in NAMES and not (SHIPPED / name).is_dir():
-        raise BadInput(
-            f"there are no weights of '{name}' here yet; train them, and name their folder: "
-            "python -m run train-detector --help"
-        )
     folder = SHIPPED / name if name in NAMES else Path(name)
     if name in NAMES or ((folder / "config.json").is_file() and _is_ours(folder)):
         return load_judge(folder, device, cache)

@@ -99,6 +99,9 @@ class ScoreDetector:
         )
         if not self.detectors:
             raise BadInput("--detectors names none")
+        names = [_short(n) for n in self.detectors]
+        if twice := next((n for n in names if names.count(n) > 1), None):
+            raise BadInput(f"two detectors are called '{twice}'; give their folders other names")
 
 
 @dataclass

@@ -22,6 +22,7 @@ from envs.items import HELD_OUT_ITEMS, find_items
 from rewards.success_vqa.clips import Clip, read_clips
 from rewards.success_vqa.labels import Label
 from rewards.success_vqa.questions import Deed, Query
+from rewards.success_vqa.training import balanced_accuracy
 from run.__main__ import main
 from run.behaviours import OTHER, TRAINING, film
 from run.detectors import load_detector
@@ -278,6 +279,10 @@ def _wait_for_state(process: subprocess.Popen[str], runs: Path) -> Path:
         (["train-detector", "--data", "nowhere"], "no split 'train' in 'nowhere'; it has none"),
         (["train-detector", "--share", "0"], "--share must be above 0"),
         (["score-detector", "--detectors", "detecter"], "did you mean 'detector'"),
+        (
+            ["score-detector", "--detectors", "a/final", "b/final"],
+            "two detectors are called 'final'",
+        ),
     ],
 )
 def test_bad_input_is_one_sentence(
@@ -304,3 +309,12 @@ def test_a_checkpoint_with_another_language_model_is_refused(base: Path, tmp_pat
 def test_find_items_reads_what_questions_name(data: Path) -> None:
     for clip in clips(data, "test3"):
         assert all(find_items(a.text) for a in clip.asked)
+
+
+@pytest.mark.parametrize("name", ["detector", "baseline"])
+def test_the_shipped_weights_judge_better_than_chance(name: str, data: Path) -> None:
+    made = clips(data, "test1")
+    texts = [[a.text for a in c.asked] for c in made]
+    sure = np.concatenate(load_detector(name, "cpu").answer([c.frames for c in made], texts))
+    true = np.array([a.answer for c in made for a in c.asked])
+    assert balanced_accuracy(sure > 0.5, true) > 0.75
