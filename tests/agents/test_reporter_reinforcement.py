@@ -24,13 +24,16 @@ from agents.reporter.reinforcement import (
     Progress,
     Report,
     Watch,
+    _learn,
     reinforce,
     truth,
 )
 from agents.reporter.training import Checkpoint
 from agents.team import Episode
 from envs import make_worlds
+from envs.commands import Command
 from envs.errors import BadInput
+from envs.items import TRAIN_ITEMS
 from tests.agents.tiny import tiny_model, tiny_tokenizer
 
 SMALL = ReporterConfig("tiny", 16, 1, 4, gates=2, every=1)
@@ -69,13 +72,30 @@ def learn(
     return told
 
 
-def test_what_is_rewarded_is_said_more_often_and_the_penalty_holds_it_back() -> None:
-    free = learn(network(), steps=14, learning_rate=1e-2, kl=0.0)
-    first, last = (np.mean([p.rewards["low"] for p in part]) for part in (free[:3], free[-3:]))
-    assert last > first + 0.1
-    assert free[0].divergence < 0.02 < free[-1].divergence
-    held = learn(network(), steps=14, learning_rate=1e-2, kl=5.0)
-    assert held[-1].divergence < free[-1].divergence / 2
+def test_what_is_rewarded_is_said_more_often() -> None:
+    told = learn(network(), steps=12, learning_rate=1e-2, kl=0.0, max_turns=1)
+    first, last = (np.mean([p.rewards["low"] for p in part]) for part in (told[:3], told[-3:]))
+    assert last > first + 0.05
+    assert told[0].divergence < 0.02 < told[-1].divergence
+
+
+def test_the_penalty_holds_it_back() -> None:
+    clips = np.random.default_rng(0).integers(0, 256, (8, 8, 64, 64, 3), np.uint8)
+    command = Command("examine", TRAIN_ITEMS[0])
+    chance = np.random.default_rng(1).random((8, 40)).astype(np.float32)
+    apart = []
+    for kl in (0.0, 5.0):
+        judge, fixed = network().eval(), network().eval().requires_grad_(False)
+        said = judge.report(clips, [command] * 8, chance, 1.0)
+        pairs = [
+            (Report(clips[k], command, s.text, s.prompt, s.tokens, True, None), (-1.0) ** k)
+            for k, s in enumerate(said)
+        ]
+        mine = list(judge.parameters())
+        optimiser = torch.optim.Adam(mine, 3e-3)
+        rng = np.random.default_rng(2)
+        apart.append(_learn(judge, fixed, pairs, optimiser, mine, rng, kl, 10.0, 8, 64)[1])
+    assert apart[1] < apart[0] / 2
 
 
 def test_it_goes_on_as_it_would_have() -> None:
