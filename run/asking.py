@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -10,85 +11,110 @@ from envs.conditional import PHRASES
 from envs.items import COLOURS, Item
 from envs.room import one_of
 from rewards.success_vqa.clips import Asked
-from rewards.success_vqa.questions import VERBS, Branches, Deed, Query, Wording, one_word_off
+from rewards.success_vqa.questions import (
+    VERBS,
+    Branches,
+    Deed,
+    Happened,
+    Query,
+    Wording,
+    one_word_off,
+)
 from run.behaviours import Reel
+
+
+@dataclass
+class _Offers:
+    """What could be asked of a clip: by kind what is true, and by kind and by how it was come upon
+    what is not."""
+
+    happened: Happened
+    true: dict[str, list[Query]] = field(default_factory=dict)
+    false: dict[str, dict[str, list[Query]]] = field(default_factory=dict)
+
+    def add(self, query: Query, how: str) -> None:
+        if self.happened.answer(query) is None:
+            queries = self.false.setdefault(query.kind, {}).setdefault(how, [])
+        else:
+            queries = self.true.setdefault(query.kind, [])
+        if query not in queries:
+            queries.append(query)
+
+    def draw(self, n: int, rng: np.random.Generator) -> Iterator[Query]:
+        """``n`` true ones and as many false ones, or one false one where nothing is true.
+
+        A kind, then how it was come upon, then a question: what is rare gets its share.
+        """
+        kinds = list(self.true)
+        for k in rng.permutation(len(kinds))[:n]:
+            yield one_of(rng, self.true[kinds[k]])
+        kinds = list(self.false)
+        for k in rng.permutation(len(kinds))[: min(n, max(1, len(self.true)))]:
+            near = list(self.false[kinds[k]].values())
+            yield one_of(rng, near[int(rng.integers(len(near)))])
 
 
 def ask(
     reel: Reel, start: int, end: int, words: Wording, language: str, rng: np.random.Generator
 ) -> list[Asked]:
-    """True and false questions of a clip, as many of each, or one false one where nothing was done.
+    """True and false questions of a clip, up to three of each.
 
-    The false ones are near misses: of a true one a word or the order is changed, or another item
-    of the room is asked about, most likely the one that was to be seen to.
+    The false ones are near misses: something else was done to the item, the item is another in one
+    word, another item of the room is meant, most likely the one that was to be seen to, or two
+    things were done in the other order.
     """
     happened = reel.between(start, end)
-    yes: list[Query] = []
-    no: list[Query] = []
-
-    def offer(query: Query) -> None:
-        there = no if happened.answer(query) is None else yes
-        if query not in there:
-            there.append(query)
-
+    offers = _Offers(happened)
     done = [d for _, d in happened.deeds]
     if happened.facing is not None:
         done.append(Deed("go to", happened.facing))
-    for deed in dict.fromkeys(done):
-        offer(Query((deed,)))
-        offer(Query((Deed(VERBS[rng.integers(3)], deed.item),)))
+    done = list(dict.fromkeys(done))
+    for deed in done:
+        for verb in VERBS:
+            offers.add(Query((Deed(verb, deed.item),)), "verb")
         for _ in range(2):
-            offer(Query((Deed(deed.verb, one_word_off(deed.item, rng)),)))
-        other = reel.items[rng.integers(len(reel.items))]
-        offer(Query((Deed(deed.verb, other),)))
+            offers.add(Query((Deed(deed.verb, one_word_off(deed.item, rng)),)), "word")
+        offers.add(Query((Deed(deed.verb, one_of(rng, reel.items)),)), "item")
         for former in dict.fromkeys(d for _, d in happened.deeds):
-            if former != deed:
-                offer(Query((former, deed)))
-                offer(Query((deed, former))) if deed.verb != "go to" else None
-                offer(Query((former, replace(deed, item=one_word_off(deed.item, rng)))))
-                offer(Query((replace(former, item=one_word_off(former.item, rng)), deed)))
+            if former == deed:
+                continue
+            offers.add(Query((former, deed)), "order")
+            if deed.verb != "go to":
+                offers.add(Query((deed, former)), "order")
+            offers.add(Query((former, replace(deed, item=one_word_off(deed.item, rng)))), "word")
+            offers.add(Query((replace(former, item=one_word_off(former.item, rng)), deed)), "word")
+            for verb in VERBS[1:]:
+                offers.add(Query((replace(former, verb=verb), deed)), "verb")
+                offers.add(Query((former, replace(deed, verb=verb))), "verb")
     wished = reel.phases[-1].command
-    offer(Query((Deed(wished.verb, wished.item),)))
-    for _ in range(2):
-        offer(Query((Deed(VERBS[rng.integers(3)], reel.items[rng.integers(len(reel.items))]),)))
-    for decider in dict.fromkeys(d.item for _, d in happened.deeds if d.verb == "examine"):
-        held = happened.carried
-        for _ in range(2):
-            others = [i for i in reel.items if i not in (decider, held)]
-            if not others or held == decider:
-                break
-            a = held or others[0]
-            left = [i for i in others if i != a]
-            if not left:
-                break
-            b = left[rng.integers(len(left))]
-            offer(
-                Query(branches=Branches(decider, _condition(reel, decider, rng), *_mix(a, b, rng)))
-            )
-    groups: dict[str, dict[bool, list[Query]]] = {}
-    for answer, queries in ((True, yes), (False, no)):
-        for query in queries:
-            groups.setdefault(query.kind, {}).setdefault(answer, []).append(query)
-    if not yes:
-        chosen = [one_of(rng, no)] if no and rng.random() < 0.7 else []
-    else:
-        # A kind, then a question of it of each answer: rare kinds get their share.
-        kinds = [k for k, g in groups.items() if True in g]
-        rng.shuffle(kinds)
-        chosen = []
-        for kind in kinds[: int(rng.integers(1, 3))]:
-            chosen.append(one_of(rng, groups[kind][True]))
-            chosen.append(one_of(rng, groups[kind].get(False) or no))
+    offers.add(Query((Deed(wished.verb, wished.item),)), "item")
+    for verb in VERBS:
+        offers.add(Query((Deed(verb, one_of(rng, reel.items)),)), "item")
+    for decider in dict.fromkeys(d.item for d in done if d.verb == "examine"):
+        for _ in range(3):
+            branches = _branches(reel, decider, happened.carried, rng)
+            if branches is not None:
+                offers.add(Query(branches=branches), "branch")
     asked = []
-    for query in chosen:
+    for query in offers.draw(int(rng.integers(2, 4)), rng):
         step = happened.answer(query)
         text = words.put(query, language, rng)
         asked.append(Asked(text, query.kind, step is not None, -1 if step is None else step))
     return asked
 
 
-def _mix(a: Item, b: Item, rng: np.random.Generator) -> tuple[Item, Item]:
-    return (a, b) if rng.random() < 0.5 else (b, a)
+def _branches(
+    reel: Reel, decider: Item, held: Item | None, rng: np.random.Generator
+) -> Branches | None:
+    """A conditional task about what is held, or about two items where nothing is; None where there
+    are too few."""
+    others = [i for i in reel.items if i not in (decider, held)]
+    rng.shuffle(others)
+    two = [held, *others][:2] if held else others[:2]
+    if len(two) < 2 or held == decider:
+        return None
+    yes, no = two if rng.random() < 0.5 else two[::-1]
+    return Branches(decider, _condition(reel, decider, rng), yes, no)
 
 
 def _condition(reel: Reel, decider: Item, rng: np.random.Generator) -> str:
@@ -98,4 +124,4 @@ def _condition(reel: Reel, decider: Item, rng: np.random.Generator) -> str:
     every += own
     if own:
         every.append(f"is on a {COLOURS[rng.integers(len(COLOURS))]} floor")
-    return every[rng.integers(len(every))]
+    return one_of(rng, every)

@@ -11,8 +11,10 @@ import numpy as np
 from envs import make_worlds
 from envs.batched.cameras import Camera, Look
 from envs.batched.cells import FIRST_ITEM
+from envs.batched.kernels import step_x, step_y
 from envs.batched.worlds import BatchedWorlds, item_of_code, mark_of_code
 from envs.commands import Command
+from envs.conditional import PHRASES, walls_beside
 from envs.items import Item
 from envs.sight.encoder import evenly
 from rewards.success_vqa.clips import Asked, Clip, Note
@@ -63,12 +65,13 @@ def first_seed(split: str, seed: int) -> int:
 
 
 def film_split(split: str, n: int, seed: int, words: Wording) -> Iterator[Clip]:
-    """``n`` clips of a split, as many yes as no."""
+    """``n`` clips of a split, of each kind of question as many yes as no."""
     about = SPLITS[split]
     place = list(SPLITS).index(split)
     first = first_seed(split, seed)
     rng = np.random.default_rng([seed, place, 11])
-    made, surplus, batch = 0, 0, 0
+    made, batch = 0, 0
+    surplus: dict[str, int] = {}  # of yes, by kind
     while made < n:
         size = int(rng.integers(6, 11))
         settings = {
@@ -98,9 +101,10 @@ def film_split(split: str, n: int, seed: int, words: Wording) -> Iterator[Clip]:
             kept = []
             for asked in clip.asked:
                 # Whatever there is too much of is left out as soon as it shows.
-                if abs(surplus + (1 if asked.answer else -1)) > 8:
+                more = surplus.get(asked.kind, 0) + (1 if asked.answer else -1)
+                if abs(more) > 4:
                     continue
-                surplus += 1 if asked.answer else -1
+                surplus[asked.kind] = more
                 kept.append(asked)
             if kept and made < n:
                 made += 1
@@ -199,7 +203,9 @@ def _a(word: str) -> str:
 def notes(reel: Reel, steps: Sequence[int], camera: Camera) -> tuple[Note, ...]:
     """What the frames at these steps show, in words."""
     found = []
-    for step, codes in zip(steps, camera.shown(reel.take.at(steps)), strict=True):
+    take = reel.take.at(steps)
+    places = camera.places(take)
+    for step, codes, agent, front in zip(steps, camera.shown(take), *places, strict=True):
         items = {item_of_code(c): c for c in codes if c & 31 >= FIRST_ITEM}
         faces, holds = reel.facing[step], reel.carried[step]
         found.append(
@@ -208,8 +214,23 @@ def notes(reel: Reel, steps: Sequence[int], camera: Camera) -> tuple[Note, ...]:
                 "" if faces not in items else mark_of_code(items[faces]),
                 "" if holds is None else str(holds),
                 tuple(sorted(map(str, items))),
+                () if faces is None else _where(reel, step, faces),
+                tuple(map(int, agent)),
+                tuple(map(int, front)),
             )
         )
+    return tuple(found)
+
+
+def _where(reel: Reel, step: int, faces: Item) -> tuple[str, ...]:
+    """What is true of the place of the item before the agent."""
+    x, y, direction = map(int, reel.take.poses[step])
+    at = (x + step_x(direction), y + step_y(direction))
+    sides = walls_beside(at, reel.take.cells.shape[2])
+    true = {PHRASES["wall"]: sides > 0, PHRASES["corner"]: sides == 2}
+    found = [phrase for phrase, is_so in true.items() if is_so]
+    if not any(s <= step and d == Deed("pick up", faces) for s, d in reel.deeds):
+        found += [p for p in reel.truths.get(faces, ()) if "floor" in p]
     return tuple(found)
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rewards.success_vqa.detector import DetectorConfig, Judge
     from rewards.success_vqa.training import Checkpoint, Progress, Store
 
-COLUMNS = ("step", "loss", "caption_loss", "spotting_loss", "validation", "seconds")
+COLUMNS = ("step", "loss", "caption_loss", "validation", "seconds")
 LOOKS = ("resume", "runs_dir", "name", "out", "checkpoint_seconds")
 
 
@@ -31,11 +31,12 @@ LOOKS = ("resume", "runs_dir", "name", "out", "checkpoint_seconds")
 class TrainDetector:
     """Train the success detector on clips: frames and a question in, yes or no out.
 
-    A vision encoder, a perceiver resampler and gated cross-attention learn; the language model
-    between them stays as it is. What each frame shows is also told in words (what the agent faces
-    and holds, what is in sight), and what happened in half of the clips: from that, the detector
-    learns sooner what there is to see. Now and then it is asked validation's questions; the best
-    weights by balanced accuracy are kept, and calibrated by a temperature.
+    First a vision encoder learns, on single frames, what they show: what the agent faces and
+    holds, and where, and what is in sight. From then on it rests, so each frame is encoded but
+    once. Then a perceiver resampler and gated cross-attention into a language model, which stays as
+    it is, learn to answer questions about clips, and to tell in words what happened in half of
+    them. Now and then validation's questions are asked; the best weights by balanced accuracy are
+    kept, and calibrated by a temperature.
 
     --model baseline trains the bespoke baseline instead, which has no pretrained language, on the
     same clips. The clips are those of make-clips. --model vision-language tunes a model for images
@@ -49,6 +50,8 @@ class TrainDetector:
       python -m run make-clips --out data/clips
       python -m run train-detector --data data/clips
       python -m run train-detector --data data/clips --model baseline
+      python -m run train-detector --data data/clips --steps 0 --out data/eyes
+      python -m run train-detector --data data/clips --frame-steps 0 --init data/eyes
       python -m run train-detector --data data/clips --share 0.1 --steps 300
       python -m run train-detector --data data/clips --model vision-language --base my/vlm --batch 4
       python -m run train-detector --resume runs/train-detector/20260102-030405-detector
@@ -62,21 +65,20 @@ class TrainDetector:
     base: str = "smollm2-135m"
     """Its language model: a packaged name, a folder, a .gguf file or an id on the hub."""
     steps: int = 3300
-    """Steps on whole clips, after those on patches and frames."""
+    """Steps on whole clips, after those on frames."""
     batch: int = 16
     """Clips in a step, with all that is asked of them."""
     learning_rate: float = 6e-4
-    """The highest step size; three times that on patches."""
+    """The highest step size on clips; twice that on frames."""
     captions: float = 0.3
     """Weight of the loss on what happened in words; 0 leaves it out."""
-    spotting: float = 0.3
-    """Weight of the loss on what each frame shows, in words."""
     borrowed: float = 0.3
     """How many clips are also asked a question of another clip, at first; easier than their own."""
-    patch_steps: int = 1300
-    """First, steps for what single patches show; they are quick."""
-    frame_steps: int = 500
-    """Then, steps for what whole frames show."""
+    frame_steps: int = 4000
+    """First, steps for what frames show: 8 frames for each clip of a batch. 0 for an encoder that
+    --init brings or that --tune-vision lets learn from answers."""
+    tune_vision: bool = False
+    """Let the vision encoder learn from answers too; each step then encodes its frames anew."""
     labels: tuple[Path, ...] = ()
     """Files of people's answers, as label makes them, which take the place of the true ones: only
     what they answer is asked. Validation's stay true where these have none for it."""
@@ -123,8 +125,6 @@ class TrainDetector:
                 "steps": 0,
                 "batch": 1,
                 "captions": 0,
-                "spotting": 0,
-                "patch_steps": 0,
                 "frame_steps": 0,
                 "width": 8,
                 "gates": 1,
@@ -142,6 +142,12 @@ class TrainDetector:
             raise BadInput(f"--borrowed must be from 0 to 1, not {self.borrowed}")
         if not 0 < self.share <= 1:
             raise BadInput(f"--share must be above 0 and at most 1, not {self.share}")
+        blind = not (self.frame_steps or self.init or self.tune_vision)
+        if blind and self.model != "vision-language":
+            raise BadInput(
+                "without --frame-steps the vision encoder learns nothing; give --init, a folder "
+                "with one that has learned, or --tune-vision"
+            )
         if self.width % 8:
             raise BadInput(f"--width must be a multiple of 8, not {self.width}")
 
@@ -197,6 +203,7 @@ class _Training:
         from rewards.success_vqa.labels import all_labels, labelled
         from rewards.success_vqa.training import (
             Checkpoint,
+            Glances,
             Spotter,
             Store,
             load_lesson,
@@ -208,9 +215,8 @@ class _Training:
         self.args = args
         self.folder = folder
         spotted = args.model != "vision-language"
-        self.patch_steps = args.patch_steps if spotted else 0
         self.frame_steps = args.frame_steps if spotted else 0
-        self.total = self.patch_steps + self.frame_steps + args.steps
+        self.total = self.frame_steps + args.steps
         self.console = Console(stderr=True, quiet=_rank() > 0)
         self.console.print(f"reading the clips in {args.data}", highlight=False)
         given = all_labels(args.labels) if args.labels else {}
@@ -243,6 +249,8 @@ class _Training:
             start_from(self.judge, args.init)
             if self.spotter is not None:
                 load_lesson(args.init, self.judge, self.spotter)
+        rests = spotted and not args.tune_vision
+        self.glances = Glances(self.judge, self.held) if rests else None
         self.state = State(folder, args.checkpoint_seconds)
         found = self.state.read()
         self.head: dict[str, Any] = found[1] if found else {}
@@ -275,10 +283,9 @@ class _Training:
                 batch=args.batch,
                 learning_rate=args.learning_rate,
                 captions=args.captions if self.judge.spotted else 0,
-                spotting=args.spotting,
                 borrowed=args.borrowed,
-                patch_steps=self.patch_steps,
                 frame_steps=self.frame_steps,
+                tune_vision=args.tune_vision,
                 spotter=self.spotter,
                 seed=args.seed,
                 on_progress=lambda p: self._log(p, bar),
@@ -291,7 +298,7 @@ class _Training:
             self.judge.load_state_dict(self.best)
         self.judge.eval()
         self.judge.temperature = 1.0
-        self.judge.temperature = calibrate(*answers(self.judge, self.held))
+        self.judge.temperature = calibrate(*answers(self.judge, self.held, glances=self.glances))
         self.curve.close()
         if self.curve.rows:
             self._plot()
@@ -326,16 +333,16 @@ class _Training:
         ):
             score = self._validate(progress.step)
         seconds = round(time.monotonic() - self.started, 1)
-        losses = [progress.loss, progress.caption_loss, progress.spotting_loss]
+        losses = [progress.loss, progress.caption_loss]
         self.curve.add([progress.step, *losses, score, seconds])
-        text = "loss {:.3f}, captions {:.3f}, spotting {:.3f}".format(*losses)
+        text = "loss {:.3f}, captions {:.3f}".format(*losses)
         bar.tell(text, progress.step)
 
     def _validate(self, step: int) -> float:
         """Validation's balanced accuracy; weights that do better than all before are kept."""
         from rewards.success_vqa.training import answers, balanced_accuracy
 
-        sure, true = answers(self.judge, self.held)
+        sure, true = answers(self.judge, self.held, glances=self.glances)
         score = balanced_accuracy(sure > 0.5, true)
         self.console.print(f"validation after step {step}: {score:.4f}", highlight=False)
         if not self.best or score >= max(self.scores.values()):
@@ -368,8 +375,8 @@ class _Training:
         n = min(25, len(losses))
         smooth = np.convolve(losses, np.ones(n) / n, "valid")
         axes.plot(steps[n - 1 :], smooth, label=f"loss, mean of {n} steps")
-        seen = [r for r in self.curve.rows if r[4] != ""]
-        axes.plot([r[0] for r in seen], [r[4] for r in seen], "ko-", ms=4, label="validation")
+        seen = [r for r in self.curve.rows if r[3] != ""]
+        axes.plot([r[0] for r in seen], [r[3] for r in seen], "ko-", ms=4, label="validation")
         axes.set(xlabel="step", ylabel="loss; balanced accuracy", ylim=(0, 1.02))
         axes.grid(alpha=0.3)
         axes.legend(loc="center right")

@@ -35,8 +35,8 @@ class ReporterConfig:
 
     base: str = "smollm2-135m"
     width: int = 192
-    depth: int = 2
-    latents: int = 32
+    depth: int = 3
+    latents: int = 16
     gates: int = 4
     every: int = 2
     kind: str = KIND

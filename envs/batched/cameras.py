@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from envs.batched.cells import CODE_MASK, COLOUR_SHIFT, KEY, STATE_SHIFT, WALL_CELL
+from envs.batched.kernels import step_x, step_y
 from envs.batched.pixels import draw_worlds, view_frames
 from envs.errors import unknown
 
@@ -84,6 +85,22 @@ class Camera:
         if self.kind != "above":
             cells, _ = self._window(cells, take.poses)
         return [frozenset(int(c) for c in np.unique(moment & CODE_MASK)) for moment in cells]
+
+    def places(self, take: Take) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels (row, column) in the middle of the agent's cell at each moment, and of the cell
+        before it: ``[T, 2] int64`` each."""
+        if self.kind == "view":
+            view = take.images.shape[1]
+            at = np.tile([view // 2, view - 1, 3], (len(take), 1))
+        elif self.kind == "above":
+            at = take.poses
+        else:
+            at = self._window(take.cells, take.poses)[1]
+        x, y, direction = (at[:, k].astype(np.int64) for k in range(3))
+        half = self.tile_size // 2
+        agent = np.stack([y, x], 1)
+        ahead = np.array([[step_y(d), step_x(d)] for d in range(4)])[direction]
+        return agent * self.tile_size + half, (agent + ahead) * self.tile_size + half
 
     def _window(self, cells: np.ndarray, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The cells of the window at each moment, and the agent's place in it."""

@@ -1,27 +1,31 @@
 """From frames to a few vectors that say what there is to see, and when.
 
-Each frame, with the one before it beside it, is cut into patches of 8 pixels by convolutions;
-patches attend to each other within their frame. A perceiver resampler (Flamingo, arXiv
-2204.14198, section 3.1.1) sums up all frames in a fixed number of vectors.
+Each frame by itself goes through convolutions, for which it does not matter where in a picture
+something is, nor how large the picture is. What the agent faces, what it holds and what is in sight
+are made a vector each. A perceiver resampler (Flamingo, arXiv 2204.14198, section 3.1.1) sums up
+those of all frames.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import nn
+from torch.nn import functional
 
 from envs.errors import BadInput
 
 N_FRAMES = 8
 MOST_PIXELS = 512  # a side
-SIDE = 64  # pixels of what the encoder is shown
+SIDE = 64  # pixels of the smallest picture that the encoder is shown
+LARGEST = 96  # and of the largest; what is larger is shrunk to the smallest
 PATCH = 8
-PLACES = (SIDE // PATCH) ** 2
+VECTORS = 3  # of each frame
 
 
 def check_frames(frames: Any) -> np.ndarray:
@@ -48,24 +52,44 @@ def evenly(start: int, end: int, n: int = N_FRAMES) -> tuple[int, ...]:
     return tuple(int(s) for s in steps)
 
 
-def prepare(frames: np.ndarray) -> np.ndarray:
-    """A clip as the encoder is shown it: ``[8, 64, 64, 3] uint8`` of frames ``[T, h, w, 3]``.
+def fit(height: int, width: int) -> tuple[int, float]:
+    """How the encoder is shown a picture: the side of the square that it is put into, in pixels,
+    and by what it is shrunk before."""
+    longest = max(height, width)
+    if longest > LARGEST:
+        return SIDE, SIDE / longest
+    return max(SIDE, -(-longest // (2 * PATCH)) * 2 * PATCH), 1.0
 
-    Smaller frames get a black rim, larger ones are shrunk. Where there are fewer than 8 frames,
+
+def prepare(frames: np.ndarray) -> np.ndarray:
+    """A clip as the encoder is shown it: ``[8, side, side, 3] uint8`` of ``[T, height, width, 3]``.
+
+    Frames keep to the upper left; what they do not fill is black. Where there are fewer than 8,
     black ones come first, so that the last is always number 7. Raises BadInput for what is no clip.
     """
     frames = check_frames(frames)
-    out = np.zeros((N_FRAMES, SIDE, SIDE, 3), np.uint8)
     height, width = frames.shape[1:3]
-    if max(height, width) > SIDE:
-        scale = SIDE / max(height, width)
-        size = max(1, round(width * scale)), max(1, round(height * scale))
+    side, scale = fit(height, width)
+    if scale < 1:
+        height, width = max(1, round(height * scale)), max(1, round(width * scale))
         box = Image.Resampling.BOX
-        frames = np.stack([np.asarray(Image.fromarray(f).resize(size, box)) for f in frames])
-        height, width = frames.shape[1:3]
-    y, x = (SIDE - height) // 2, (SIDE - width) // 2
-    out[N_FRAMES - len(frames) :, y : y + height, x : x + width] = frames
+        frames = np.stack(
+            [np.asarray(Image.fromarray(f).resize((width, height), box)) for f in frames]
+        )
+    out = np.zeros((N_FRAMES, side, side, 3), np.uint8)
+    out[N_FRAMES - len(frames) :, :height, :width] = frames
     return out
+
+
+def stack(prepared: Sequence[np.ndarray]) -> np.ndarray:
+    """Prepared clips, or stacks of them, of any sides, as arrays of one side and as one stack."""
+    side = max(p.shape[-2] for p in prepared)
+    wide = []
+    for p in prepared:
+        more = side - p.shape[-2]
+        rim = [(0, 0)] * (p.ndim - 3) + [(0, more), (0, more), (0, 0)]
+        wide.append(np.pad(p, rim) if more else p)
+    return np.stack(wide) if prepared[0].ndim == 4 else np.concatenate(wide)
 
 
 class Attention(nn.Module):
@@ -108,18 +132,17 @@ def feed_forward(width: int, inner: int) -> nn.Module:
 
 
 class _Block(nn.Module):
-    """Attention among the patches of each frame."""
+    """What is at a place, related to what is around it."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.attend = Attention(width, width, heads)
-        self.ff = feed_forward(width, 4 * width)
+        self.norm = nn.GroupNorm(8, width)
+        self.around = nn.Conv2d(width, width, 3, 1, 1)
+        self.out = nn.Conv2d(width, width, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        normed = self.norm(x)
-        x = x + self.attend(normed, normed)
-        return x + self.ff(x)
+        found: torch.Tensor = x + self.out(functional.gelu(self.around(self.norm(x))))
+        return found
 
 
 class _Resample(nn.Module):
@@ -142,73 +165,88 @@ class _Resample(nn.Module):
         return latents + self.ff(latents)
 
 
-class VisionEncoder(nn.Module):
-    """Clips ``[batch, 8, 64, 64, 3] uint8`` to ``[batch, 16 + latents, width]``.
+@dataclass(frozen=True)
+class Seen:
+    """What the encoder made of frames: ``patches [N, places, width]``, each of them alone,
+    ``vectors [N, 3, width]`` (what is faced, what is held, what is in sight), and ``where [N,
+    places, 2]``, log-odds of where the first two are."""
 
-    Two vectors of each frame are for what the agent faces and holds (training tells them so); the
-    others sum up all frames. Frames that are black all over are taken for absent.
+    patches: torch.Tensor
+    vectors: torch.Tensor
+    where: torch.Tensor
+
+
+class VisionEncoder(nn.Module):
+    """Clips ``[batch, 8, side, side, 3] uint8`` to ``[batch, 24 + latents, width]``.
+
+    Three vectors of each frame are for what the agent faces, what it holds and what is in sight
+    (training tells them so); the others sum up all frames. Frames that are black all over are taken
+    for absent.
     """
 
-    def __init__(self, width: int = 192, depth: int = 2, latents: int = 48, heads: int = 8) -> None:
+    def __init__(self, width: int = 192, depth: int = 3, latents: int = 16, heads: int = 8) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            nn.Conv2d(6, 48, 3, 2, 1),
+            nn.PixelUnshuffle(2),
+            nn.Conv2d(12, 64, 3, 1, 1),
             nn.GELU(),
-            nn.Conv2d(48, 128, 3, 2, 1),
+            nn.Conv2d(64, 128, 3, 2, 1),
             nn.GELU(),
-            nn.Conv2d(128, 256, 3, 2, 1),
-            nn.GELU(),
-            nn.Conv2d(256, width, 1),
+            nn.Conv2d(128, width, 3, 2, 1),
         )
-        self.place = nn.Parameter(0.02 * torch.randn(PLACES, width))
-        self.time = nn.Parameter(0.02 * torch.randn(N_FRAMES, width))
-        self.blocks = nn.ModuleList(_Block(width, heads) for _ in range(depth))
-        self.queries = nn.Parameter(0.02 * torch.randn(2, width))
-        self.norm_hands = nn.LayerNorm(width)
-        self.hands = Attention(width, width, heads)
+        self.blocks = nn.ModuleList(_Block(width) for _ in range(depth))
+        self.norm_places = nn.LayerNorm(width)
+        self.where = nn.Linear(width, 2)
+        self.what = nn.Linear(width, width)
+        self.scene = nn.Sequential(nn.Linear(width, width), nn.GELU())
+        self.norm_vectors = nn.LayerNorm(width)
+        # Large enough to be told from what is seen: order is read off it.
+        self.time = nn.Parameter(0.3 * torch.randn(N_FRAMES, width))
+        self.kind = nn.Parameter(0.3 * torch.randn(VECTORS, width))
         self.latents = nn.Parameter(0.02 * torch.randn(latents, width))
         self.resampler = nn.ModuleList(_Resample(width, heads) for _ in range(2))
         self.norm = nn.LayerNorm(width)
 
-    def patches(self, clips: torch.Tensor) -> torch.Tensor:
-        """The patches of each frame ``[batch, 8, 64, 64, 3] uint8``, each by itself: ``[batch, 8,
-        places, width]``."""
+    def look(self, frames: torch.Tensor) -> Seen:
+        """Frames ``[N, side, side, 3] uint8``, each by itself."""
         # Black, of which there is most, is 0.
-        pixels = clips.permute(0, 1, 4, 2, 3).float() / 64
-        before = torch.cat([pixels[:, :1], pixels[:, :-1]], 1)
-        x: torch.Tensor = self.stem(torch.cat([pixels, before], 2).flatten(0, 1))
-        return x.flatten(2).transpose(1, 2).unflatten(0, clips.shape[:2])
-
-    def look(self, patches: torch.Tensor) -> torch.Tensor:
-        """Each frame by itself, its patches related to each other, in the same shape."""
-        x = patches.flatten(0, 1) + self.place
+        pixels = (frames.permute(0, 3, 1, 2).float() / 64).contiguous(
+            memory_format=torch.channels_last
+        )
+        x = self.stem(pixels)
+        patches = x.flatten(2).transpose(1, 2)
         for block in self.blocks:
             x = block(x)
-        return x.unflatten(0, patches.shape[:2])
+        places = self.norm_places(x.flatten(2).transpose(1, 2))
+        where = self.where(places).float()
+        hands = where.softmax(1).to(places.dtype).transpose(1, 2) @ self.what(places)
+        scene = self.scene(places).sum(1, keepdim=True) / PATCH
+        return Seen(patches, self.norm_vectors(torch.cat([hands, scene], 1)), where)
 
-    def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        seen = self.look(self.patches(clips))
-        return self.sum_up(clips, seen, self.at_hand(seen))
-
-    def at_hand(self, x: torch.Tensor) -> torch.Tensor:
-        """What is faced and held in frames ``x [..., places, width]``: ``[..., 2, width]``."""
-        flat = self.norm_hands(x.flatten(0, -3))
-        found: torch.Tensor = self.hands(self.queries.expand(len(flat), -1, -1), flat)
-        return found.unflatten(0, x.shape[:-2])
-
-    def sum_up(self, clips: torch.Tensor, x: torch.Tensor, hands: torch.Tensor) -> torch.Tensor:
-        """What ``look`` and ``at_hand`` made of the frames, in a fixed number of vectors."""
-        shown = clips.flatten(2).amax(-1) > 0
-        x = x + self.time[:, None]
-        mask = shown[:, :, None].expand(-1, -1, PLACES).flatten(1)
-        latents = self.latents.expand(len(clips), -1, -1)
-        for layer in self.resampler:
-            latents = layer(latents, x.flatten(1, 2), mask)
-        told = (hands + self.time[:, None]) * shown[:, :, None, None]
-        found: torch.Tensor = self.norm(torch.cat([told.flatten(1, 2), latents], 1))
+    def see(self, clips: torch.Tensor) -> torch.Tensor:
+        """The vectors ``[batch, 8, 3, width]`` of each frame of clips; zeros where it is absent."""
+        shown = are_shown(clips)
+        vectors = self.look(clips[shown]).vectors
+        found = vectors.new_zeros(*shown.shape, *vectors.shape[1:])
+        found[shown] = vectors
         return found
 
+    def sum_up(self, vectors: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
+        """What `see` made of clips, in a fixed number of vectors; ``shown [batch, 8] bool`` says
+        which frames there are."""
+        timed = (vectors + self.time[:, None] + self.kind) * shown[:, :, None, None]
+        flat = timed.flatten(1, 2)
+        mask = shown[:, :, None].expand(-1, -1, VECTORS).flatten(1)
+        latents = self.latents.expand(len(flat), -1, -1)
+        for layer in self.resampler:
+            latents = layer(latents, flat, mask)
+        found: torch.Tensor = self.norm(torch.cat([flat, latents], 1))
+        return found
 
-def stack(clips: Sequence[np.ndarray]) -> torch.Tensor:
-    """Clips of any sizes as one batch ``[batch, 8, 64, 64, 3] uint8``."""
-    return torch.from_numpy(np.stack([prepare(c) for c in clips]))
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        return self.sum_up(self.see(clips), are_shown(clips))
+
+
+def are_shown(clips: torch.Tensor) -> torch.Tensor:
+    """Which frames ``[batch, 8] bool`` of clips ``[batch, 8, side, side, 3]`` are not black."""
+    return clips.flatten(2).amax(-1) > 0

@@ -20,6 +20,7 @@ from envs.errors import BadInput
 from envs.sight.encoder import Attention, feed_forward
 
 _KEPT_TEXTS = 20_000
+_AT_ONCE = 16  # texts read together: more of them are more rim
 
 
 class _Gate(nn.Module):
@@ -128,8 +129,8 @@ class GatedLanguage:
     def _read(self, texts: Sequence[tuple[int, ...]]) -> torch.Tensor:
         """What the layers below the first gate make of texts: ``[texts, longest, size]``."""
         new = [t for t in dict.fromkeys(texts) if t not in self._texts]
-        for first in range(0, len(new), 64):
-            part = sorted(new, key=len)[first : first + 64]
+        for first in range(0, len(new), _AT_ONCE):
+            part = sorted(new, key=len)[first : first + _AT_ONCE]
             ids = torch.zeros(len(part), max(map(len, part)), dtype=torch.long, device=self.device)
             for row, text in zip(ids, part, strict=True):
                 row[: len(text)] = torch.tensor(text)

@@ -28,8 +28,8 @@ class BaselineConfig:
 
     words: tuple[str, ...] = ()
     width: int = 192
-    depth: int = 2
-    latents: int = 32
+    depth: int = 3
+    latents: int = 16
     layers: int = 4
     kind: str = "baseline"
     temperature: float = 1.0

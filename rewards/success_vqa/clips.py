@@ -20,7 +20,7 @@ from PIL import Image
 from envs.errors import BadInput
 from envs.sight.encoder import check_frames
 
-VERSION = 2
+VERSION = 3
 SPLITS = ("train", "validation", "test1", "test2", "test3", "test4", "test5", "test6")
 
 
@@ -38,12 +38,17 @@ class Asked:
 @dataclass(frozen=True)
 class Note:
     """What one frame shows, in words: the item before the agent, the mark that it shows, the item
-    in the agent's hands ("" for none), and all items in sight."""
+    in the agent's hands ("" for none), all items in sight, and what is true of where the item
+    before the agent is ("is beside a wall"). ``agent`` and ``front`` are the pixels (row, column)
+    in the middle of the agent's cell and of the one before it; empty where they are not known."""
 
     faces: str = ""
     mark: str = ""
     holds: str = ""
     shows: tuple[str, ...] = ()
+    where: tuple[str, ...] = ()
+    agent: tuple[int, ...] = ()
+    front: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,9 @@ def _schema() -> Any:
             ("mark", pa.string()),
             ("holds", pa.string()),
             ("shows", pa.list_(pa.string())),
+            ("where", pa.list_(pa.string())),
+            ("agent", pa.list_(pa.int32())),
+            ("front", pa.list_(pa.int32())),
         ]
     )
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -120,6 +128,9 @@ def _schema() -> Any:
                 "mark": value("string"),
                 "holds": value("string"),
                 "shows": {"feature": value("string"), "_type": "List"},
+                "where": {"feature": value("string"), "_type": "List"},
+                "agent": {"feature": value("int32"), "_type": "List"},
+                "front": {"feature": value("int32"), "_type": "List"},
             },
             "_type": "List",
         },
@@ -221,6 +232,11 @@ def read_clips(folder: Path, split: str, only: Collection[int] | None = None) ->
             at += len(batch)
 
 
+def _note(row: dict[str, Any]) -> Note:
+    lists = {n: tuple(row[n]) for n in ("shows", "where", "agent", "front")}
+    return Note(row["faces"], row["mark"], row["holds"], **lists)
+
+
 def _clip(row: dict[str, Any], file: Path) -> Clip:
     try:
         frames = [
@@ -230,7 +246,7 @@ def _clip(row: dict[str, Any], file: Path) -> Clip:
             check_frames(np.stack(frames)),
             tuple(Asked(**a) for a in row["asked"]),
             row["caption"],
-            tuple(Note(**{**n, "shows": tuple(n["shows"])}) for n in row["notes"]),
+            tuple(_note(n) for n in row["notes"]),
             tuple(row["steps"]),
             row["behaviour"],
             row["camera"],

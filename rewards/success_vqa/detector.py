@@ -22,12 +22,12 @@ from torch import nn
 from torch.nn import functional
 
 from envs.errors import BadInput
-from envs.sight.encoder import VisionEncoder, stack
+from envs.sight.encoder import VisionEncoder, prepare, stack
 from envs.sight.gated import GatedLanguage, alike
 
 MOST_TOKENS = 128
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-VERSION = 1
+VERSION = 2
 KINDS = ("detector", "baseline", "vision-language")
 
 
@@ -38,8 +38,8 @@ class DetectorConfig:
 
     base: str = "smollm2-135m"
     width: int = 192
-    depth: int = 2
-    latents: int = 32
+    depth: int = 3
+    latents: int = 16
     gates: int = 4
     every: int = 2
     kind: str = "detector"
@@ -100,29 +100,32 @@ class Judge(nn.Module):
         for texts in questions:
             for text in texts:
                 self.check(text)
-        return self._answer(stack(clips) if clips else None, questions, batch)
+        found: list[np.ndarray] = []
+        # Of like size together, so that little is rim.
+        prepared = [prepare(c) for c in clips]
+        order = sorted(range(len(clips)), key=lambda k: prepared[k].shape[-2])
+        for first in range(0, len(order), batch):
+            part = order[first : first + batch]
+            shown = torch.from_numpy(stack([prepared[k] for k in part])).to(self.device)
+            with torch.autocast(self.device.type, torch.bfloat16):
+                media = self.encoder(shown)
+            found += self.answer_seen(media, [questions[k] for k in part])
+        return [found[k] for k in np.argsort(order)]
 
     @torch.no_grad()
-    def _answer(
-        self, prepared: torch.Tensor | None, questions: Sequence[Sequence[str]], batch: int = 64
+    def answer_seen(
+        self, media: torch.Tensor, questions: Sequence[Sequence[str]]
     ) -> list[np.ndarray]:
-        found: list[np.ndarray] = []
-        if prepared is None:
-            return found
+        """As `answer`, of clips that the vision encoder has made ``media`` of."""
+        which = [k for k, texts in enumerate(questions) for _ in texts]
+        flat = [t for texts in questions for t in texts]
         was_training = self.training
         self.eval()
-        for first in range(0, len(prepared), batch):
-            part = prepared[first : first + batch].to(self.device)
-            asked = questions[first : first + batch]
-            which = [k for k, texts in enumerate(asked) for _ in texts]
-            flat = [t for texts in asked for t in texts]
-            with torch.autocast(self.device.type, torch.bfloat16):
-                media = self.encoder(part)
-                odds = self.logits(media, torch.tensor(which, device=self.device), flat)
-            sure = (odds.float() / self.temperature).sigmoid().cpu().numpy()
-            found += np.split(sure, np.cumsum([len(texts) for texts in asked])[:-1])
+        with torch.autocast(self.device.type, torch.bfloat16):
+            odds = self.logits(media, torch.tensor(which, device=self.device), flat)
         self.train(was_training)
-        return found
+        sure = (odds.float() / self.temperature).sigmoid().cpu().numpy()
+        return np.split(sure, np.cumsum([len(texts) for texts in questions])[:-1])
 
     def trained(self) -> dict[str, torch.Tensor]:
         """All that is trained, by name; what the frozen language model holds is not among it."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,18 +21,21 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
+from envs.conditional import PHRASES
 from envs.errors import BadInput
 from envs.items import ALL_ITEMS, COLOURS, SHAPES, TEXTURES, find_items
 from envs.objects import MARKS
-from envs.sight.encoder import N_FRAMES, prepare
+from envs.sight.encoder import N_FRAMES, PATCH, Seen, are_shown, fit, prepare, stack
 from rewards.success_vqa.baseline import words_of
 from rewards.success_vqa.clips import Asked, Clip, Note
 from rewards.success_vqa.detector import Judge
 
 LESSON = "training.safetensors"
+FRAMES_RATE = 2.0  # step size on frames, in those on clips
 PARTS = (TEXTURES, COLOURS, SHAPES)
 _NUMBER = {str(item): k for k, item in enumerate(ALL_ITEMS)}
 _UNTOLD = -1
+_CHUNK = 16  # clips whose frames are encoded together
 # Which words make each item's name: [items, words].
 _ITEM_WORDS = torch.tensor(
     [
@@ -41,11 +45,26 @@ _ITEM_WORDS = torch.tensor(
 )
 
 
-def _targets(notes: Sequence[Note]) -> tuple[np.ndarray, np.ndarray]:
-    """What 8 frames show, as numbers: of each ``[8, 7]`` texture, colour and shape of what is
-    faced and held (0 for nothing) and the mark, and ``[8, items]`` what is in sight. The last
-    frames are the notes'; of those before them nothing is told."""
-    words = np.full((N_FRAMES, 7), _UNTOLD, np.int8)
+@dataclass(frozen=True)
+class _Targets:
+    """What 8 frames show, as numbers; -1 where nothing is told of a frame.
+
+    ``words [8, 10]``: texture, colour and shape of what is faced and of what is held (0 for
+    nothing), the mark, whether what is faced is beside a wall, in a corner, and on a floor of which
+    colour (0 for none). ``spots [8, 4]``: row and column of the patches at which the cell before
+    the agent and its own are. ``shows [8, items]``: what is in sight.
+    """
+
+    words: np.ndarray
+    spots: np.ndarray
+    shows: np.ndarray
+
+
+def _targets(notes: Sequence[Note], height: int, width: int) -> _Targets:
+    """Of frames of that size. The last frames are the notes'; of those before, nothing is told."""
+    scale = fit(height, width)[1]
+    words = np.full((N_FRAMES, 10), _UNTOLD, np.int8)
+    spots = np.full((N_FRAMES, 4), _UNTOLD, np.int8)
     shows = np.zeros((N_FRAMES, len(ALL_ITEMS)), bool)
     for k, note in enumerate(notes, N_FRAMES - len(notes)):
         for at, name in ((0, note.faces), (3, note.holds)):
@@ -56,8 +75,14 @@ def _targets(notes: Sequence[Note]) -> tuple[np.ndarray, np.ndarray]:
             for j, (word, known) in enumerate(zip(of, PARTS, strict=True)):
                 words[k, at + j] = 0 if word is None else 1 + known.index(word)
         words[k, 6] = MARKS.index(note.mark)
+        words[k, 7] = PHRASES["wall"] in note.where
+        words[k, 8] = PHRASES["corner"] in note.where
+        floors = [c for c in COLOURS if f"is on a {c} floor" in note.where]
+        words[k, 9] = 1 + COLOURS.index(floors[0]) if floors else 0
+        if note.front and note.agent:
+            spots[k] = [int(scale * v) // PATCH for v in (*note.front, *note.agent)]
         shows[k, [_NUMBER[n] for n in note.shows if n in _NUMBER]] = True
-    return words, shows
+    return _Targets(words, spots, shows)
 
 
 def _named(clip: Clip) -> frozenset[str]:
@@ -75,14 +100,15 @@ def _asked_of(text: str) -> frozenset[str]:
 
 @dataclass
 class Store:
-    """Clips in memory: ``frames [N, 8, 64, 64, 3] uint8`` as the encoder is shown them, and for
+    """Clips in memory: ``frames [N, 8, side, side, 3] uint8`` as the encoder is shown them, and for
     each of them what is asked, its caption, the names of all that it shows or tells of, and what
-    its frames show as numbers: ``words [N, 8, 7] int8`` and ``shows [N, 8, items] bool``."""
+    its frames show as numbers, ``words``, ``spots`` and ``shows`` as in `_Targets`."""
 
     frames: np.ndarray
     asked: list[tuple[Asked, ...]]
     captions: list[str]
     words: np.ndarray
+    spots: np.ndarray
     shows: np.ndarray
     named: list[frozenset[str]]
 
@@ -90,24 +116,25 @@ class Store:
     def of(cls, clips: Iterable[Clip]) -> Store:
         """All clips of a split. Raises BadInput where no question or only one answer is left."""
         parts: list[np.ndarray] = []
-        frames, asked, captions, words, shows, named = [], [], [], [], [], []
+        frames: list[np.ndarray] = []
+        targets: list[_Targets] = []
+        asked, captions, named = [], [], []
         for clip in clips:
             named.append(_named(clip))
-            word, show = _targets(clip.notes)
-            words.append(word)
-            shows.append(show)
+            targets.append(_targets(clip.notes, *clip.frames.shape[1:3]))
             frames.append(prepare(clip.frames))
             asked.append(clip.asked)
             captions.append(clip.caption)
             if len(frames) == 1024:  # many small arrays would not give their memory back
-                parts.append(np.stack(frames))
+                parts.append(stack(frames))
                 frames.clear()
         found = cls(
-            np.concatenate([*parts, np.stack(frames)] if frames else parts),
+            stack([*parts, stack(frames)] if frames else parts),
             asked,
             captions,
-            np.stack(words),
-            np.stack(shows),
+            np.stack([t.words for t in targets]),
+            np.stack([t.spots for t in targets]),
+            np.stack([t.shows for t in targets]),
             named,
         )
         found.check()
@@ -129,6 +156,13 @@ class Store:
                 if known.setdefault(a.text, a.answer) != a.answer:
                     raise BadInput(f"clip {k} has labels that contradict each other: '{a.text}'")
 
+    def busy(self) -> np.ndarray:
+        """The numbers of the frames, counted through all clips, in which something is faced or
+        held; of all that something is told of, where it never is."""
+        words = self.words.reshape(-1, self.words.shape[-1])
+        found = np.flatnonzero((words[:, [0, 3]] > 0).any(1))
+        return found if len(found) else np.flatnonzero(words[:, 6] != _UNTOLD)
+
     def some(self, share: float, rng: np.random.Generator) -> Store:
         """A share of the clips, at least one."""
         n = max(1, round(share * len(self)))
@@ -138,6 +172,7 @@ class Store:
             [self.asked[k] for k in which],
             [self.captions[k] for k in which],
             self.words[which],
+            self.spots[which],
             self.shows[which],
             [self.named[k] for k in which],
         )
@@ -164,10 +199,54 @@ def balanced_accuracy(said: np.ndarray, true: np.ndarray) -> float:
     return float((said[true].mean() + (~said[~true]).mean()) / 2)
 
 
-def answers(judge: Judge, store: Store, batch: int = 64) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities ``[questions]`` of yes and the true answers ``[questions] bool``."""
-    texts = [[a.text for a in asked] for asked in store.asked]
-    found = judge._answer(torch.from_numpy(store.frames), texts, batch)
+class Glances:
+    """What a judge's vision encoder, which no longer learns, makes of a store's frames. Each frame
+    is encoded once, when it is first needed, and always beside the same others."""
+
+    def __init__(self, judge: Judge, store: Store) -> None:
+        self._judge = judge
+        self._frames = store.frames
+        self._vectors: torch.Tensor | None = None
+        self._done = np.zeros(-(-len(store) // _CHUNK), bool)
+
+    @torch.no_grad()
+    def __call__(self, which: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """``[batch, 8, 3, width]`` what the frames show and ``[batch, 8] bool`` which there are."""
+        judge = self._judge
+        for chunk in np.unique(which // _CHUNK):
+            if self._done[chunk]:
+                continue
+            part = slice(chunk * _CHUNK, (chunk + 1) * _CHUNK)
+            clips = torch.from_numpy(self._frames[part]).to(judge.device)
+            with torch.autocast(judge.device.type, torch.bfloat16):
+                vectors = judge.encoder.see(clips)
+            if self._vectors is None:
+                size = (len(self._frames), *vectors.shape[1:])
+                self._vectors = torch.zeros(size, dtype=torch.bfloat16)
+            self._vectors[part] = vectors.to("cpu", torch.bfloat16)
+            self._done[chunk] = True
+        assert self._vectors is not None, "nothing was asked for"
+        shown = are_shown(torch.from_numpy(self._frames[which]))
+        return self._vectors[torch.from_numpy(which)].float().to(judge.device), shown.to(
+            judge.device
+        )
+
+
+def answers(
+    judge: Judge, store: Store, batch: int = 64, glances: Glances | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities ``[questions]`` of yes and the true answers ``[questions] bool``; ``glances``
+    are what its vision encoder has made of the frames."""
+    found: list[np.ndarray] = []
+    for first in range(0, len(store), batch):
+        which = np.arange(first, min(first + batch, len(store)))
+        with torch.no_grad(), torch.autocast(judge.device.type, torch.bfloat16):
+            if glances is None:
+                media = judge.encoder(torch.from_numpy(store.frames[which]).to(judge.device))
+            else:
+                media = judge.encoder.sum_up(*glances(which))
+        texts = [[a.text for a in store.asked[k]] for k in which]
+        found += judge.answer_seen(media, texts)
     true = np.array([a.answer for asked in store.asked for a in asked])
     return np.concatenate(found), true
 
@@ -182,39 +261,54 @@ def calibrate(sure: np.ndarray, true: np.ndarray) -> float:
 
 
 class Spotter(nn.Module):
-    """Says in words what a frame shows. It serves training only: the vision encoder learns sooner
-    from what each frame shows than from what is answered about all of them together."""
+    """Says in words what a frame shows. It serves training only: the vision encoder learns what
+    there is to see from what each frame shows."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm_patches = nn.LayerNorm(width)
         sizes = [len(p) + 1 for p in PARTS]
-        self.faces = nn.ModuleList(nn.Linear(width, n) for n in (*sizes, len(MARKS)))
+        about = (len(MARKS), 2, 2, len(COLOURS) + 1)
+        self.faces = nn.ModuleList(nn.Linear(width, n) for n in (*sizes, *about))
         self.holds = nn.ModuleList(nn.Linear(width, n) for n in sizes)
         # Words first: few share a name, many a colour.
-        self.shows = nn.Linear(width, len(ALL_ITEMS) + _ITEM_WORDS.shape[1])
-        nn.init.constant_(self.shows.bias, -2.0)
+        n = len(ALL_ITEMS) + _ITEM_WORDS.shape[1]
+        self.places = nn.Linear(width, n)
+        self.scene = nn.Linear(width, n)
+        for head in (self.places, self.scene):
+            nn.init.constant_(head.bias, -2.0)
 
-    def in_sight(self, patches: torch.Tensor, shows: torch.Tensor) -> torch.Tensor:
-        """The loss on which items ``shows [N, items] bool`` are in sight, by each of the ``patches
-        [N, places, width]`` alone: an item is in sight if it is at any place."""
-        there = self.shows(self.norm_patches(patches)).float().amax(1)
+    def said(self, vectors: torch.Tensor) -> list[torch.Tensor]:
+        """Log-odds of each of `_Targets.words`, of frames' ``vectors [N, 3, width]``."""
+        faces = [head(vectors[:, 0]).float() for head in self.faces]
+        return [*faces[:3], *(head(vectors[:, 1]).float() for head in self.holds), *faces[3:]]
+
+    def forward(
+        self, seen: Seen, words: torch.Tensor, spots: torch.Tensor, shows: torch.Tensor
+    ) -> torch.Tensor:
+        """The loss on what frames show, as `_Targets` has it."""
+        loss = self._in_sight(self.scene(seen.vectors[:, 2]).float(), shows)
+        # By each patch alone: an item is in sight if it is at any place.
+        alone = self.places(self.norm_patches(seen.patches)).float().amax(1)
+        loss = loss + self._in_sight(alone, shows)
+        for k, said in enumerate(self.said(seen.vectors)):
+            loss = loss + functional.cross_entropy(said, words[:, k].long(), ignore_index=_UNTOLD)
+        side = math.isqrt(seen.where.shape[1])
+        for k in range(2):
+            row, column = spots[:, 2 * k].long(), spots[:, 2 * k + 1].long()
+            at = torch.where(row < 0, _UNTOLD, row * side + column)
+            if (at >= 0).any():
+                where = seen.where[:, :, k]
+                loss = loss + functional.cross_entropy(where, at, ignore_index=_UNTOLD)
+        return loss
+
+    @staticmethod
+    def _in_sight(there: torch.Tensor, shows: torch.Tensor) -> torch.Tensor:
         true = shows.float()
         named, worded = there.split([true.shape[1], there.shape[1] - true.shape[1]], 1)
         words_true = (true @ _ITEM_WORDS.to(true.device) > 0).float()
         cross_entropy = functional.binary_cross_entropy_with_logits
-        return 10 * cross_entropy(named, true) + 5 * cross_entropy(worded, words_true)
-
-    def at_hand(self, hands: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
-        """The loss on what is faced and held, ``words [N, 7]``, by a vector for each, ``hands [N,
-        2, width]``."""
-        heads = [(head, 0) for head in self.faces[:3]]
-        heads += [(head, 1) for head in self.holds] + [(self.faces[3], 0)]
-        loss = hands.new_zeros((), dtype=torch.float32)
-        for k, (head, query) in enumerate(heads):
-            said = head(hands[:, query]).float()
-            loss = loss + functional.cross_entropy(said, words[:, k].long(), ignore_index=_UNTOLD)
-        return loss
+        return 3 * cross_entropy(named, true) + 1.5 * cross_entropy(worded, words_true)
 
 
 class _Lesson(nn.Module):
@@ -225,56 +319,47 @@ class _Lesson(nn.Module):
         self.judge = judge
         self.spotter = spotter
 
-    def forward(
+    def forward(self, stage: str, *what: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss on what frames show, or those on the answers and on the captions."""
+        return self._spot(*what) if stage == "frames" else self._answer(*what)
+
+    def _spot(
+        self, frames: torch.Tensor, *shown: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        loss = self.spotter(self.judge.encoder.look(frames), *shown)
+        return loss, torch.zeros_like(loss)
+
+    def _answer(
         self,
-        frames: torch.Tensor,
+        clips: tuple[torch.Tensor, ...],
         asked: Sequence[Sequence[Asked]],
         captions: Sequence[str],
-        words: torch.Tensor,
-        shows: torch.Tensor,
-        stage: str,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Losses on the answers, on the captions and on what frames show. In the stage "patches"
-        only the convolutions learn, in "frames" they and the frames' layers, in "clips" all."""
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of clips' frames, or of what `Glances` has of them."""
         judge = self.judge
-        nothing = torch.zeros((), device=frames.device)
-        spotted, media = nothing, frames
-        if isinstance(self.spotter, Spotter):
-            patches = judge.encoder.patches(frames)
-            told = words[..., 6] != _UNTOLD
-            if told.any():
-                spotted = self.spotter.in_sight(patches[told], shows[told])
-            if stage == "patches":
-                return nothing, nothing, spotted
-            seen = judge.encoder.look(patches)
-            hands = judge.encoder.at_hand(seen)
-            if told.any():
-                spotted = spotted + self.spotter.at_hand(hands[told], words[told])
-            if stage == "frames":
-                return nothing, nothing, spotted
-            media = judge.encoder.sum_up(frames, seen, hands)
-        which = torch.tensor([k for k, a in enumerate(asked) for _ in a], device=frames.device)
+        media = judge.encoder(*clips) if len(clips) == 1 else judge.encoder.sum_up(*clips)
+        which = torch.tensor([k for k, a in enumerate(asked) for _ in a], device=media.device)
         flat = [x for a in asked for x in a]
         odds = judge.logits(media, which, [x.text for x in flat])
-        true = torch.tensor([float(x.answer) for x in flat], device=frames.device)
+        true = torch.tensor([float(x.answer) for x in flat], device=media.device)
         losses = functional.binary_cross_entropy_with_logits(odds, true, reduction="none")
         # Yes and no count the same, however many of each there are.
         loss = torch.stack([losses[true == t].mean() for t in (0, 1) if (true == t).any()]).mean()
         some = [k for k, c in enumerate(captions) if c]
         if not some:
-            return loss, nothing, spotted
-        which = torch.tensor(some, device=frames.device)
-        return loss, judge.caption_loss(media, which, [captions[k] for k in some]), spotted
+            return loss, torch.zeros_like(loss)
+        which = torch.tensor(some, device=media.device)
+        return loss, judge.caption_loss(media, which, [captions[k] for k in some])
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training stands after a step."""
+    """Where training stands after a step. On frames ``loss`` is that on what they show, on clips
+    that on the answers."""
 
     step: int
     loss: float
     caption_loss: float
-    spotting_loss: float
 
 
 @dataclass
@@ -293,10 +378,9 @@ def train(
     batch: int = 32,
     learning_rate: float = 6e-4,
     captions: float = 0.3,
-    spotting: float = 0.3,
     borrowed: float = 0.0,
-    patch_steps: int = 0,
     frame_steps: int = 0,
+    tune_vision: bool = False,
     spotter: Spotter | None = None,
     seed: int = 0,
     on_progress: Callable[[Progress], None] = lambda p: None,
@@ -305,13 +389,14 @@ def train(
 ) -> None:
     """Train on ``batch`` clips a step, all questions of each.
 
-    ``captions`` weighs the likelihood of what happened in words, asked of half of the clips,
-    ``spotting`` that of what each frame shows. To so many clips, at first, as ``borrowed`` says, a
-    question of another clip is put as well (`borrow`), and to fewer and fewer until half of the
-    steps are made: a question about another item is an easier lesson than a near miss. The first
-    ``patch_steps`` and ``frame_steps`` are for spotting alone; a judge that is not ``spotted`` has
-    none. ``spotter`` is one that learned before. Raises BadInput where the loss is not finite; what
-    was saved is then still there.
+    The first ``frame_steps``, on 8 times as many single frames, are for the vision encoder: it
+    learns what frames show, half of them such that the agent faces or holds something. From then on
+    it rests, and each frame is encoded once, unless ``tune_vision`` or the judge is not
+    ``spotted``. ``captions`` weighs the likelihood of what happened in words, asked of half of the
+    clips. To so many clips, at first, as ``borrowed`` says, a question of another clip is put as
+    well (`borrow`), and to fewer and fewer until half of the steps are made: a question about
+    another item is an easier lesson than a near miss. ``spotter`` is one that learned before.
+    Raises BadInput where the loss is not finite; what was saved is then still there.
     """
     # In each stage some parts rest.
     some_rest = DistributedDataParallelKwargs(find_unused_parameters=True)
@@ -335,65 +420,72 @@ def train(
     if resume is not None:
         first = resume.step
         _unpack(resume, judge, taught, optimiser, parameters)
-    rank, world = accelerator.process_index, accelerator.num_processes
+    mine = slice(accelerator.process_index, None, accelerator.num_processes)
+    rests = judge.spotted and not tune_vision
+    glances = Glances(judge, store)
+    busy = store.busy()
+    if frame_steps and not len(busy):
+        raise BadInput(
+            "these clips do not tell what their frames show, so that the vision encoder can only "
+            "learn from answers: --frame-steps 0 --tune-vision"
+        )
     judge.train()
     for step in range(first, steps):
         rng = np.random.default_rng([seed, step])
-        stage, place_in, length = _stage(step, patch_steps, frame_steps, steps)
-        epoch, place = divmod(step * batch, max(len(store) // batch * batch, batch))
-        order = np.random.default_rng([seed, epoch, 5]).permutation(len(store))
-        which = order[place : place + batch]
-        told = rng.random(len(which)) < 0.5
-        mine = slice(rank, None, world)
-        shown = torch.from_numpy(store.frames[which[mine]]).to(judge.device)
-        easy = borrowed * max(0.0, 1 - 2 * place_in / length)
-        asked = [store.asked[k] for k in which]
-        if easy and stage == "clips":
-            more = borrow(store, which, easy, np.random.default_rng([seed, step, 2]))
-            asked = [a if m in a else (*a, m) for a, m in zip(asked, more, strict=True)]
-        asked = asked[mine]
-        texts = [store.captions[k] if t else "" for k, t in zip(which, told, strict=True)][mine]
-        words = torch.from_numpy(store.words[which[mine]]).to(judge.device)
-        shows = torch.from_numpy(store.shows[which[mine]]).to(judge.device)
-        if stage != "clips":
-            # Two frames each of more clips: there is more to see in different rooms.
-            own = np.random.default_rng([seed, step, 1, rank])
-            some = own.integers(len(store), size=(N_FRAMES // 2 * len(which[mine]), 1))
-            pair = own.integers(1, N_FRAMES, size=some.shape) - np.array([1, 0])
-            shown, words, shows = (
-                torch.from_numpy(a[some, pair]).to(judge.device)
-                for a in (store.frames, store.words, store.shows)
-            )
-        texts = texts if captions else [""] * len(texts)
-        rate = _rate(place_in, length, learning_rate * (3 if stage == "patches" else 1))
+        if step < frame_steps:
+            place_in, length = step, frame_steps
+            what = ("frames", *_some_frames(store, busy, N_FRAMES * batch, mine, rng, judge.device))
+        else:
+            place_in, length = step - frame_steps, steps - frame_steps
+            epoch, place = divmod(place_in * batch, max(len(store) // batch * batch, batch))
+            order = np.random.default_rng([seed, epoch, 5]).permutation(len(store))
+            which = order[place : place + batch]
+            easy = borrowed * max(0.0, 1 - 2 * place_in / length)
+            asked = [store.asked[k] for k in which]
+            if easy:
+                more = borrow(store, which, easy, np.random.default_rng([seed, step, 2]))
+                asked = [a if m in a else (*a, m) for a, m in zip(asked, more, strict=True)]
+            told = rng.random(len(which)) < (0.5 if captions else 0.0)
+            texts = [store.captions[k] if t else "" for k, t in zip(which, told, strict=True)]
+            own = which[mine]
+            shown: tuple[torch.Tensor, ...]
+            if rests:
+                shown = glances(own)
+            else:
+                shown = (torch.from_numpy(store.frames[own]).to(judge.device),)
+            what = ("clips", shown, asked[mine], texts[mine])
+        rate = _rate(place_in, length, learning_rate * (FRAMES_RATE if step < frame_steps else 1))
         for group in optimiser.param_groups:
             group["lr"] = rate
         with torch.autocast(judge.device.type, torch.bfloat16):
-            loss, caption, spotted = lesson(shown, asked, texts, words, shows, stage)
-        total = loss + captions * caption + (spotting if stage == "clips" else 1) * spotted
+            loss, caption = lesson(*what)
+        total = loss + captions * caption
         if not torch.isfinite(total):
             raise BadInput(f"the loss is not finite at step {step + 1}; try a lower learning rate")
         optimiser.zero_grad()
         accelerator.backward(total)
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
-        on_progress(Progress(step + 1, loss.item(), caption.item(), spotted.item()))
+        on_progress(Progress(step + 1, loss.item(), caption.item()))
         judge.train()
         save(lambda done=step + 1: _pack(done, judge, taught, optimiser, parameters))  # type: ignore[misc]
     judge.eval()
 
 
-def _stage(step: int, patch_steps: int, frame_steps: int, steps: int) -> tuple[str, int, int]:
-    """What a step is for, its place in that stage and the stage's length."""
-    for stage, length in (
-        ("patches", patch_steps),
-        ("frames", frame_steps),
-        ("clips", steps - patch_steps - frame_steps),
-    ):
-        if step < length:
-            return stage, step, length
-        step -= length
-    raise ValueError("beyond the last step")
+def _some_frames(
+    store: Store,
+    busy: np.ndarray,
+    n: int,
+    mine: slice,
+    rng: np.random.Generator,
+    device: torch.device,
+) -> list[torch.Tensor]:
+    """Frames and what they show: half of them ``busy``, the others any that have been told of."""
+    told = np.flatnonzero((store.words[..., 6] != _UNTOLD).ravel())
+    picked = np.where(rng.random(n) < 0.5, rng.choice(busy, n), rng.choice(told, n))[mine]
+    which = np.unravel_index(picked, store.words.shape[:2])
+    arrays = (store.frames, store.words, store.spots, store.shows)
+    return [torch.from_numpy(a[which]).to(device) for a in arrays]
 
 
 def _rate(step: int, steps: int, peak: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from envs.errors import BadInput
-from envs.sight.encoder import prepare, stack
+from envs.items import SHAPES
+from envs.sight.encoder import fit, prepare, stack
 from rewards.success_vqa.baseline import Baseline, BaselineConfig
 from rewards.success_vqa.clips import Asked, Clip, Note
 from rewards.success_vqa.detector import Detector, DetectorConfig, Judge, read_config, start_from
@@ -64,7 +66,8 @@ def test_an_answer_does_not_depend_on_what_else_is_asked(judge: Judge) -> None:
 @pytest.mark.parametrize("judge", judges(), ids=["detector", "baseline"])
 def test_it_looks_and_reads(judge: Judge) -> None:
     with torch.no_grad():
-        media = judge.encoder(stack(clips(2, seed=3)))
+        shown = stack([prepare(c) for c in clips(2, seed=3)])
+        media = judge.encoder(torch.from_numpy(shown))
         which = torch.tensor([0, 0, 1])
         odds = judge.logits(media, which, ["Did it?", "Red the agent?", "Did it?"]).tolist()
     assert odds[0] != odds[1] and odds[0] != odds[2]
@@ -121,7 +124,7 @@ def test_training_starts_from_all_of_one_built_alike(judge: Judge, tmp_path: Pat
     load_lesson(tmp_path, again, fresh)
     for name, tensor in judge.trained().items():
         assert torch.equal(tensor.half().float(), again.trained()[name]), name
-    assert torch.equal(fresh.shows.weight, spotter.shows.weight.half().float())
+    assert torch.equal(fresh.scene.weight, spotter.scene.weight.half().float())
     (tmp_path / "training.safetensors").write_bytes(b"no")
     with pytest.raises(BadInput, match="cannot be read"):
         load_lesson(tmp_path, again, fresh)
@@ -137,9 +140,9 @@ def test_damaged_folders_are_refused(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"nothing")
     with pytest.raises(BadInput, match="cannot be read"):
         detector().load(tmp_path)
-    config = (tmp_path / "config.json").read_text().replace('"version": 1', '"version": 7')
+    config = (tmp_path / "config.json").read_text().replace('"version": 2', '"version": 7')
     (tmp_path / "config.json").write_text(config)
-    with pytest.raises(BadInput, match="version 7, not 1"):
+    with pytest.raises(BadInput, match="version 7, not 2"):
         read_config(tmp_path)
 
 
@@ -161,9 +164,22 @@ def test_clips_are_shown_as_they_are_or_shrunk() -> None:
     frames = clips(3)[2]
     shown = prepare(frames)
     assert not shown[:5].any()
-    assert np.array_equal(shown[5:, 20:44, 12:52], frames)
+    assert np.array_equal(shown[5:, :24, :40], frames) and not shown[5:, 24:].any()
     large = np.full((1, 128, 100, 3), 200, np.uint8)
-    assert (prepare(large)[7, :, 7:57] == 200).all() and not prepare(large)[7, :, :7].any()
+    assert (prepare(large)[7, :, :50] == 200).all() and not prepare(large)[7, :, 50:].any()
+    room = np.full((1, 80, 72, 3), 9, np.uint8)
+    assert prepare(room).shape == (8, 80, 80, 3) and fit(90, 10) == (96, 1.0)
+
+
+def test_a_rim_around_a_picture_does_not_matter() -> None:
+    """So that pictures of different sizes can be judged together."""
+    torch.manual_seed(0)
+    encoder = baseline().encoder
+    frames = torch.from_numpy(np.stack([c[-1][:24, :24] for c in clips(3)]))
+    near = encoder.look(frames)
+    far = encoder.look(torch.nn.functional.pad(frames, (0, 0, 0, 16, 0, 16)))
+    assert near.vectors.shape == far.vectors.shape == (3, 3, 16)
+    assert near.where.shape[1] == 9 and far.where.shape[1] == 25
 
 
 def lesson(n: int = 24) -> Store:
@@ -175,7 +191,8 @@ def lesson(n: int = 24) -> Store:
             Asked("Did it?", "go to", bool(k % 2)),
             Asked("Did the red agent?", "go to", k % 2 == 0),
         )
-        made.append(Clip(frames, asked, "the red agent" if k % 2 else "it"))
+        note = Note(faces="solid red ring" if k % 2 else "", agent=(4, 4), front=(12, 4))
+        made.append(Clip(frames, asked, "the red agent" if k % 2 else "it", (note, note)))
     return Store.of(made)
 
 
@@ -189,6 +206,7 @@ def test_it_learns_what_depends_on_picture_and_question(judge: Judge) -> None:
         steps=100,
         batch=8,
         learning_rate=5e-3,
+        tune_vision=True,
         on_progress=lambda p: told.append(p.loss),
     )
     assert sum(told[-5:]) / 5 < 0.3 < told[0]
@@ -201,12 +219,45 @@ def test_it_learns_what_depends_on_picture_and_question(judge: Judge) -> None:
 @pytest.mark.parametrize("make", [detector, baseline])
 def test_training_goes_on_as_if_it_had_not_stopped(make: type[Judge]) -> None:
     whole, halves, saved = make(), make(), {}
-    train(whole, lesson(), steps=6, batch=8)
-    train(halves, lesson(), steps=6, batch=8, save=lambda at: saved.update({(c := at()).step: c}))
-    other = make(5)  # type: ignore[arg-type]
-    train(other, lesson(), steps=6, batch=8, resume=saved[3])
-    for name, tensor in whole.trained().items():
-        assert torch.equal(tensor, other.trained()[name]), name
+    learn = partial(train, store=lesson(), steps=7, batch=8, frame_steps=4)
+    learn(whole)
+    learn(halves, save=lambda at: saved.update({(c := at()).step: c}))
+    for step in (3, 5):
+        other = make(5)  # type: ignore[arg-type]
+        learn(other, resume=saved[step])
+        for name, tensor in whole.trained().items():
+            assert torch.equal(tensor, other.trained()[name]), name
+
+
+def test_the_vision_encoder_learns_what_frames_show_and_then_rests() -> None:
+    judge, spotter, saved, told = baseline(), Spotter(16), {}, []
+    train(
+        judge,
+        lesson(),
+        steps=64,
+        frame_steps=60,
+        batch=8,
+        learning_rate=3e-3,
+        spotter=spotter,
+        on_progress=lambda p: told.append(p.loss),
+        save=lambda at: saved.update({(c := at()).step: c}),
+    )
+    assert told[59] < 0.3 * told[0]
+    rested = [n for n in judge.trained() if n.startswith(("encoder.stem", "encoder.blocks"))]
+    for name in rested:
+        assert torch.equal(saved[60].tensors[f"model.{name}"], judge.trained()[name]), name
+    assert not torch.equal(saved[60].tensors["model.encoder.time"], judge.encoder.time)
+    bright, dark = (torch.from_numpy(lesson(2).frames[k, 6:]) for k in (1, 0))
+    with torch.no_grad():
+        shapes = [spotter.said(judge.encoder.look(f).vectors)[2].argmax(-1) for f in (bright, dark)]
+    assert (shapes[0] == 1 + SHAPES.index("ring")).all() and (shapes[1] == 0).all()
+
+
+def test_frames_of_which_nothing_is_told_teach_no_vision_encoder() -> None:
+    frames = [np.full((1, 16, 16, 3), v, np.uint8) for v in (9, 99)]
+    made = [Clip(f, (Asked("Did it?", "go to", f.max() > 50),)) for f in frames]
+    with pytest.raises(BadInput, match="do not tell what their frames show"):
+        train(baseline(), Store.of(made), steps=2, frame_steps=1, batch=2)
 
 
 def test_data_from_which_nothing_can_be_learned_is_refused() -> None:

@@ -35,10 +35,8 @@ TRAIN = [
     *(
         "--steps",
         "4",
-        "--patch-steps",
-        "3",
         "--frame-steps",
-        "2",
+        "5",
         "--batch",
         "4",
         "--width",
@@ -216,7 +214,7 @@ def test_train_and_score_and_resume_after_sigkill(
     assert found["clips"] == found["plain"]["n"] == 30
     assert main([*scored, "--splits", "test2"]) == 2
     assert "no labels for the split 'test2'" in capsys.readouterr().err
-    few = ["--model", "baseline", "--labels", str(labels), "--patch-steps", "0", "--steps", "1"]
+    few = ["--model", "baseline", "--labels", str(labels), "--frame-steps", "1", "--steps", "1"]
     assert main([*command, *few, *runs]) == 0
     folder = Path(capsys.readouterr().out.strip().splitlines()[-1])
     assert json.loads((folder / "summary.json").read_text())["n"] == 30

@@ -23,8 +23,8 @@ from run.__main__ import main
 from tests.agents.tiny import dialogue, tiny_model, tiny_tokenizer
 
 SMALL = [
-    *("--imitation-steps", "6", "--batch", "2", "--rl-steps", "4", "--groups", "2"),
-    *("--members", "3", "--rank", "2", "--validate-every", "3", "--validation-episodes", "12"),
+    *("--imitation-steps", "4", "--batch", "2", "--rl-steps", "3", "--groups", "2"),
+    *("--members", "3", "--rank", "2", "--validate-every", "4", "--validation-episodes", "12"),
     *("--checkpoint-seconds", "0", "--dtype", "float32", "--device", "cpu", "--threads", "1"),
 ]
 
@@ -55,12 +55,12 @@ def test_it_trains_chooses_and_goes_on_after_a_kill_as_if_nothing_had_been(
     assert main([*command, "--runs-dir", str(runs), "--out", str(out)]) == 0
     whole = last_line(capsys)
     rows = list(csv.DictReader((whole / "curve.csv").open()))
-    assert [r["step"] for r in rows] == [str(k) for k in range(1, 11)]
-    assert [r["stage"] for r in rows] == ["imitation"] * 6 + ["reinforcement"] * 4
+    assert [r["step"] for r in rows] == [str(k) for k in range(1, 8)]
+    assert [r["stage"] for r in rows] == ["imitation"] * 4 + ["reinforcement"] * 3
     summary = json.loads((whole / "summary.json").read_text())
     assert (summary["command"], summary["n_errors"]) == ("train-planner", 0)
     scores = summary["validation"]
-    assert list(scores) == ["imitation 3", "imitation 6", "reinforcement 3", "reinforcement 4"]
+    assert list(scores) == ["imitation 4", "reinforcement 3"]
     seen = [float(r["validation"]) for r in rows if r["validation"] != ""]
     assert seen == list(scores.values())
     assert scores[summary["chosen"]] == max(scores.values())
