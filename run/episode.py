@@ -112,7 +112,8 @@ class Episode:
     """Who acts: learned (from the 7x7 view), scripted (shortest path, sees all) or human."""
 
     reporter: str = "scripted"
-    """Who reports: scripted (the truth), irrelevant (adds useless truths to it) or human."""
+    """Who reports: scripted (the truth), irrelevant (adds useless truths to it), thorough (all that
+    can be seen of the item), random-fact, silent, human, or the folder of a learned one."""
 
     irrelevant_p: Annotated[float | None, shown("P", "0.5")] = None
     """How probable it is, 0 to 1, that the irrelevant Reporter adds something."""

@@ -81,6 +81,9 @@ class TrainPlanner:
     folder of one. It sees only what can be seen, and no secret property can."""
     without: tuple[str, ...] = ()
     """Families to leave out, by name or pattern ("search*"); see agents/planner/lessons.py."""
+    visible: bool = False
+    """Visual conditionals too, reported with what matters or with all that can be seen: for a
+    Planner that a learned Reporter talks to. They are then no longer zero-shot."""
     actor: Literal["scripted", "learned"] = "scripted"
     """Who carries the commands out."""
     rank: int = 16
@@ -160,7 +163,7 @@ def train_planner(args: TrainPlanner) -> Path:
         try:
             if args.reward != "truth":
                 check_detector(args.reward)
-            families = families_without(args.without)
+            families = families_without(args.without, args.visible)
             for name in args.init:
                 read_about(_folder(name))
             model, tokenizer = load_model(args.base, options)

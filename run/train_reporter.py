@@ -129,6 +129,8 @@ class TrainReporter:
     """Threads of torch; 0 for all cores. Another number gives other last digits."""
     init: Path | None = None
     """Folder of a Reporter to start from, or of a detector that lends its vision encoder."""
+    tune_vision: bool = False
+    """Let a vision encoder that comes by --init learn too; otherwise it stays as it is."""
     out: Path | None = None
     """Folder to which the final weights are also written."""
     resume: Path | None = None
@@ -221,6 +223,8 @@ class _Training:
         self.reference = ReporterNetwork(model, tokenizer, config).eval().requires_grad_(False)
         if args.init is not None:
             start_from(self.network, args.init)
+            if not args.tune_vision:
+                self.network.encoder.rest()
         self.judge: Answers | None = None
         self.planner: Planner | None = None
         if args.rl_steps:

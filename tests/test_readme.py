@@ -35,8 +35,7 @@ SHORT = {
     "train-reporter": "--steps 1 --batch 2 --validate-every 0 --threads 1",
     "make-clips": "--clips 24 --test-clips 12",
     "train-detector": (
-        "--steps 1 --frame-steps 1 --batch 2 --validate-every 0 "
-        "--validation-clips 2 --threads 1"
+        "--steps 1 --frame-steps 1 --batch 2 --validate-every 0 --validation-clips 2 --threads 1"
     ),
     "score-detector": "--clips 4 --episodes 4 --splits test1 --threads 1",
     "evaluate": "--planner oracle --actor scripted --cells conditional --episodes 2",

@@ -38,9 +38,9 @@ PATIENCE = 64
 class Family:
     """A kind of episode: a task with its settings, and who reports.
 
-    ``irrelevant`` is how probable it is that a report says useless things too; with a ``patience``
-    of few steps a command, the Actor often reports that it did not manage. ``share`` is how often
-    the family is drawn, relative to the others.
+    ``irrelevant`` is how probable it is that a report says useless things too, ``reporter`` who
+    reports where that is 0; with a ``patience`` of few steps a command, the Actor often reports
+    that it did not manage. ``share`` is how often the family is drawn, relative to the others.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Family:
     share: float
     irrelevant: float = 0.0
     patience: int = PATIENCE
+    reporter: str = "scripted"
 
 
 _CONDITIONAL: dict[str, Any] = {
@@ -73,17 +74,26 @@ TRAINING: tuple[Family, ...] = (
     Family("search, talkative", "search", _searched(4), 0.8, irrelevant=0.3),
 )
 
+# For a Planner that is to read what a Reporter sees. What is reported of parley-135m on them is
+# zero-shot.
+VISIBLE: tuple[Family, ...] = tuple(
+    Family(f"visible, {reporter}", "visual-conditional", {}, 3.0, reporter=reporter)
+    for reporter in ("scripted", "thorough")
+)
 
-def families_without(patterns: Sequence[str]) -> tuple[Family, ...]:
-    """Training's families but for those whose names match, as file names do ("search*").
+
+def families_without(patterns: Sequence[str], visible: bool = False) -> tuple[Family, ...]:
+    """Training's families, with ``VISIBLE`` or not, but for those whose names match, as file names
+    do ("search*").
 
     Raises BadInput where a pattern matches none, and where no family is left.
     """
-    names = [f.name for f in TRAINING]
+    families = TRAINING + VISIBLE if visible else TRAINING
+    names = [f.name for f in families]
     for pattern in patterns:
         if not any(fnmatchcase(n, pattern) for n in names):
             raise unknown("family", pattern, names)
-    kept = tuple(f for f in TRAINING if not any(fnmatchcase(f.name, p) for p in patterns))
+    kept = tuple(f for f in families if not any(fnmatchcase(f.name, p) for p in patterns))
     if not kept:
         raise BadInput(f"without {', '.join(patterns)} there is no family to train on")
     return kept
@@ -188,7 +198,7 @@ class School:
                 family.task, self.n, items="train", **dict(family.settings)
             )
         p = family.irrelevant
-        reporter = make_reporter("irrelevant", p=p) if p else make_reporter("scripted")
+        reporter = make_reporter("irrelevant", p=p) if p else make_reporter(family.reporter)
         team = Team(planner, self.actor, reporter, MAX_TURNS, family.patience)
         notes = Notes()
         episodes = team.play(self._worlds[number], seeds, notes)

@@ -3,6 +3,7 @@ matters, and by which its reports are checked."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +17,7 @@ from agents.reporter.scripted import deed
 from envs.conditional import walls_beside
 from envs.items import Item
 from envs.objects import ItemObject
+from envs.room import one_of
 from envs.worlds import Worlds
 
 
@@ -41,26 +43,43 @@ def phrases(world: MiniGridEnv, item: Item) -> list[str]:
     return found
 
 
-def facts(world: MiniGridEnv, rollout: Rollout) -> list[list[str]]:
-    """True reports of a rollout that has just ended, by what they tell of: the deed, the item that
-    was commanded, others in view, movements."""
+def about(world: MiniGridEnv, rollout: Rollout) -> list[str]:
+    """What can be seen of the item that was commanded, as `phrases`; nothing where that was not
+    managed."""
+    return phrases(world, rollout.command.item) if rollout.done else []
+
+
+def besides(world: MiniGridEnv, rollout: Rollout) -> list[str]:
+    """True reports of other things than the item that was commanded: what else is in view, how the
+    agent moved."""
+    return irrelevant_truths(world, rollout)
+
+
+def tell(rollout: Rollout, told: Sequence[str]) -> str:
+    """The deed and phrases about its item, in one sentence: "I examined the red ring, it is beside
+    a wall, is on a blue floor and shows a white mark."."""
     did = deed(rollout)
-    about = phrases(world, rollout.command.item) if rollout.done else []
-    others = [s for s in irrelevant_truths(world, rollout) if s.startswith("I see")]
-    moved = [s for s in irrelevant_truths(world, rollout) if s not in others]
-    kinds = [[did], [f"{did[:-1]}, it {p}." for p in about], others, moved]
-    return [kind for kind in kinds if kind]
+    if not told:
+        return did
+    return f"{did[:-1]}, it {' and '.join([', '.join(told[:-1]), told[-1]] if told[1:] else told)}."
 
 
 def is_true(report: str, world: MiniGridEnv, rollout: Rollout) -> bool:
-    """Whether a report is one of those that are true of a rollout that has just ended."""
-    return any(report in kind for kind in facts(world, rollout))
+    """Whether a report is one that could be made of a rollout that has just ended, of which all
+    is true."""
+    did = deed(rollout)
+    start = f"{did[:-1]}, it "
+    if report.startswith(start) and report.endswith("."):
+        known = set(about(world, rollout))
+        told = re.split(", | and ", report[len(start) : -1])
+        return len(set(told)) == len(told) and set(told) <= known
+    return report == did or report in besides(world, rollout)
 
 
 @REPORTERS.register("random-fact")
 class RandomFactReporter(Part):
-    """Says something true about a rollout, whatever it is (a cheat). Half of its reports tell of
-    the item that was commanded, where that was reached."""
+    """Says something true about a rollout, whatever it is (a cheat). Where the item that was
+    commanded was reached, three of five reports say up to four things about it."""
 
     def __init__(self) -> None:
         self._worlds: Worlds | None = None
@@ -75,10 +94,31 @@ class RandomFactReporter(Part):
         assert self._worlds is not None, "begin() has not been called"
         # The last number keeps this apart from what the world is drawn from (zeros change nothing).
         rng = np.random.default_rng((dialogue.seed, dialogue.world, len(dialogue.turns), 3))
-        kinds = facts(self._worlds.world(dialogue.world), rollout)
-        weights = np.array([3.0 if ", it " in kind[0] else 1.0 for kind in kinds])
-        kind = kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]
-        return kind[int(rng.integers(len(kind)))]
+        world = self._worlds.world(dialogue.world)
+        known = about(world, rollout)
+        kind = rng.random()
+        if known and kind < 0.6:
+            n = int(rng.integers(1, min(4, len(known)) + 1))
+            return tell(rollout, [known[k] for k in rng.permutation(len(known))[:n]])
+        return deed(rollout) if kind < 0.8 else one_of(rng, besides(world, rollout))
+
+
+@REPORTERS.register("thorough")
+class ThoroughReporter(Part):
+    """Says all that can be seen of the item that was commanded, whatever matters (a cheat)."""
+
+    def __init__(self) -> None:
+        self._worlds: Worlds | None = None
+
+    def begin(self, worlds: Worlds) -> None:
+        self._worlds = worlds
+
+    def report(self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]) -> list[str]:
+        assert self._worlds is not None, "begin() has not been called"
+        return [
+            tell(r, [p for p in about(self._worlds.world(d.world), r) if "next to" not in p])
+            for r, d in zip(rollouts, dialogues, strict=True)
+        ]
 
 
 @REPORTERS.register("silent")

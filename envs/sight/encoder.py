@@ -207,6 +207,12 @@ class VisionEncoder(nn.Module):
         self.resampler = nn.ModuleList(_Resample(width, heads) for _ in range(2))
         self.norm = nn.LayerNorm(width)
 
+    def rest(self) -> None:
+        """From now on `look` learns nothing more; `sum_up`, which relates frames, does."""
+        parts = (self.stem, self.blocks, self.norm_places, self.where, self.what, self.scene)
+        for part in (*parts, self.norm_vectors):
+            part.requires_grad_(False)
+
     def look(self, frames: torch.Tensor) -> Seen:
         """Frames ``[N, side, side, 3] uint8``, each by itself."""
         # Black, of which there is most, is 0.

@@ -12,7 +12,7 @@ import torch
 from agents.actor import make_actor
 from agents.planner.registry import make_planner
 from agents.reporter import make_reporter
-from agents.reporter.facts import facts, is_true
+from agents.reporter.facts import about, besides, is_true, tell
 from agents.reporter.learned import LearnedReporter
 from agents.reporter.network import MOST_TOKENS, ReporterConfig, ReporterNetwork, read_config
 from agents.reporter.training import Checked, Checkpoint, Practice, caption, share_true, start_from
@@ -150,24 +150,28 @@ def test_captioning_goes_on_as_it_would_have(tmp_path: Path) -> None:
 
 
 def test_facts_are_told_apart_from_lies() -> None:
-    seen: list[tuple[bool, bool]] = []
+    lengths: set[int] = set()
 
     class Spy(Checked):
         def report(self, rollouts, dialogues):  # type: ignore[no-untyped-def]
             for rollout, dialogue in zip(rollouts, dialogues, strict=True):
                 assert self._worlds is not None
                 world = self._worlds.world(dialogue.world)
-                every = [s for kind in facts(world, rollout) for s in kind]
-                seen.append(
-                    (
-                        all(is_true(s, world, rollout) for s in every),
-                        is_true("I flew.", world, rollout),
-                    )
-                )
+                known = about(world, rollout)
+                every = [tell(rollout, known[:n]) for n in range(len(known) + 1)]
+                for said in (*every, *besides(world, rollout)):
+                    assert is_true(said, world, rollout), said
+                lies = ["is in the air", "is beside a wall and is not beside a wall"]
+                for lie in ("I flew.", every[-1][:-1], *(tell(rollout, [x]) for x in lies)):
+                    assert not is_true(lie, world, rollout), lie
+                lengths.add(len(known))
             return super().report(rollouts, dialogues)
 
-    Practice(8).play(Spy(make_reporter("scripted")), range(8), 64)
-    assert seen and all(fact and not lie for fact, lie in seen)
+    practice = Practice(8)
+    practice.play(Spy(make_reporter("scripted")), range(8), 64)
+    assert max(lengths) >= 3
+    told = practice.play(make_reporter("thorough"), range(8), 64)
+    assert any(c.report.count(",") > 1 and " and " in c.report for c in told)
 
 
 def test_what_is_drawn_in_an_episode_is_not_what_its_world_was_drawn_from() -> None:

@@ -65,6 +65,7 @@ def test_families_are_left_out_by_pattern() -> None:
     left = [f.name for f in families_without(["search*", "*talkative"])]
     assert left == ["conditional", "conditional, impatient", "conditional, deeds"]
     assert families_without([]) == TRAINING
+    assert [f.task for f in families_without(["con*", "sea*"], True)] == ["visual-conditional"] * 2
     with pytest.raises(BadInput, match="unknown family 'serach'; did you mean 'search"):
         families_without(["serach"])
     with pytest.raises(BadInput, match="there is no family to train on"):

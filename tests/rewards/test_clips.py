@@ -84,7 +84,7 @@ def test_damaged_data_sets_are_refused_in_one_sentence(tmp_path: Path) -> None:
     write_clips(file, [clip()])
     table = pq.read_table(file)
     pq.write_table(table.replace_schema_metadata({"parley-clips": "0"}), file)
-    with pytest.raises(BadInput, match="version 0, not 2; make it anew"):
+    with pytest.raises(BadInput, match="version 0, not 3; make it anew"):
         next(read_clips(tmp_path, "test1"))
     file.write_bytes(b"no parquet")
     with pytest.raises(BadInput, match="cannot be read"):

@@ -21,7 +21,7 @@ from envs.errors import BadInput
 from envs.items import HELD_OUT_ITEMS, find_items
 from rewards.success_vqa.clips import Clip, read_clips
 from rewards.success_vqa.labels import Label
-from rewards.success_vqa.questions import Deed, Query
+from rewards.success_vqa.questions import VERBS, Deed, Query
 from rewards.success_vqa.training import balanced_accuracy
 from run.__main__ import main
 from run.behaviours import OTHER, TRAINING, film
@@ -77,6 +77,9 @@ def test_splits_are_balanced_and_have_no_world_in_common(data: Path) -> None:
         assert len(made) == 40 if split != "train" else 60
         answers = [a.answer for c in made for a in c.asked]
         assert abs(np.mean(answers) - 0.5) < 0.12, split
+        for kind in VERBS:
+            answers = [a.answer for c in made for a in c.asked if a.kind == kind]
+            assert abs(sum(answers) - len(answers) / 2) <= 2, (split, kind)
         for clip in made:
             assert seen.setdefault(clip.seed, split) == split
             assert len(clip.notes) == len(clip.frames) == len(clip.steps)
@@ -96,6 +99,25 @@ def test_what_training_never_has_is_in_its_test_alone(data: Path) -> None:
     assert {c.camera.split()[0] for c in clips(data, "test4")} == {"above"}
     assert "above" not in {c.camera.split()[0] for c in clips(data, "train")}
     assert not {c.look for c in clips(data, "train")} & {c.look for c in clips(data, "test5")}
+
+
+def test_false_questions_are_near_misses(data: Path) -> None:
+    """Something else was done to the item, another in one word is meant, or the other order."""
+    verbs, orders, words = 0, 0, 0
+    for clip in clips(data, "train"):
+        yes = [a for a in clip.asked if a.answer]
+        for a in (a for a in clip.asked if not a.answer):
+            named = [str(i) for i in find_items(a.text)]
+            faces = {n.faces for n in clip.notes} | {n.holds for n in clip.notes}
+            verbs += a.kind in VERBS and named[0] in faces
+            orders += a.kind == "order" and set(named) <= faces
+            words += any(
+                len(set(n.split()) & set(m.split())) == 2
+                for n in named
+                for y in yes
+                for m in map(str, find_items(y.text))
+            )
+    assert verbs > 5 and orders > 1 and words > 5
 
 
 def test_the_order_split_asks_the_same_of_both_orders(data: Path) -> None:
@@ -157,6 +179,18 @@ def test_cameras_show_the_room_from_where_they_are() -> None:
     follow = Camera("follow", 8, 5).film(reel.take)
     tile = above[-1, 8 * y : 8 * y + 8, 8 * x : 8 * x + 8]
     assert np.array_equal(follow[-1, 16:24, 16:24], tile)
+    for t in range(len(reel.take)):
+        x, y, direction = reel.take.poses[t]
+        ahead = np.array([(0, 1), (1, 0), (0, -1), (-1, 0)][direction])
+        middle = np.array([8 * y + 4, 8 * x + 4])
+        for camera, agent, front in (
+            (Camera("above", 8), middle, middle + 8 * ahead),
+            (Camera("follow", 8, 5), np.array([20, 20]), 20 + 8 * ahead),
+            (Camera("view", 8), np.array([52, 28]), np.array([44, 28])),
+        ):
+            found = camera.places(reel.take)
+            assert found[0][t].tolist() == agent.tolist(), (camera, t)
+            assert found[1][t].tolist() == front.tolist(), (camera, t)
 
 
 def test_train_and_score_and_resume_after_sigkill(
