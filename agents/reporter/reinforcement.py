@@ -214,7 +214,7 @@ def reinforce(
         for group in optimiser.param_groups:
             group["lr"] = rate
         rng = np.random.default_rng([seed, 4, step])
-        loss, divergence = _learn(
+        loss, divergence = learn(
             network, reference, pairs, optimiser, parameters, rng, kl, clip, epochs, batch
         )
         every = [r for its in reports for r in its]
@@ -249,7 +249,7 @@ def _check(episodes: Sequence[Episode]) -> None:
         raise BadInput(f"{unparsed} of the Planner's {turns} answers were no commands; try another")
 
 
-def _learn(
+def learn(
     network: ReporterNetwork,
     reference: ReporterNetwork,
     pairs: Sequence[tuple[Report, float]],

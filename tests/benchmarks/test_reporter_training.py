@@ -1,0 +1,38 @@
+"""benchmarks/reporter_training.py: one short run of it as a user starts it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rewards.success_vqa.baseline import Baseline, BaselineConfig
+from tests.agents.tiny import tiny_model, tiny_tokenizer
+
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "reporter_training.py"
+
+
+def test_a_short_run_writes_all_it_promises(tmp_path: Path) -> None:
+    Baseline(BaselineConfig(("did", "the", "agent"), 16, 1, 4)).save(tmp_path / "judge")
+    tiny_model("llama").save_pretrained(tmp_path / "tiny")
+    tiny_tokenizer().save_pretrained(tmp_path / "tiny")
+    parts = ["--base", str(tmp_path / "tiny"), "--planner", "oracle"]
+    size = ["--groups", "1", "--members", "4", "--alone", "1", "--rounds", "1", "--threads", "1"]
+    judge = ["--detector", str(tmp_path / "judge"), "--out", str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *parts, *size, *judge],
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    rounds = json.loads((tmp_path / "out" / "results.json").read_text())
+    (together,), (alone,) = (rounds["episodes_per_second"][k] for k in ("together", "alone"))
+    assert found["times"] == round(together / alone, 2) and found["together"] == round(together, 3)
+    (shares,) = rounds["shares"]
+    assert sum(shares.values()) == pytest.approx(1) and all(s > 0 for s in shares.values())
+    assert "| sampling |" in (tmp_path / "out" / "table.md").read_text()
