@@ -33,6 +33,9 @@ COMMANDS = {
     "evaluate": Command(
         "run.evaluate", "Evaluate", "evaluate", "score a Planner on the cells of a suite"
     ),
+    "report": Command(
+        "run.report", "Report", "report", "show what evaluations came to, as one page"
+    ),
     "train-actor": Command(
         "run.train_actor", "TrainActor", "train_actor", "train the learned Actor with PPO"
     ),

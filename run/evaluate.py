@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,12 +20,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from agents.actor import make_actor
+from agents.actor.failing import FailingActor
 from agents.parts import Actor, Planner, Reporter
 from agents.reporter import make_reporter
 from agents.team import Episode as Played
 from agents.team import Team, Watcher
 from envs.errors import BadInput, unknown, whole_number
 from envs.tasks import make_worlds
+from run.blame import Line, blame, how, table
 from run.episode import (
     HUMAN,
     LanguageOptions,
@@ -40,7 +44,7 @@ from run.episode import (
 from run.folder import RunFolder
 from run.live import say
 from run.stage import Watchers
-from run.suites import MAX_SEED, SUITES, Cell, Part, Suite
+from run.suites import MAX_SEED, Cell, Part, Suite, find_suite, suite_names
 from run.summary import summarise
 
 TOGETHER = 32  # episodes played as one batch for one who trains
@@ -64,9 +68,11 @@ class Evaluate:
       planner-validation: conditional-paraphrases, search-paraphrases, property-words,
         visual-conditional, irrelevant, nor, three, commands, missions go to, missions pick up,
         missions put next, missions sequence, missions unlock
+      reasoning, language, worlds, robustness, babyai: see --list
 
     The first is what the small Planner is judged on, with held-out items. The second is for
     choosing among checkpoints: no held-out item, and no phrasing or property word of the first.
+    The others, and your own, are YAML files; those that come with Parley are in run/suites.
 
     Examples:
       python -m run evaluate --planner oracle --episodes 20
@@ -74,20 +80,27 @@ class Evaluate:
       python -m run evaluate --planner random --cells "babyai go to,babyai open" --episodes 50
       python -m run evaluate --suite planner-validation --planner my/checkpoint --episodes 100
       python -m run evaluate --actor learned --cells conditional
+      python -m run evaluate --suite robustness --cells "late*,missing*" --episodes 100
+      python -m run evaluate --list
       python -m run evaluate --resume runs/evaluate/20260102-030405-planner-oracle
 
     The last line of standard output is the run's folder. In it: episodes.jsonl (a line an episode,
     with its cell and part), summary.json, cells.csv, plots/cells.png, config.json, versions.json.
 
-    A run that was stopped, even killed, goes on with --resume; nothing finished is lost.
+    A run that was stopped, even killed, goes on with --resume; nothing finished is lost. What came
+    of it, of one run or of several, is shown by: python -m run report RUN…
     """
 
     suite: str = "planner"
-    """planner or planner-validation."""
+    """planner, planner-validation, reasoning, language, worlds, robustness, babyai, or a YAML file
+    such as those in run/suites."""
 
     cells: Annotated[str | None, shown("NAMES", "all")] = None
-    """Which of the suite's cells to play, separated by commas. Their worlds are the same, whichever
-    others are played."""
+    """Which of the suite's cells to play, by name or pattern ("search*"), separated by commas.
+    Their worlds are the same, whichever others are played."""
+
+    list: bool = False
+    """Only list the suites and their cells."""
 
     items: Annotated[
         Literal["train", "held-out", "all"] | None, shown("{train,held-out,all}", "held-out")
@@ -123,6 +136,10 @@ class Evaluate:
     command_steps: Annotated[int, tyro.conf.arg(metavar="N")] = 64
     """The most steps that the Actor takes for one command."""
 
+    blame: Annotated[int, tyro.conf.arg(metavar="N")] = 0
+    """Find out whose fault the first N failures of each cell are: they are played again with one
+    part after the other replaced by its cheat, until they succeed."""
+
     name: Annotated[str | None, shown("NAME", "suite and planner")] = None
     """The end of the run folder's name."""
 
@@ -137,6 +154,7 @@ class Evaluate:
     def __post_init__(self) -> None:
         for name in ("episodes", "parallel", "max_turns", "command_steps"):
             whole_number(f"--{name.replace('_', '-')}", getattr(self, name), 1)
+        whole_number("--blame", self.blame, 0)
         whole_number("--seed", self.seed, 0, MAX_SEED)
         if HUMAN in (self.planner, self.actor, self.reporter):
             raise BadInput("nobody plays a whole suite by hand; use: python -m run episode")
@@ -168,10 +186,13 @@ def evaluate(args: Evaluate) -> Path:
 
     Raises BadInput for settings that cannot be used, and where no episode could be played.
     """
+    if args.list:
+        _list()
+        return Path()
     if args.resume is not None:
         refuse_other_settings(args, stored(args.resume), LOOKS)
     # All that can be wrong is found out before a model of gigabytes is loaded.
-    suite = SUITES[args.suite]()
+    suite = find_suite(args.suite)
     args = dataclasses.replace(args, items=_items(args, suite))
     cells = _chosen(args, suite)
     jobs = [job for cell in cells for job in _jobs(args, suite, cell)]
@@ -185,6 +206,11 @@ def evaluate(args: Evaluate) -> Path:
         except BadInput as error:
             raise folder.stopped_by(error) from error
         summary = _summary(args, cells, lines)
+        if args.blame:
+            try:
+                summary["blame"] = _blame(args, planner, actor, jobs, lines, folder)
+            except BadInput as error:
+                raise folder.stopped_by(error) from error
         folder.write_json("summary.json", summary)
         try:
             _write_table(summary["cells"], folder)
@@ -196,6 +222,17 @@ def evaluate(args: Evaluate) -> Path:
     say(str(folder.path))
     tell_errors(lines, folder)
     return folder.path
+
+
+def _list() -> None:
+    """Print the suites and their cells."""
+    for name in suite_names():
+        suite = find_suite(name)
+        say(f"{name}: {suite.about}".rstrip(": "))
+        for cell in suite.cells:
+            chance = "" if cell.chance is None else f", chance {cell.chance:g}"
+            parts = f", {len(cell.parts)} parts" if len(cell.parts) > 1 else ""
+            say(f"  {cell.name}: {cell.parts[0].task}{parts}{chance}")
 
 
 def _items(args: Evaluate, suite: Suite) -> Any:
@@ -211,18 +248,19 @@ def _chosen(args: Evaluate, suite: Suite) -> list[Cell]:
     names = [cell.name for cell in suite.cells]
     asked = names if args.cells is None else [name.strip() for name in args.cells.split(",")]
     for name in asked:
-        if name not in names:
+        if not any(fnmatchcase(n, name) for n in names):
             raise unknown(f"cell of suite '{args.suite}'", name, names)
-    return [cell for cell in suite.cells if cell.name in asked]
+    return [c for c in suite.cells if any(fnmatchcase(c.name, name) for name in asked)]
 
 
 def _jobs(args: Evaluate, suite: Suite, cell: Cell) -> Iterator[_Job]:
     for part, episodes in zip(cell.parts, cell.share(args.episodes), strict=True):
         items = {"items": args.items} if part.has_items else {}
-        if part.irrelevant is None:
-            reporter = make_reporter(args.reporter)
-        else:
-            reporter = make_reporter("irrelevant", p=part.irrelevant)
+        name, options = part.reporter or (args.reporter, {})
+        try:
+            reporter = make_reporter(name, **options)
+        except TypeError as error:
+            raise BadInput(f"the reporter of cell '{cell.name}' cannot be made: {error}") from error
         seed = suite.seed(cell, part, args.seed)
         yield _Job(cell, part, seed, episodes, {**part.settings, **items}, reporter)
 
@@ -233,7 +271,7 @@ def success_rates(planner: Planner, suite: str, episodes: int, seed: int = 0) ->
     Scripted Actor and Reporter. Raises BadInput where an episode broke.
     """
     args = Evaluate(suite=suite, episodes=episodes, seed=seed)
-    found = SUITES[suite]()
+    found = find_suite(suite)
     args = dataclasses.replace(args, items=_items(args, found))
     rates = {}
     for cell in found.cells:
@@ -268,7 +306,9 @@ def _play(
     with _Bar(total, lines) as bar:
         for job in jobs:
             worlds = make_worlds(job.part.task, min(args.parallel, job.episodes), **job.settings)
-            team = Team(planner, actor, job.reporter, args.max_turns, args.command_steps)
+            fails = job.part.actor_fails
+            acts = FailingActor(actor, fails) if fails else actor
+            team = Team(planner, acts, job.reporter, args.max_turns, args.command_steps)
             cell, part = job.key
             bar.name(cell, part)
             for indices in groups(job.episodes, args.parallel, done[job.key]):
@@ -276,6 +316,42 @@ def _play(
                 record = Record(folder, indices, done[job.key], lines, more)
                 team.play(worlds, [job.seed + i for i in indices], Watchers([record, bar]))
     return sorted(lines, key=lambda line: (order[line["cell"], line["part"]], line["episode"]))
+
+
+def _blame(
+    args: Evaluate,
+    planner: Planner,
+    actor: Actor,
+    jobs: Sequence[_Job],
+    lines: Sequence[dict[str, Any]],
+    folder: RunFolder,
+) -> dict[str, Any]:
+    """Who is to blame for the first failures of each cell: ``blame.jsonl``, and counts by cell."""
+    blamed: list[dict[str, Any]] = []
+    left = dict.fromkeys((job.cell.name for job in jobs), args.blame)
+    for job in jobs:
+        mine = [x for x in lines if (x["cell"], x["part"]) == job.key and x["success"] is False]
+        failed = mine[: left[job.cell.name]]
+        left[job.cell.name] -= len(failed)
+        if not failed:
+            continue
+        say(f"looking for who is to blame: {' '.join(dict.fromkeys(job.key))}, {len(failed)}")
+        fails = job.part.actor_fails
+        team = Line(
+            planner,
+            FailingActor(actor, fails) if fails else actor,
+            job.reporter,
+            lambda n, j=job: make_worlds(j.part.task, n, **j.settings),  # type: ignore[misc]
+            args.max_turns,
+            args.command_steps,
+        )
+        for x, part in zip(failed, blame(team, failed), strict=True):
+            known = {name: x[name] for name in ("cell", "part", "episode", "seed")}
+            blamed.append(known | {"blamed": part, "how": how(x)})
+    text = "".join(json.dumps(b) + "\n" for b in blamed)
+    folder.part("blame.jsonl").write_text(text, encoding="utf-8")
+    cells = {cell: [b for b in blamed if b["cell"] == cell] for cell in left}
+    return {"all": table(blamed), "cells": {c: table(its) for c, its in cells.items() if its}}
 
 
 class _Bar(Watcher):
@@ -337,6 +413,7 @@ def _summary(
             **of(its, "n", "n_errors", "success_rate", "success_ci95"),
             "turns": of(its)["mean_turns"],
             "floor": cell.floor,
+            "chance": cell.chance,
             "parts": {
                 part.label: of(
                     [line for line in its if line["part"] == part.label], "n", "success_rate"

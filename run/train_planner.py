@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from envs.errors import BadInput
 from run.folder import RunFolder
 from run.settings import at_least
-from run.suites import SUITES
+from run.suites import find_suite
 from run.training import Bar, Curve, State, best_of, kept, open_run, with_best
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class TrainPlanner:
     """Name at the end of the run folder."""
 
     def __post_init__(self) -> None:
-        parts = max(len(cell.parts) for cell in SUITES["planner-validation"]().cells)
+        parts = max(len(cell.parts) for cell in find_suite("planner-validation").cells)
         at_least(
             self,
             {

@@ -20,7 +20,8 @@ def make_reporter(name: str, **options: Any) -> Reporter:
     import agents.reporter.facts
     import agents.reporter.human
     import agents.reporter.irrelevant
-    import agents.reporter.scripted  # noqa: F401
+    import agents.reporter.scripted
+    import agents.reporter.troubled  # noqa: F401
 
     if name not in REPORTERS and (Path(name) / "config.json").is_file():
         from agents.reporter.learned import load_reporter

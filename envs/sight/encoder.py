@@ -25,6 +25,7 @@ MOST_PIXELS = 512  # a side
 SIDE = 64  # pixels of the smallest picture that the encoder is shown
 LARGEST = 96  # and of the largest; what is larger is shrunk to the smallest
 PATCH = 8
+SMALLEST_CELL = 5
 VECTORS = 3  # of each frame
 
 
@@ -52,30 +53,64 @@ def evenly(start: int, end: int, n: int = N_FRAMES) -> tuple[int, ...]:
     return tuple(int(s) for s in steps)
 
 
-def fit(height: int, width: int) -> tuple[int, float]:
-    """How the encoder is shown a picture: the side of the square that it is put into, in pixels,
-    and by what it is shrunk before."""
+def cell_size(frames: np.ndarray) -> int | None:
+    """How many pixels a side the cells of a grid world have in its pictures ``[T, height, width, 3]
+    uint8``; None where no grid shows.
+
+    Neighbouring pixels differ most at the edges of cells, on average over all frames and rows.
+    """
+    grey = frames.astype(np.int16).sum(-1)
+    height, width = grey.shape[1:]
+    profiles = [
+        np.abs(np.diff(grey, axis=2)).mean((0, 1)),
+        np.abs(np.diff(grey, axis=1)).mean((0, 2)),
+    ]
+    found: dict[int, float] = {}
+    for size in range(SMALLEST_CELL, min(height, width) // 3 + 1):
+        if height % size or width % size:
+            continue
+        score = 0.0
+        for profile in profiles:
+            edges = np.zeros(len(profile), bool)
+            edges[size - 1 :: size] = True
+            others = profile[~edges].mean()
+            # Most edges must stand out: a few strong lines make no grid.
+            score += profile[edges].mean() - others if np.median(profile[edges]) > others else -1e9
+        found[size] = score
+    best = max(found.values(), default=0.0)
+    if best <= 0.3 * sum(p.mean() for p in profiles):
+        return None
+    # Every second edge of a cell of half the size stands out as much.
+    return min(size for size, score in found.items() if score > 0.6 * best)
+
+
+def fit(frames: np.ndarray) -> tuple[int, int]:
+    """The height and width at which the encoder is shown frames ``[T, height, width, 3] uint8``:
+    cells as large as its patches, if a grid shows, and nothing larger than ``LARGEST``."""
+    height, width = frames.shape[1:3]
+    cell = cell_size(frames)
+    if cell is not None:
+        height, width = height // cell * PATCH, width // cell * PATCH
     longest = max(height, width)
     if longest > LARGEST:
-        return SIDE, SIDE / longest
-    return max(SIDE, -(-longest // (2 * PATCH)) * 2 * PATCH), 1.0
+        height, width = (max(1, round(v * SIDE / longest)) for v in (height, width))
+    return height, width
 
 
-def prepare(frames: np.ndarray) -> np.ndarray:
+def prepare(frames: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
     """A clip as the encoder is shown it: ``[8, side, side, 3] uint8`` of ``[T, height, width, 3]``.
 
-    Frames keep to the upper left; what they do not fill is black. Where there are fewer than 8,
-    black ones come first, so that the last is always number 7. Raises BadInput for what is no clip.
+    Frames are scaled to ``size``, by themselves to what `fit` says. They keep to the upper left;
+    what they do not fill is black. Where there are fewer than 8, black ones come first, so that the
+    last is always number 7. Raises BadInput for what is no clip.
     """
     frames = check_frames(frames)
-    height, width = frames.shape[1:3]
-    side, scale = fit(height, width)
-    if scale < 1:
-        height, width = max(1, round(height * scale)), max(1, round(width * scale))
-        box = Image.Resampling.BOX
-        frames = np.stack(
-            [np.asarray(Image.fromarray(f).resize((width, height), box)) for f in frames]
-        )
+    height, width = size or fit(frames)
+    if (height, width) != frames.shape[1:3]:
+        how = Image.Resampling.BILINEAR
+        scaled = [Image.fromarray(f).resize((width, height), how) for f in frames]
+        frames = np.stack([np.asarray(f) for f in scaled])
+    side = max(SIDE, -(-max(height, width) // (2 * PATCH)) * 2 * PATCH)
     out = np.zeros((N_FRAMES, side, side, 3), np.uint8)
     out[N_FRAMES - len(frames) :, :height, :width] = frames
     return out

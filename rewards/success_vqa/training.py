@@ -60,9 +60,8 @@ class _Targets:
     shows: np.ndarray
 
 
-def _targets(notes: Sequence[Note], height: int, width: int) -> _Targets:
-    """Of frames of that size. The last frames are the notes'; of those before, nothing is told."""
-    scale = fit(height, width)[1]
+def _targets(notes: Sequence[Note], scale: float) -> _Targets:
+    """Of frames that were scaled so. The last are the notes'; of those before, nothing is told."""
     words = np.full((N_FRAMES, 10), _UNTOLD, np.int8)
     spots = np.full((N_FRAMES, 4), _UNTOLD, np.int8)
     shows = np.zeros((N_FRAMES, len(ALL_ITEMS)), bool)
@@ -121,8 +120,9 @@ class Store:
         asked, captions, named = [], [], []
         for clip in clips:
             named.append(_named(clip))
-            targets.append(_targets(clip.notes, *clip.frames.shape[1:3]))
-            frames.append(prepare(clip.frames))
+            size = fit(clip.frames)
+            targets.append(_targets(clip.notes, size[0] / clip.frames.shape[1]))
+            frames.append(prepare(clip.frames, size))
             asked.append(clip.asked)
             captions.append(clip.caption)
             if len(frames) == 1024:  # many small arrays would not give their memory back

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from envs.errors import BadInput
 from envs.items import SHAPES
-from envs.sight.encoder import fit, prepare, stack
+from envs.sight.encoder import cell_size, prepare, stack
 from rewards.success_vqa.baseline import Baseline, BaselineConfig
 from rewards.success_vqa.clips import Asked, Clip, Note
 from rewards.success_vqa.detector import Detector, DetectorConfig, Judge, read_config, start_from
@@ -168,7 +168,23 @@ def test_clips_are_shown_as_they_are_or_shrunk() -> None:
     large = np.full((1, 128, 100, 3), 200, np.uint8)
     assert (prepare(large)[7, :, :50] == 200).all() and not prepare(large)[7, :, 50:].any()
     room = np.full((1, 80, 72, 3), 9, np.uint8)
-    assert prepare(room).shape == (8, 80, 80, 3) and fit(90, 10) == (96, 1.0)
+    assert prepare(room).shape == (8, 80, 80, 3)
+
+
+@pytest.mark.parametrize("tile", [6, 7, 8, 9, 12, 32])
+def test_the_cells_of_a_grid_are_found_and_made_as_large_as_patches(tile: int) -> None:
+    from envs import make_worlds
+
+    worlds = make_worlds("playground", 1)
+    worlds.reset(0, 5)
+    size = 8 * worlds.world(0).width
+    rng = np.random.default_rng(0)
+    room = np.stack([worlds.frame(0, tile)] * 2)
+    noisy = np.clip(room + rng.normal(0, 12, room.shape), 0, 255).astype(np.uint8)
+    assert cell_size(room) == cell_size(noisy) == tile
+    assert not prepare(room)[:, size:].any() and prepare(room)[7, size - 8 : size].any()
+    assert cell_size(rng.integers(0, 256, (3, 48, 48, 3), np.uint8)) is None
+    assert cell_size(np.full((1, 48, 48, 3), 9, np.uint8)) is None
 
 
 def test_a_rim_around_a_picture_does_not_matter() -> None:

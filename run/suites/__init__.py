@@ -1,14 +1,19 @@
-"""Suites: named sets of cells on which parts of the team are scored, each with its own seeds."""
+"""Suites: named sets of cells on which parts of the team are scored, each with its own seeds.
+
+``planner`` and ``planner-validation`` are made here, of what training may see and what not. The
+others are the YAML files of this folder, which a user can copy and change; `read_suite` reads them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from envs.composition import VALIDATION_KINDS
 from envs.conditional import CONDITIONS, VALIDATION_CONDITIONS
-from envs.errors import BadInput
+from envs.errors import BadInput, unknown
 from envs.phrasings import CONDITIONAL, PROPERTIES, SEARCH
 from envs.registry import Registry
 
@@ -22,25 +27,28 @@ MAX_SEED = 400_000_000
 class Part:
     """A share of a cell's episodes: a task with the settings of its constructor.
 
-    ``irrelevant`` is how probable it is that reports say useless things too, where that belongs
-    to the part; elsewhere the user's choice of Reporter reports. ``has_items`` says whether the
-    task lays out our items; BabyAI has its own things.
+    ``reporter`` names the Reporter, with its options, where that belongs to the part; elsewhere
+    the user's choice reports. With probability ``actor_fails`` the Actor fails a command.
+    ``has_items`` says whether the task lays out our items; BabyAI has its own things.
     """
 
     label: str
     task: str
     settings: Mapping[str, Any] = field(default_factory=dict)
-    irrelevant: float | None = None
+    reporter: tuple[str, Mapping[str, Any]] | None = None
+    actor_fails: float = 0.0
     has_items: bool = True
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What one success rate is about. ``floor`` is the rate that a good Planner must reach."""
+    """What one success rate is about. ``floor`` is the rate that a good Planner must reach,
+    ``chance`` the one that needs no skill: a branch or an item taken at random."""
 
     name: str
     parts: tuple[Part, ...]
     floor: float | None = None
+    chance: float | None = None
 
     def share(self, episodes: int) -> list[int]:
         """How many of the cell's episodes each part gets: evenly, the first parts get the rest.
@@ -76,6 +84,7 @@ class Suite:
     items: str
     fixed: bool = False
     first_seed: int = 0
+    about: str = ""
 
     def seed(self, cell: Cell, part: Part, seed: int) -> int:
         """The seed of a part's first episode."""
@@ -83,7 +92,94 @@ class Suite:
         return seed + self.first_seed + CELL_SEEDS * c + PART_SEEDS * p
 
 
+FOLDER = Path(__file__).parent
 SUITES: Registry[Callable[[], Suite]] = Registry("suite")
+
+
+def suite_names() -> list[str]:
+    """The suites that come with Parley, in order."""
+    return [*SUITES, *sorted(f.stem for f in FOLDER.glob("*.yaml"))]
+
+
+def find_suite(name: str) -> Suite:
+    """A suite by name, or the one in a YAML file. Raises BadInput where there is none, or the file
+    is none."""
+    if name in SUITES:
+        return SUITES[name]()
+    file = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
+    if not file.is_file() and file.parent == FOLDER:
+        raise unknown("suite", name, suite_names())
+    return read_suite(file)
+
+
+def read_suite(file: Path) -> Suite:
+    """The suite in a YAML file: ``about``, ``items``, and ``cells``, each with ``parts``.
+
+    A part has a ``task``; of ``reporter`` (a name and its options), ``actor_fails`` (a probability)
+    and ``label`` what it needs; whatever else it has is a setting of the task. What all parts of a
+    cell have in common can stand in the cell. Raises BadInput, in one sentence, for any other file.
+    """
+    import yaml
+
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        raise BadInput(f"the suite '{file}' cannot be read: {error}") from error
+    if not isinstance(found, dict) or not isinstance(found.get("cells"), dict):
+        raise BadInput(f"'{file}' is no suite: it has no cells")
+    if more := set(found) - {"about", "items", "cells"}:
+        raise BadInput(f"the suite '{file}' has what no suite has: {sorted(map(str, more))[0]}")
+    cells = tuple(_read_cell(str(n), c, file) for n, c in found["cells"].items())
+    items = found.get("items", "held-out")
+    if items not in ("train", "held-out", "all"):
+        raise BadInput(f"the suite '{file}' has items '{items}', not train, held-out or all")
+    if not cells:
+        raise BadInput(f"'{file}' is no suite: it has no cells")
+    return Suite(cells, items, about=str(found.get("about", "")).strip())
+
+
+def _read_cell(name: str, found: Any, file: Path) -> Cell:
+    where = f"cell '{name}' of the suite '{file}'"
+    if not isinstance(found, dict) or "," in name:
+        raise BadInput(f"{where} is not described, or has a comma in its name")
+    common = {k: v for k, v in found.items() if k not in ("floor", "chance", "parts")}
+    parts = found.get("parts", [{}])
+    if not isinstance(parts, list) or not all(isinstance(p, dict) for p in parts) or not parts:
+        raise BadInput(f"the parts of {where} are no list of settings")
+    read = tuple(_read_part(name, {**common, **p}, where, len(parts)) for p in parts)
+    labels = [p.label for p in read]
+    if len(set(labels)) < len(labels):
+        raise BadInput(f"two parts of {where} have one label; give each its label")
+    rates: dict[str, float | None] = {}
+    for key in ("floor", "chance"):
+        value = found.get(key)
+        if value is not None and not (isinstance(value, int | float) and 0 <= value <= 1):
+            raise BadInput(f"the {key} of {where} is no number from 0 to 1")
+        rates[key] = None if value is None else float(value)
+    return Cell(name, read, rates["floor"], rates["chance"])
+
+
+def _read_part(cell: str, found: dict[str, Any], where: str, n: int) -> Part:
+    settings = dict(found)
+    task = settings.pop("task", None)
+    if not isinstance(task, str):
+        raise BadInput(f"a part of {where} has no task")
+    label = settings.pop("label", None)
+    reporter = settings.pop("reporter", None)
+    fails = settings.pop("actor_fails", 0.0)
+    if reporter is not None:
+        if isinstance(reporter, str):
+            reporter = {"name": reporter}
+        if not isinstance(reporter, dict) or not isinstance(reporter.get("name"), str):
+            raise BadInput(f"the reporter of {where} has no name")
+        reporter = (reporter["name"], {k: v for k, v in reporter.items() if k != "name"})
+    if not isinstance(fails, int | float) or not 0 <= fails <= 1:
+        raise BadInput(f"actor_fails of {where} is no probability")
+    if label is None:
+        told = " ".join(f"{k} {v}" for k, v in found.items() if k not in ("task", "reporter"))
+        label = cell if n == 1 else f"{task} {told}".strip()
+    ours = not task.lower().startswith(("babyai", "minigrid"))
+    return Part(str(label), task, settings, reporter, float(fails), ours)
 
 
 def _one(name: str, floor: float | None, task: str, **settings: Any) -> Cell:
@@ -119,8 +215,8 @@ def _visible(conditions: Sequence[str]) -> tuple[Part, ...]:
 
 def _irrelevant(p: float) -> tuple[Part, ...]:
     return (
-        Part("conditional", "conditional", irrelevant=p),
-        Part("search 4", "search", {"n_items": 4}, irrelevant=p),
+        Part("conditional", "conditional", reporter=("irrelevant", {"p": p})),
+        Part("search 4", "search", {"n_items": 4}, reporter=("irrelevant", {"p": p})),
     )
 
 

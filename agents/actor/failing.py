@@ -1,0 +1,59 @@
+"""An Actor that fails some of its commands, for tests of how much a Planner bears."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from agents.dialogue import Rollout
+from agents.parts import Actor, OnStep, Part
+from envs.commands import Command
+from envs.errors import BadInput
+from envs.worlds import Worlds
+
+
+class FailingActor(Part):
+    """``actor``, but each command fails with probability ``p``: nothing is done.
+
+    What fails depends on the world and on how many commands it has been given, not on what is
+    played beside it. Raises BadInput for a ``p`` that is none.
+    """
+
+    def __init__(self, actor: Actor, p: float) -> None:
+        if not 0 <= p <= 1:
+            raise BadInput(f"probability {p} is not between 0 and 1")
+        self.actor = actor
+        self.p = p
+        self._given: list[int] = []
+        self._keys: list[int] = []
+
+    def begin(self, worlds: Worlds) -> None:
+        self.actor.begin(worlds)
+        self._given = [0] * len(worlds)
+        # Task and first view stand for the world: both come from its seed alone.
+        self._keys = [
+            zlib.crc32(worlds.tasks[i].encode() + worlds.images[i].tobytes())
+            for i in range(len(worlds))
+        ]
+
+    def execute(
+        self,
+        worlds: Worlds,
+        commands: Sequence[Command | None],
+        max_steps: int,
+        on_step: OnStep | None = None,
+    ) -> list[Rollout | None]:
+        fails = [c is not None and self._draw(i, c) < self.p for i, c in enumerate(commands)]
+        tried = [None if f else c for f, c in zip(fails, commands, strict=True)]
+        found = self.actor.execute(worlds, tried, max_steps, on_step)
+        return [
+            Rollout(c, 0, (), False, "done") if f and c is not None else r
+            for f, c, r in zip(fails, commands, found, strict=True)
+        ]
+
+    def _draw(self, i: int, command: Command) -> float:
+        self._given[i] += 1
+        key = (self._keys[i], self._given[i], sum(str(command).encode()))
+        return float(np.random.default_rng(key).random())

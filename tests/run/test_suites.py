@@ -1,0 +1,299 @@
+"""Suites as files, whose fault a failure is, and the page that shows it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agents.actor import make_actor
+from agents.actor.failing import FailingActor
+from agents.dialogue import Decision, Dialogue, Rollout
+from agents.parts import Actor
+from agents.planner.oracle import OraclePlanner
+from agents.reporter import make_reporter
+from agents.reporter.scripted import truth
+from agents.team import Team
+from envs import make_worlds
+from envs.commands import Command
+from envs.errors import BadInput
+from run.__main__ import main
+from run.blame import NOBODY, Line, blame, how
+from run.suites import FOLDER, find_suite, read_suite, suite_names
+from tests.run.command import lines, one_sentence, summary
+
+MINE = """
+about: Two cells.
+items: train
+cells:
+  which <b>: {task: search, parts: [{n_items: 2}, {n_items: 3}], chance: 0.4}
+  lame: {task: conditional, actor_fails: 0.6, reporter: {name: late, p: 0.5}, floor: 0.9}
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    (tmp_path / "mine.yaml").write_text(MINE)
+    return tmp_path / "mine.yaml"
+
+
+@pytest.mark.parametrize("name", [f.stem for f in FOLDER.glob("*.yaml")])
+def test_every_part_of_a_suite_can_be_made(name: str) -> None:
+    suite = find_suite(name)
+    assert name in suite_names() and suite.about
+    for cell in suite.cells:
+        for part in cell.parts:
+            items = {"items": suite.items} if part.has_items else {}
+            make_worlds(part.task, 1, **{**part.settings, **items})
+            if part.reporter is not None:
+                make_reporter(part.reporter[0], **part.reporter[1])
+
+
+def test_a_suite_is_read(mine: Path) -> None:
+    suite = read_suite(mine)
+    which, lame = suite.cells
+    assert [p.label for p in which.parts] == ["search n_items 2", "search n_items 3"]
+    assert [p.settings["n_items"] for p in which.parts] == [2, 3] and which.chance == 0.4
+    (part,) = lame.parts
+    assert part.reporter == ("late", {"p": 0.5}) and part.actor_fails == 0.6
+    assert lame.floor == 0.9 and suite.items == "train"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("cells: [", "cannot be read"),
+        ("about: nothing", "it has no cells"),
+        ("cells: {}", "it has no cells"),
+        ("cells: {a: 3}", "cell 'a' of the suite"),
+        ("cells: {a: {n_items: 3}}", "has no task"),
+        ("cells: {a: {task: search, floor: 2}}", "the floor of cell 'a'"),
+        ("cells: {a: {task: search, actor_fails: often}}", "no probability"),
+        ("cells: {a: {task: search, reporter: 3}}", "has no name"),
+        ("cells: {a: {task: search, parts: [{}, {}]}}", "have one label"),
+        ("cells: {a: {task: search, parts: 3}}", "no list of settings"),
+        ("cells: {a: {task: search}}\nitems: some", "has items 'some'"),
+        ("cells: {a: {task: search}}\nwhy: not", "has what no suite has: why"),
+        ("cells: {a: {task: serch}}", "did you mean 'search'?"),
+        ("cells: {a: {task: search, nitems: 3}}", "nitems"),
+        ("cells: {a: {task: search, reporter: sripted}}", "did you mean 'scripted'?"),
+        ("cells: {a: {task: search, reporter: {name: late, q: 1}}}", "cannot be made"),
+        ("cells: !!python/object/apply:os.getcwd []", "cannot be read"),
+    ],
+)
+def test_a_file_that_is_no_suite_is_refused_in_one_sentence(
+    text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad.yaml").write_text(text)
+    run = ["evaluate", "--planner", "oracle", "--episodes", "4", "--runs-dir", str(tmp_path)]
+    assert main([*run, "--suite", str(tmp_path / "bad.yaml")]) == 2
+    assert said in one_sentence(capsys.readouterr().err)
+
+
+def test_suites_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "--list"]) == 0
+    said = capsys.readouterr().out
+    for name in suite_names():
+        assert f"\n{name}" in f"\n{said}"
+    assert "  search 8: search, chance 0.125" in said
+
+
+def _reports(name: str, p: float) -> list[tuple[str, str]]:
+    """What a Reporter says, and the truth, turn by turn."""
+    told: list[tuple[str, str]] = []
+
+    class Spy:
+        def __init__(self) -> None:
+            self.inner = make_reporter(name, p=p)
+
+        def __getattr__(self, what: str) -> Any:
+            return getattr(self.inner, what)
+
+        def report(self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]) -> list[str]:
+            said = self.inner.report(rollouts, dialogues)
+            told.extend(zip(said, map(truth, rollouts), strict=True))
+            return said
+
+    worlds = make_worlds("search", 8, n_items=4)
+    Team(OraclePlanner(), make_actor("scripted"), Spy(), 6).play(worlds, range(8))
+    return told
+
+
+def test_troubled_reporters_do_what_they_are_called_after() -> None:
+    for name in ("late", "missing", "false", "reworded", "injected"):
+        assert all(said == true for said, true in _reports(name, 0.0)), name
+    assert {said for said, _ in _reports("missing", 1.0)} == {""}
+    assert all(said != true and said for said, true in _reports("false", 1.0))
+    for said, true in _reports("injected", 1.0):
+        assert said.startswith(true) and len(said) > len(true)
+    facts = 0
+    for said, true in _reports("reworded", 1.0):
+        assert said != true
+        for fact in re.findall(r"it (has secret property \w+)", true):
+            assert fact in said
+            facts += 1
+    assert facts > 8
+    late = _reports("late", 0.5)
+    assert any(not said for said, _ in late) and any(s.count("I ") == 2 for s, _ in late)
+    with pytest.raises(BadInput, match="probability 2 is not between 0 and 1"):
+        make_reporter("late", p=2)
+
+
+def test_a_failing_actor_fails_as_often_as_it_says_whatever_is_beside_it() -> None:
+    def rollouts(n: int) -> list[bool]:
+        worlds = make_worlds("conditional", n)
+        actor = FailingActor(make_actor("scripted"), 0.4)
+        for i in range(n):
+            worlds.reset(i, i)
+        actor.begin(worlds)
+        found = []
+        for _ in range(3):
+            told = [Command("go to", worlds.world(i).things[0].item) for i in range(n)]  # type: ignore[attr-defined]
+            made = actor.execute(worlds, told, 64)
+            found.append([r is not None and r.done for r in made])
+        return [bool(x) for x in np.array(found).T.ravel()]
+
+    many = rollouts(60)
+    assert abs(np.mean(many) - 0.6) < 0.12
+    assert many[:9] == rollouts(3)
+
+
+def _first(dialogue: Dialogue) -> Command:
+    return next(c for c in dialogue.candidates() if c.verb == "pick up")
+
+
+class Silly(OraclePlanner):
+    """Picks up the first thing that it can on odd seeds."""
+
+    def choose(self, dialogues: Sequence[Dialogue]) -> list[Decision]:
+        return [
+            Decision("", next(c for c in d.candidates() if c.verb == "pick up"))
+            if d.seed % 2
+            else x
+            for d, x in zip(dialogues, super().choose(dialogues), strict=True)
+        ]
+
+
+class Lazy:
+    """An Actor that does nothing."""
+
+    def begin(self, worlds: Any) -> None: ...
+
+    def execute(self, worlds: Any, commands: Any, *rest: Any) -> list[Rollout | None]:
+        return [None if c is None else Rollout(c, 0, (), False, "done") for c in commands]
+
+
+def test_the_part_is_blamed_whose_cheat_saves_the_episode() -> None:
+    def failures(planner: Any, actor: Actor, reporter: str) -> list[str]:
+        team = Line(
+            planner, actor, make_reporter(reporter), lambda n: make_worlds("conditional", n), 6, 64
+        )
+        return blame(team, [{"seed": 2 * k + 1} for k in range(4)])
+
+    scripted = make_actor("scripted")
+    assert set(failures(OraclePlanner(), Lazy(), "scripted")) == {"actor"}
+    assert set(failures(OraclePlanner(), FailingActor(scripted, 1.0), "silent")) == {"actor"}
+    assert "planner" in failures(Silly(), scripted, "scripted")
+    assert set(failures(Silly(), Lazy(), "scripted")) == {NOBODY}
+
+
+def test_ways_to_fail() -> None:
+    def line(ended: str, commands: Sequence[str], report: str = "", unparsed: int = 0) -> Any:
+        turns = [{"command": c, "report": report} for c in commands]
+        return {"ended": ended, "turns": turns, "unparsed": unparsed}
+
+    assert how(line("failure", ["a"])) == "wrong thing"
+    assert how(line("max_turns", ["a", "b"], unparsed=1)) == "no command"
+    assert how(line("max_turns", ["a", "b", "b", "b"])) == "repeated itself"
+    assert how(line("max_turns", ["a"], "I did not manage to a.")) == "did not manage"
+    assert how(line("max_steps", ["a", "b"])) == "never got there"
+
+
+def _two_runs(mine: Path, runs: Path, capsys: pytest.CaptureFixture[str]) -> list[Path]:
+    made = []
+    for planner in ("random", "oracle"):
+        run = ["evaluate", "--suite", str(mine), "--planner", planner, "--episodes", "8"]
+        assert main([*run, "--blame", "3", "--runs-dir", str(runs)]) == 0
+        made.append(Path(capsys.readouterr().out.splitlines()[-1]))
+    return made
+
+
+def test_a_page_shows_what_runs_came_to(
+    mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = _two_runs(mine, tmp_path / "runs", capsys)
+    blamed = summary(made[0])["blame"]["all"]
+    rows = (made[0] / "blame.jsonl").read_text().splitlines()
+    assert blamed["n"] == len(rows) == sum(blamed["parts"].values()) > 2
+    assert blamed["parts"]["planner"] == sum(json.loads(r)["blamed"] == "planner" for r in rows)
+
+    assert main(["report", *map(str, made), "--players", "3", "--title", "<i>Two</i>"]) == 0
+    page_at = Path(capsys.readouterr().out.strip())
+    page = page_at.read_text()
+    assert page_at == made[0] / "report.html"
+    assert "<i>Two" not in page and "which <b>" not in page and "which &lt;b&gt;" in page
+    for folder in made:
+        for cell in summary(folder)["cells"].values():
+            assert f"<b>{cell['success_rate']:.3f}</b>" in page
+    assert not re.search(r"(?:src|href)=[\"']https?:", page)
+    films = json.loads(re.search(r'id="films">(.*?)</script>', page, re.DOTALL)[1])  # type: ignore[index]
+    assert len(films) == 3 == page.count('class="player"')
+    assert "it came out differently" not in page
+    for film in films:
+        assert film["turns"][0] == 0 and film["turns"] == sorted(film["turns"])
+        assert film["turns"][-1] < len(film["frames"]) <= 140
+
+    # The differences, counted another way.
+    one, two = ({(x["part"], x["seed"]): x["success"] for x in lines(f)} for f in made)
+    gain = sum(two[k] - one[k] for k in one) / len(one)
+    markdown = page_at.with_suffix(".md").read_text()
+    assert f"| all | oracle | {len(one)} | {gain:+.3f} |" in markdown
+
+    _in_a_browser(page_at, len(films))
+
+
+def _in_a_browser(page_at: Path, players: int) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="the browser needs playwright")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    chromium = next((found for n in names if (found := shutil.which(n))), None)
+    if chromium is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    with sync_api.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 390, "height": 844})
+        errors: list[str] = []
+        page.on("pageerror", lambda e: errors.append(str(e)))
+        page.goto(page_at.as_uri())
+        first = page.locator("#player-0")
+        before = first.locator("img").get_attribute("src")
+        assert before and before.startswith("data:image/png")
+        first.locator("[data-step='1']").click()
+        assert first.locator("img").get_attribute("src") != before
+        assert first.locator(".count").inner_text().startswith("2 of")
+        first.press("ArrowLeft")
+        assert first.locator("img").get_attribute("src") == before
+        assert page.locator(".player .turn.now").count() == players
+        # On a phone nothing but tables is wider than the screen, and those scroll by themselves.
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert not errors
+        browser.close()
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(tmp_path)]) == 2
+    assert "is no run folder" in one_sentence(capsys.readouterr().err)
+    run = ["evaluate", "--planner", "oracle", "--cells", "conditional", "--episodes", "1"]
+    assert main([*run, "--runs-dir", str(tmp_path)]) == 0
+    folder = Path(capsys.readouterr().out.splitlines()[-1])
+    (folder / "episodes.jsonl").write_text('{"cell": 3}\n')
+    assert main(["report", str(folder)]) == 2
+    assert "is damaged" in one_sentence(capsys.readouterr().err)
+    (folder / "summary.json").unlink()
+    assert main(["report", str(folder)]) == 2
+    assert "has not ended" in one_sentence(capsys.readouterr().err)
