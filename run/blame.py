@@ -67,7 +67,7 @@ def blame(team: Line, failed: Sequence[Mapping[str, Any]]) -> list[str]:
 
     scripted = make_actor("scripted")
     truthful = make_reporter("scripted")
-    if not isinstance(team.planner, OraclePlanner):
+    if type(team.planner) is not OraclePlanner:
         cheats["planner"] = lambda: of(OraclePlanner(), team.actor, team.reporter)
     if isinstance(team.actor, FailingActor) or type(team.actor) is not type(scripted):
         cheats["actor"] = lambda: of(team.planner, scripted, team.reporter)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import tyro
@@ -425,6 +425,12 @@ def _films(args: Episode, indices: Sequence[int], folder: RunFolder) -> Videos:
     return Videos(films, f"{args.title} · {args.planner}")
 
 
+class Sheet(Protocol):
+    """Where lines are written: a run folder, or a list."""
+
+    def append(self, line: dict[str, Any], /) -> None: ...
+
+
 class Record(Watcher):
     """Writes a line for each episode of a group as it ends, but for those written before.
 
@@ -433,7 +439,7 @@ class Record(Watcher):
 
     def __init__(
         self,
-        folder: RunFolder,
+        folder: Sheet,
         indices: Sequence[int],
         done: Collection[int],
         lines: list[dict[str, Any]],

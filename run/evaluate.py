@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import multiprocessing
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -22,6 +25,7 @@ from rich.table import Table
 from agents.actor import make_actor
 from agents.actor.failing import FailingActor
 from agents.parts import Actor, Planner, Reporter
+from agents.planner.registry import make_planner
 from agents.reporter import make_reporter
 from agents.team import Episode as Played
 from agents.team import Team, Watcher
@@ -48,7 +52,7 @@ from run.suites import MAX_SEED, Cell, Part, Suite, find_suite, suite_names
 from run.summary import summarise
 
 TOGETHER = 32  # episodes played as one batch for one who trains
-LOOKS = ("name", "runs_dir", "resume")
+LOOKS = ("name", "runs_dir", "resume", "workers")
 COLUMNS = ("cell", "n", "n_errors", "success_rate", "low", "high", "turns", "floor")
 
 
@@ -126,6 +130,10 @@ class Evaluate:
     parallel: Annotated[int, tyro.conf.arg(metavar="P")] = 8
     """How many episodes are played together, as one batch."""
 
+    workers: Annotated[int, tyro.conf.arg(metavar="W")] = 1
+    """How many processes play, each with its own Planner and its share of the cores. What is
+    written is the same, but for times, and the last digits of a language model's scores."""
+
     seed: int = 0
     """Moves all seeds: episode i of part p of cell c is seeded with
     SEED + 1,000,000 c + 10,000 p + i, and 500,000,000 more in planner-validation."""
@@ -152,7 +160,7 @@ class Evaluate:
     language: tyro.conf.OmitArgPrefixes[LanguageOptions] = field(default_factory=LanguageOptions)
 
     def __post_init__(self) -> None:
-        for name in ("episodes", "parallel", "max_turns", "command_steps"):
+        for name in ("episodes", "parallel", "workers", "max_turns", "command_steps"):
             whole_number(f"--{name.replace('_', '-')}", getattr(self, name), 1)
         whole_number("--blame", self.blame, 0)
         whole_number("--seed", self.seed, 0, MAX_SEED)
@@ -180,6 +188,11 @@ class _Job:
     def key(self) -> tuple[str, str]:
         return self.cell.name, self.part.label
 
+    @property
+    def more(self) -> dict[str, str]:
+        """What its lines have beside an episode's."""
+        return {"cell": self.cell.name, "part": self.part.label}
+
 
 def evaluate(args: Evaluate) -> Path:
     """Play the suite, or what is still missing of it, and return the run's folder.
@@ -199,14 +212,16 @@ def evaluate(args: Evaluate) -> Path:
     for job in jobs:
         make_worlds(job.part.task, 1, **job.settings)
     actor = make_actor(args.actor)
-    with open_folder("evaluate", args, args.suite) as folder:
-        planner = load_planner(args, folder)
+    with open_folder("evaluate", args, Path(args.suite).stem) as folder:
+        # With workers, each has its own; it is needed here only to find whom to blame.
+        planner = load_planner(args, folder) if args.workers == 1 or args.blame else None
         try:
             lines = _play(args, planner, actor, jobs, folder)
         except BadInput as error:
             raise folder.stopped_by(error) from error
         summary = _summary(args, cells, lines)
         if args.blame:
+            assert planner is not None
             try:
                 summary["blame"] = _blame(args, planner, actor, jobs, lines, folder)
             except BadInput as error:
@@ -289,7 +304,7 @@ def success_rates(planner: Planner, suite: str, episodes: int, seed: int = 0) ->
 
 
 def _play(
-    args: Evaluate, planner: Planner, actor: Actor, jobs: Sequence[_Job], folder: RunFolder
+    args: Evaluate, planner: Planner | None, actor: Actor, jobs: Sequence[_Job], folder: RunFolder
 ) -> list[dict[str, Any]]:
     """Play what is missing, part by part, and return all lines, in the order of the suite."""
     order = {job.key: k for k, job in enumerate(jobs)}
@@ -304,17 +319,15 @@ def _play(
     if args.resume is not None:
         say(f"{len(lines)} of {total} episodes are finished")
     with _Bar(total, lines) as bar:
-        for job in jobs:
-            worlds = make_worlds(job.part.task, min(args.parallel, job.episodes), **job.settings)
-            fails = job.part.actor_fails
-            acts = FailingActor(actor, fails) if fails else actor
-            team = Team(planner, acts, job.reporter, args.max_turns, args.command_steps)
-            cell, part = job.key
-            bar.name(cell, part)
-            for indices in groups(job.episodes, args.parallel, done[job.key]):
-                more = {"cell": cell, "part": part}
-                record = Record(folder, indices, done[job.key], lines, more)
-                team.play(worlds, [job.seed + i for i in indices], Watchers([record, bar]))
+        if args.workers > 1:
+            _share_out(args, jobs, done, folder, lines, bar)
+        else:
+            assert planner is not None
+            for job in jobs:
+                bar.name(*job.key)
+                play = _player(args, job, planner, actor)
+                for indices in groups(job.episodes, args.parallel, done[job.key]):
+                    play(Record(folder, indices, done[job.key], lines, job.more), bar)
     return sorted(lines, key=lambda line: (order[line["cell"], line["part"]], line["episode"]))
 
 
@@ -354,6 +367,88 @@ def _blame(
     return {"all": table(blamed), "cells": {c: table(its) for c, its in cells.items() if its}}
 
 
+def _player(
+    args: Evaluate, job: _Job, planner: Planner, actor: Actor
+) -> Callable[[Record, Watcher], None]:
+    """What plays the group of episodes of a record, of one part."""
+    worlds = make_worlds(job.part.task, min(args.parallel, job.episodes), **job.settings)
+    fails = job.part.actor_fails
+    acts = FailingActor(actor, fails) if fails else actor
+    team = Team(planner, acts, job.reporter, args.max_turns, args.command_steps)
+
+    def play(record: Record, bar: Watcher) -> None:
+        team.play(worlds, [job.seed + i for i in record.indices], Watchers([record, bar]))
+
+    return play
+
+
+def _share_out(
+    args: Evaluate,
+    jobs: Sequence[_Job],
+    done: Mapping[tuple[str, str], set[int]],
+    folder: RunFolder,
+    lines: list[dict[str, Any]],
+    bar: _Bar,
+) -> None:
+    """Let several processes play, a group of episodes at a time; what they made is written in the
+    order in which one process would have made it."""
+    tasks = [
+        (k, indices)
+        for k, job in enumerate(jobs)
+        for indices in groups(job.episodes, args.parallel, done[job.key])
+    ]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(args.workers, context, _Worker.begin, (args,)) as pool:
+        try:
+            for (k, _), made in zip(tasks, pool.map(_Worker.play, tasks), strict=True):
+                job = jobs[k]
+                bar.name(*job.key)
+                for line in made:
+                    if line["episode"] not in done[job.key]:
+                        folder.append(line)
+                        lines.append(line)
+                bar.tell()
+        except BrokenProcessPool as error:
+            raise BadInput(
+                "a worker died, perhaps for want of memory: each loads its own Planner; try fewer "
+                "--workers"
+            ) from error
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+class _Worker:
+    """One of several processes that play."""
+
+    args: Evaluate
+    jobs: Sequence[_Job]
+    planner: Planner
+    players: dict[int, Callable[[Record, Watcher], None]]
+
+    @classmethod
+    def begin(cls, args: Evaluate) -> None:
+        """Load what is needed, once in each process."""
+        import torch
+
+        torch.set_num_threads(max(1, torch.get_num_threads() // args.workers))
+        suite = find_suite(args.suite)
+        cls.args = args
+        cls.jobs = [job for cell in _chosen(args, suite) for job in _jobs(args, suite, cell)]
+        cls.planner = make_planner(args.planner, dataclasses.replace(args.language, seed=args.seed))
+        cls.players = {}
+
+    @classmethod
+    def play(cls, task: tuple[int, range]) -> list[dict[str, Any]]:
+        """The lines of one group of episodes of job number ``task[0]``, as they ended."""
+        k, indices = task
+        if k not in cls.players:
+            cls.players[k] = _player(cls.args, cls.jobs[k], cls.planner, make_actor(cls.args.actor))
+        made: list[dict[str, Any]] = []
+        cls.players[k](Record(made, indices, (), [], cls.jobs[k].more), Watcher())
+        return made
+
+
 class _Bar(Watcher):
     """The progress of the whole evaluation, on standard error."""
 
@@ -388,6 +483,10 @@ class _Bar(Watcher):
         self.bars.update(self.task, description=self.text)
 
     def on_end(self, i: int, episode: Played) -> None:
+        self.tell()
+
+    def tell(self) -> None:
+        """Show how many episodes have ended."""
         now, ended = time.monotonic(), len(self.lines)
         rate = (ended - self.first) / max(now - self.begun, 1e-9)
         self.bars.update(self.task, completed=ended, rate=rate)

@@ -107,7 +107,7 @@ def report(args: Report) -> Path:
         "cells": _cells(runs),
         "plots": _plots(runs),
         "pairs": _pairs(runs),
-        "blames": [_blame(run) for run in runs if run.summary.get("blame")],
+        "blames": [_blame(r) for r in runs if r.summary.get("blame", {}).get("all", {}).get("n")],
         "costs": [_cost(run) for run in runs],
         "players": [about for about, _ in chosen],
         "films": [film for _, film in chosen],

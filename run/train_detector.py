@@ -298,7 +298,9 @@ class _Training:
             self.judge.load_state_dict(self.best)
         self.judge.eval()
         self.judge.temperature = 1.0
-        self.judge.temperature = calibrate(*answers(self.judge, self.held, glances=self.glances))
+        if args.steps:
+            told = answers(self.judge, self.held, glances=self.glances)
+            self.judge.temperature = calibrate(*told)
         self.curve.close()
         if self.curve.rows:
             self._plot()

@@ -158,6 +158,7 @@ def test_links_to_files_lead_somewhere() -> None:
         "docs/engine.md",
         "docs/planner.md",
         "docs/detector.md",
+        "docs/evaluation.md",
         "agents/planner/adapters/parley-135m/README.md",
         "agents/actor/weights/README.md",
     ):

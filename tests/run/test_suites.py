@@ -297,3 +297,25 @@ def test_what_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture
     (folder / "summary.json").unlink()
     assert main(["report", str(folder)]) == 2
     assert "has not ended" in one_sentence(capsys.readouterr().err)
+
+
+def test_several_processes_write_what_one_writes(mine: Path, tmp_path: Path) -> None:
+    def run(name: str, *more: str) -> Path:
+        args = ["evaluate", "--suite", str(mine), "--planner", "random", "--episodes", "8"]
+        parts = ["--parallel", "3", "--runs-dir", str(tmp_path), "--name", name]
+        assert main([*args, *parts, *more]) == 0
+        return next((tmp_path / "evaluate").glob(f"*-{name}"))
+
+    one, two = run("one"), run("two", "--workers", "2")
+
+    def rows(folder: Path) -> list[dict[str, Any]]:
+        text = (folder / "episodes.jsonl").read_text()
+        return [{**json.loads(row), "seconds": 0} for row in text.splitlines()]
+
+    assert rows(one) == rows(two) and len(rows(one)) == 16
+    # What is missing is played again, also by another number of processes.
+    text = (two / "episodes.jsonl").read_text().splitlines(keepends=True)
+    (two / "episodes.jsonl").write_text("".join(text[:5]))
+    (two / "summary.json").unlink()
+    assert main(["evaluate", "--resume", str(two), "--workers", "2"]) == 0
+    assert sorted(map(str, rows(two))) == sorted(map(str, rows(one)))
