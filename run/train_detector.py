@@ -34,8 +34,7 @@ class TrainDetector:
     First a vision encoder learns, on single frames, what they show: what the agent faces and
     holds, and where, and what is in sight. From then on it rests, so each frame is encoded but
     once. Then a perceiver resampler and gated cross-attention into a language model, which stays as
-    it is, learn to answer questions about clips, and to tell in words what happened in half of
-    them. Now and then validation's questions are asked; the best weights by balanced accuracy are
+    it is, learn to answer questions about clips, and at first to tell in words what happened. Now and then validation's questions are asked; the best weights by balanced accuracy are
     kept, and calibrated by a temperature.
 
     --model baseline trains the bespoke baseline instead, which has no pretrained language, on the
@@ -71,7 +70,8 @@ class TrainDetector:
     learning_rate: float = 6e-4
     """The highest step size on clips; twice that on frames."""
     captions: float = 0.3
-    """Weight of the loss on what happened in words; 0 leaves it out."""
+    """Weight of the loss on what happened in words, told of half of the clips at first; 0 leaves it
+    out."""
     borrowed: float = 0.3
     """How many clips are also asked a question of another clip, at first; easier than their own."""
     frame_steps: int = 4000

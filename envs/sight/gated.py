@@ -19,7 +19,7 @@ from transformers import DynamicCache
 from envs.errors import BadInput
 from envs.sight.encoder import Attention, feed_forward
 
-_KEPT_TEXTS = 20_000
+_KEPT_TEXTS = 40_000
 _AT_ONCE = 16  # texts read together: more of them are more rim
 
 

@@ -97,6 +97,20 @@ def _asked_of(text: str) -> frozenset[str]:
     return frozenset(str(i) for i in find_items(text))
 
 
+def _more(frames: np.ndarray, few: list[np.ndarray]) -> np.ndarray:
+    """``frames`` and ``few`` more, which are taken out of the list. The memory grows in place:
+    there is seldom room for all clips twice."""
+    more = stack(few)
+    few.clear()
+    side = max(frames.shape[2], more.shape[2])
+    if side > frames.shape[2]:
+        frames = stack([frames, more[:0]])
+    n = len(frames)
+    frames.resize((n + len(more), *frames.shape[1:]), refcheck=False)
+    frames[n:] = stack([more, frames[:0]])
+    return frames
+
+
 @dataclass
 class Store:
     """Clips in memory: ``frames [N, 8, side, side, 3] uint8`` as the encoder is shown them, and for
@@ -114,22 +128,22 @@ class Store:
     @classmethod
     def of(cls, clips: Iterable[Clip]) -> Store:
         """All clips of a split. Raises BadInput where no question or only one answer is left."""
-        parts: list[np.ndarray] = []
-        frames: list[np.ndarray] = []
+        frames = np.zeros((0, N_FRAMES, 0, 0, 3), np.uint8)
+        few: list[np.ndarray] = []
         targets: list[_Targets] = []
         asked, captions, named = [], [], []
         for clip in clips:
             named.append(_named(clip))
             size = fit(clip.frames)
             targets.append(_targets(clip.notes, size[0] / clip.frames.shape[1]))
-            frames.append(prepare(clip.frames, size))
+            few.append(prepare(clip.frames, size))
             asked.append(clip.asked)
             captions.append(clip.caption)
-            if len(frames) == 1024:  # many small arrays would not give their memory back
-                parts.append(stack(frames))
-                frames.clear()
+            if len(few) == 1024:
+                frames = _more(frames, few)
+        frames = _more(frames, few) if few else frames
         found = cls(
-            stack([*parts, stack(frames)] if frames else parts),
+            frames,
             asked,
             captions,
             np.stack([t.words for t in targets]),
@@ -392,10 +406,10 @@ def train(
     The first ``frame_steps``, on 8 times as many single frames, are for the vision encoder: it
     learns what frames show, half of them such that the agent faces or holds something. From then on
     it rests, and each frame is encoded once, unless ``tune_vision`` or the judge is not
-    ``spotted``. ``captions`` weighs the likelihood of what happened in words, asked of half of the
-    clips. To so many clips, at first, as ``borrowed`` says, a question of another clip is put as
-    well (`borrow`), and to fewer and fewer until half of the steps are made: a question about
-    another item is an easier lesson than a near miss. ``spotter`` is one that learned before.
+    ``spotted``. Two things make the beginning easier, and fade until half of the steps are made:
+    half of the clips are told in words, ``captions`` weighs their likelihood; and to so many clips
+    as ``borrowed`` says a question of another clip is put as well (`borrow`), since another item is
+    more easily told apart than a near miss. ``spotter`` is one that learned before.
     Raises BadInput where the loss is not finite; what was saved is then still there.
     """
     # In each stage some parts rest.
@@ -440,12 +454,13 @@ def train(
             epoch, place = divmod(place_in * batch, max(len(store) // batch * batch, batch))
             order = np.random.default_rng([seed, epoch, 5]).permutation(len(store))
             which = order[place : place + batch]
-            easy = borrowed * max(0.0, 1 - 2 * place_in / length)
+            at_first = max(0.0, 1 - 2 * place_in / length)
             asked = [store.asked[k] for k in which]
+            easy = borrowed * at_first
             if easy:
                 more = borrow(store, which, easy, np.random.default_rng([seed, step, 2]))
                 asked = [a if m in a else (*a, m) for a, m in zip(asked, more, strict=True)]
-            told = rng.random(len(which)) < (0.5 if captions else 0.0)
+            told = rng.random(len(which)) < (0.5 * at_first if captions else 0.0)
             texts = [store.captions[k] if t else "" for k, t in zip(which, told, strict=True)]
             own = which[mine]
             shown: tuple[torch.Tensor, ...]
