@@ -34,12 +34,9 @@ class TrainDetector:
     First a vision encoder learns, on single frames, what they show: what the agent faces and
     holds, and where, and what is in sight. From then on it rests, so each frame is encoded but
     once. Then a perceiver resampler and gated cross-attention into a language model, which stays as
-    it is, learn to answer questions about clips, and at first to tell in words what happened. Now and then validation's questions are asked; the best weights by balanced accuracy are
-    kept, and calibrated by a temperature.
-
-    --model baseline trains the bespoke baseline instead, which has no pretrained language, on the
-    same clips. The clips are those of make-clips. --model vision-language tunes a model for images
-    and text that you have, from answers alone; a --learning-rate of 2e-4 is a good first try.
+    it is, learn to answer questions about clips, and at first to tell in words what happened. Now
+    and then validation's questions are asked; the best weights by balanced accuracy are kept, and
+    calibrated by a temperature.
 
     The run folder gets the curve as CSV, TensorBoard log and picture, and in checkpoints/ the final
     weights, which score-detector and --reward take by their path. With several processes:
