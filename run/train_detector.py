@@ -71,7 +71,7 @@ class TrainDetector:
     out."""
     borrowed: float = 0.3
     """How many clips are also asked a question of another clip, at first; easier than their own."""
-    frame_steps: int = 4000
+    frame_steps: int = 2500
     """First, steps for what frames show: 8 frames for each clip of a batch. 0 for an encoder that
     --init brings or that --tune-vision lets learn from answers."""
     tune_vision: bool = False

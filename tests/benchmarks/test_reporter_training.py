@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from agents.reporter.network import ReporterConfig, ReporterNetwork
 from rewards.success_vqa.baseline import Baseline, BaselineConfig
 from tests.agents.tiny import tiny_model, tiny_tokenizer
 
@@ -19,7 +20,9 @@ def test_a_short_run_writes_all_it_promises(tmp_path: Path) -> None:
     Baseline(BaselineConfig(("did", "the", "agent"), 16, 1, 4)).save(tmp_path / "judge")
     tiny_model("llama").save_pretrained(tmp_path / "tiny")
     tiny_tokenizer().save_pretrained(tmp_path / "tiny")
-    parts = ["--base", str(tmp_path / "tiny"), "--planner", "oracle"]
+    config = ReporterConfig(str(tmp_path / "tiny"), 16, 1, 4, gates=1, every=1)
+    ReporterNetwork(tiny_model("llama"), tiny_tokenizer(), config).save(tmp_path / "mine")
+    parts = ["--reporter", str(tmp_path / "mine"), "--planner", "oracle"]
     size = ["--groups", "1", "--members", "4", "--alone", "1", "--rounds", "1", "--threads", "1"]
     judge = ["--detector", str(tmp_path / "judge"), "--out", str(tmp_path / "out")]
     done = subprocess.run(
