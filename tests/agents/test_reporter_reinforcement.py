@@ -24,7 +24,7 @@ from agents.reporter.reinforcement import (
     Progress,
     Report,
     Watch,
-    _learn,
+    learn,
     reinforce,
     truth,
 )
@@ -55,7 +55,7 @@ def low_tokens(
     ]
 
 
-def learn(
+def taught(
     judge: ReporterNetwork, terms: Any = None, planner: Any = None, **settings: Any
 ) -> list[Progress]:
     told: list[Progress] = []
@@ -73,7 +73,7 @@ def learn(
 
 
 def test_what_is_rewarded_is_said_more_often() -> None:
-    told = learn(network(), steps=12, learning_rate=1e-2, kl=0.0, max_turns=1)
+    told = taught(network(), steps=12, learning_rate=1e-2, kl=0.0, max_turns=1)
     first, last = (np.mean([p.rewards["low"] for p in part]) for part in (told[:3], told[-3:]))
     assert last > first + 0.05
     assert told[0].divergence < 0.02 < told[-1].divergence
@@ -94,25 +94,25 @@ def test_the_penalty_holds_it_back() -> None:
         mine = list(judge.parameters())
         optimiser = torch.optim.Adam(mine, 3e-3)
         rng = np.random.default_rng(2)
-        apart.append(_learn(judge, fixed, pairs, optimiser, mine, rng, kl, 10.0, 8, 64)[1])
+        apart.append(learn(judge, fixed, pairs, optimiser, mine, rng, kl, 10.0, 8, 64)[1])
     assert apart[1] < apart[0] / 2
 
 
 def test_it_goes_on_as_it_would_have() -> None:
     whole, parts, kept = network(), network(), []
-    learn(whole)
-    learn(parts, save=lambda make: kept.append(make()))
+    taught(whole)
+    taught(parts, save=lambda make: kept.append(make()))
     again = network()
     for p in again.parameters():
         p.data.zero_()
     resume: Checkpoint = kept[1]
-    learn(again, resume=resume)
+    taught(again, resume=resume)
     for one, two in zip(whole.state_dict().values(), again.state_dict().values(), strict=True):
         assert torch.equal(one, two)
 
 
 def test_terms_are_told_apart_and_added_by_their_weights() -> None:
-    found = learn(network(), {"truth": (0.5, truth), "low": (0.0, low_tokens)}, steps=1)[0]
+    found = taught(network(), {"truth": (0.5, truth), "low": (0.0, low_tokens)}, steps=1)[0]
     assert found.rewards["truth"] == found.success and 0 < found.rewards["low"] < 1
     assert 0 <= found.true <= 1 and 0 <= found.matters <= 1 and found.length > 1
 
@@ -124,7 +124,7 @@ def test_a_reward_that_is_no_number_stops_the_run() -> None:
     judge = network()
     before = copy.deepcopy(judge.state_dict())
     with pytest.raises(BadInput, match="a reward is not finite at step 1"):
-        learn(judge, {"broken": (1.0, broken)})
+        taught(judge, {"broken": (1.0, broken)})
     assert all(torch.equal(before[n], t) for n, t in judge.state_dict().items())
 
 
@@ -135,7 +135,7 @@ class Mumbling(Part):
 
 def test_a_planner_that_says_no_commands_stops_the_run() -> None:
     with pytest.raises(BadInput, match="32 of the Planner's 32 answers were no commands"):
-        learn(network(), planner=Mumbling())
+        taught(network(), planner=Mumbling())
 
 
 def test_a_planner_is_asked_once_for_the_same_dialogue() -> None:
