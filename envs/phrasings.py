@@ -1,7 +1,9 @@
 """The words of our families' sentences: phrasings and property words, each in three splits.
 
 Those of ``test`` are for measuring only: whatever is chosen or trained on ``train`` and
-``validation`` has not met them.
+``validation`` has not met them. So are sentences that are harder to read, which come after them:
+with slips of the pen (``misspelled``), in other languages with names and conditions left as they
+are (``languages``), and in the middle of a longer text (``stories``).
 """
 
 from __future__ import annotations
@@ -36,6 +38,29 @@ CONDITIONAL: Mapping[str, Mapping[str, str]] = {
         "in every other case take the {no}.",
         "unless": "Pick up the {no}, unless the {decider} {condition}: then pick up the {yes}.",
     },
+    "misspelled": {
+        "hasty": "If teh {decider} {condition}, pik up the {yes}, othewise pick up teh {no}.",
+        "phonetic": "Wen the {decider} {condition}, plees get the {yes}, els get the {no}.",
+    },
+    "languages": {
+        "German": 'Wenn gilt "the {decider} {condition}", dann hebe {yes} auf, '
+        "andernfalls hebe {no} auf.",
+        "French": 'Si "the {decider} {condition}" est vrai, ramasse {yes} ; sinon, ramasse {no}.',
+        "Spanish": 'Recoge {no}, pero si es cierto que "the {decider} {condition}", recoge {yes}.',
+    },
+    "stories": {
+        "museum": "The museum closes in ten minutes and the last visitors are on their way to the "
+        "cloakroom. A guard has left you a note: someone has been careless with the "
+        "new exhibits, and one of them has to be in the director's hands by tonight. Which one is "
+        "not clear to him. If the {decider} {condition}, it is the {yes}, otherwise it is the "
+        "{no}. Please pick it up. The lights go out on their own, so take your time.",
+        "grandmother": "My grandmother collected odd things all her life, and every Sunday she "
+        "laid them out on the carpet and told us where each came from. We never listened. Before "
+        "she died she said only this to me: the {no} is yours, you may pick it up whenever you "
+        "like, but should you ever find that the {decider} {condition}, leave it and pick up the "
+        "{yes} instead. I have thought of it every day since, and today I would like you to do it "
+        "for me.",
+    },
 }
 # The same where the two branches are commands of any kind, such as "go to the solid red ring".
 DEEDS: Mapping[str, str] = {
@@ -58,6 +83,26 @@ SEARCH: Mapping[str, Mapping[str, str]] = {
         "others": "{All}: one of them is {word} and the others are not. I want the {word} one.",
         "whichever": "Pick up whichever of {any} is {word}.",
         "out": "One out of {all} is {word}. Look for it and take it.",
+    },
+    "misspelled": {
+        "hasty": "Exacty one of {all} is {word}. Pik up teh {word} one.",
+        "phonetic": "Wun of {all} is {word}. Plees fined it and get it.",
+    },
+    "languages": {
+        "German": 'Genau eines von diesen ist "{word}": {all}. Hebe es auf.',
+        "French": 'Un seul de ces objets est "{word}" : {all}. Ramasse-le.',
+        "Spanish": 'Solo uno de estos objetos es "{word}": {all}. Recoge ese.',
+    },
+    "stories": {
+        "museum": "The museum closes in ten minutes and the last visitors are on their way to the "
+        "cloakroom. On the table of the workshop lie {all}, just unpacked. The restorer is sure "
+        "that one of them is {word}, and that none of the others is; which one it is she has not "
+        "been told. Pick up the one that is {word}. The lights go out on their own, so take your "
+        "time.",
+        "grandmother": "My grandmother collected odd things all her life, and every Sunday she "
+        "laid them out on the carpet. Today there are only {all}. She used to say that one of "
+        "her things was {word} and that whoever got hold of it would never be bored again. I would "
+        "like you to find the {word} one and to pick it up for me, before my cousins come.",
     },
 }
 # What a secret property can be; each three go by the name of their first.

@@ -19,7 +19,6 @@ from rich.console import Console
 
 from agents.actor import make_actor
 from agents.dialogue import Decision, Dialogue
-from agents.parts import Planner
 from agents.planner.options import PlannerOptions
 from agents.planner.registry import make_planner
 from agents.reporter import make_reporter
@@ -263,7 +262,8 @@ def episode(args: Episode) -> Path:
     )
     actor = make_actor(args.actor)
     with open_folder("episode", args, args.title) as folder:
-        planner = load_planner(args, folder)
+        with discarded_for_nothing(args, folder):
+            planner = make_planner(args.planner, dataclasses.replace(args.language, seed=args.seed))
         team = Team(planner, actor, reporter, args.max_turns, args.command_steps)
         try:
             lines = _play(args, team, worlds, folder)
@@ -329,10 +329,11 @@ def open_folder(command: str, args: Any, title: str) -> RunFolder:
     return RunFolder.new(args.runs_dir, command, name, to_json(args), resumable=True)
 
 
-def load_planner(args: Any, folder: RunFolder) -> Planner:
-    """The Planner of the settings. Where there is none, no new folder is left behind."""
+@contextmanager
+def discarded_for_nothing(args: Any, folder: RunFolder) -> Iterator[None]:
+    """Where bad input comes before there is anything, no new folder is left behind."""
     try:
-        return make_planner(args.planner, dataclasses.replace(args.language, seed=args.seed))
+        yield
     except BadInput:
         if args.resume is None:
             folder.discard()

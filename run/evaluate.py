@@ -25,6 +25,7 @@ from rich.table import Table
 from agents.actor import make_actor
 from agents.actor.failing import FailingActor
 from agents.parts import Actor, Planner, Reporter
+from agents.planner.options import PlannerOptions
 from agents.planner.registry import make_planner
 from agents.reporter import make_reporter
 from agents.team import Episode as Played
@@ -36,9 +37,9 @@ from run.episode import (
     HUMAN,
     LanguageOptions,
     Record,
+    discarded_for_nothing,
     finished,
     groups,
-    load_planner,
     open_folder,
     refuse_other_settings,
     shown,
@@ -50,6 +51,7 @@ from run.live import say
 from run.stage import Watchers
 from run.suites import MAX_SEED, Cell, Part, Suite, find_suite, suite_names
 from run.summary import summarise
+from run.teams import find_team, joined, team_names, with_team
 
 TOGETHER = 32  # episodes played as one batch for one who trains
 LOOKS = ("name", "runs_dir", "resume", "workers")
@@ -72,7 +74,7 @@ class Evaluate:
       planner-validation: conditional-paraphrases, search-paraphrases, property-words,
         visual-conditional, irrelevant, nor, three, commands, missions go to, missions pick up,
         missions put next, missions sequence, missions unlock
-      reasoning, language, worlds, robustness, babyai: see --list
+      reasoning, language, worlds, robustness, babyai, scale: see --list
 
     The first is what the small Planner is judged on, with held-out items. The second is for
     choosing among checkpoints: no held-out item, and no phrasing or property word of the first.
@@ -82,9 +84,9 @@ class Evaluate:
       python -m run evaluate --planner oracle --episodes 20
       python -m run evaluate --planner smollm2-135m --cells conditional,search-2-5
       python -m run evaluate --planner random --cells "babyai go to,babyai open" --episodes 50
-      python -m run evaluate --suite planner-validation --planner my/checkpoint --episodes 100
+      python -m run evaluate planner-validation --planner my/checkpoint --episodes 100
       python -m run evaluate --actor learned --cells conditional
-      python -m run evaluate --suite robustness --cells "late*,missing*" --episodes 100
+      python -m run evaluate robustness --team small --cells "late*,missing*" --episodes 100
       python -m run evaluate --list
       python -m run evaluate --resume runs/evaluate/20260102-030405-planner-oracle
 
@@ -95,22 +97,26 @@ class Evaluate:
     of it, of one run or of several, is shown by: python -m run report RUN…
     """
 
-    suite: str = "planner"
-    """planner, planner-validation, reasoning, language, worlds, robustness, babyai, or a YAML file
-    such as those in run/suites."""
+    suite: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[SUITE]")] = "planner"
+    """planner, planner-validation, reasoning, language, worlds, robustness, babyai, scale, or a
+    YAML file such as those in run/suites."""
 
     cells: Annotated[str | None, shown("NAMES", "all")] = None
     """Which of the suite's cells to play, by name or pattern ("search*"), separated by commas.
     Their worlds are the same, whichever others are played."""
 
     list: bool = False
-    """Only list the suites and their cells."""
+    """Only list the suites, their cells, and the teams that have names."""
 
     items: Annotated[
         Literal["train", "held-out", "all"] | None, shown("{train,held-out,all}", "held-out")
     ] = None
     """Which items lie about in our rooms: those of training, the fifth that is never in it, or
     all. In planner-validation always those of training; BabyAI has its own things."""
+
+    team: Annotated[str | None, shown("TEAM", "--planner, --actor, --reporter")] = None
+    """Planner, Actor and Reporter at once: small, few-shot, untaught, unheard, random, cheats, or a
+    YAML file such as those in run/teams. Cells that have their own keep it."""
 
     planner: str = "parley-135m"
     """Who commands: oracle (knows the right answer), random, or a language model:
@@ -182,6 +188,9 @@ class _Job:
     seed: int
     episodes: int
     settings: Mapping[str, Any]
+    planner: str
+    language: PlannerOptions
+    actor: Actor
     reporter: Reporter
 
     @property
@@ -192,6 +201,21 @@ class _Job:
     def more(self) -> dict[str, str]:
         """What its lines have beside an episode's."""
         return {"cell": self.cell.name, "part": self.part.label}
+
+
+class _Planners:
+    """The Planners of jobs. One at a time is kept: a language model may be large."""
+
+    def __init__(self) -> None:
+        self._known: tuple[Any, Planner] | None = None
+
+    def of(self, job: _Job) -> Planner:
+        """A job's Planner, loaded unless the one asked for before is the same."""
+        asked = job.planner, job.language
+        if self._known is None or self._known[0] != asked:
+            self._known = None
+            self._known = asked, make_planner(*asked)
+        return self._known[1]
 
 
 def evaluate(args: Evaluate) -> Path:
@@ -207,23 +231,26 @@ def evaluate(args: Evaluate) -> Path:
     # All that can be wrong is found out before a model of gigabytes is loaded.
     suite = find_suite(args.suite)
     args = dataclasses.replace(args, items=_items(args, suite))
+    if args.team is not None and args.resume is None:
+        args = joined(args, args.team)
     cells = _chosen(args, suite)
     jobs = [job for cell in cells for job in _jobs(args, suite, cell)]
     for job in jobs:
         make_worlds(job.part.task, 1, **job.settings)
-    actor = make_actor(args.actor)
+    planners = _Planners()
     with open_folder("evaluate", args, Path(args.suite).stem) as folder:
-        # With workers, each has its own; it is needed here only to find whom to blame.
-        planner = load_planner(args, folder) if args.workers == 1 or args.blame else None
+        # With workers, each has its own.
+        if args.workers == 1:
+            with discarded_for_nothing(args, folder):
+                planners.of(jobs[0])
         try:
-            lines = _play(args, planner, actor, jobs, folder)
+            lines = _play(args, planners, jobs, folder)
         except BadInput as error:
             raise folder.stopped_by(error) from error
         summary = _summary(args, cells, lines)
         if args.blame:
-            assert planner is not None
             try:
-                summary["blame"] = _blame(args, planner, actor, jobs, lines, folder)
+                summary["blame"] = _blame(args, planners, jobs, lines, folder)
             except BadInput as error:
                 raise folder.stopped_by(error) from error
         folder.write_json("summary.json", summary)
@@ -240,7 +267,7 @@ def evaluate(args: Evaluate) -> Path:
 
 
 def _list() -> None:
-    """Print the suites and their cells."""
+    """Print the suites and their cells, and the teams."""
     for name in suite_names():
         suite = find_suite(name)
         say(f"{name}: {suite.about}".rstrip(": "))
@@ -248,6 +275,9 @@ def _list() -> None:
             chance = "" if cell.chance is None else f", chance {cell.chance:g}"
             parts = f", {len(cell.parts)} parts" if len(cell.parts) > 1 else ""
             say(f"  {cell.name}: {cell.parts[0].task}{parts}{chance}")
+    for name in team_names():
+        of = ", ".join(f"{k} {v}" for k, v in find_team(name).items())
+        say(f"team {name}: {of}")
 
 
 def _items(args: Evaluate, suite: Suite) -> Any:
@@ -271,13 +301,19 @@ def _chosen(args: Evaluate, suite: Suite) -> list[Cell]:
 def _jobs(args: Evaluate, suite: Suite, cell: Cell) -> Iterator[_Job]:
     for part, episodes in zip(cell.parts, cell.share(args.episodes), strict=True):
         items = {"items": args.items} if part.has_items else {}
-        name, options = part.reporter or (args.reporter, {})
+        team = with_team(args, part.team)
+        name, options = part.reporter or (team.reporter, {})
         try:
             reporter = make_reporter(name, **options)
         except TypeError as error:
             raise BadInput(f"the reporter of cell '{cell.name}' cannot be made: {error}") from error
         seed = suite.seed(cell, part, args.seed)
-        yield _Job(cell, part, seed, episodes, {**part.settings, **items}, reporter)
+        language = dataclasses.replace(team.language, seed=args.seed)
+        actor: Actor = make_actor(team.actor)
+        if part.actor_fails:
+            actor = FailingActor(actor, part.actor_fails)
+        settings = {**part.settings, **items}
+        yield _Job(cell, part, seed, episodes, settings, team.planner, language, actor, reporter)
 
 
 def success_rates(planner: Planner, suite: str, episodes: int, seed: int = 0) -> dict[str, float]:
@@ -304,7 +340,7 @@ def success_rates(planner: Planner, suite: str, episodes: int, seed: int = 0) ->
 
 
 def _play(
-    args: Evaluate, planner: Planner | None, actor: Actor, jobs: Sequence[_Job], folder: RunFolder
+    args: Evaluate, planners: _Planners, jobs: Sequence[_Job], folder: RunFolder
 ) -> list[dict[str, Any]]:
     """Play what is missing, part by part, and return all lines, in the order of the suite."""
     order = {job.key: k for k, job in enumerate(jobs)}
@@ -322,19 +358,20 @@ def _play(
         if args.workers > 1:
             _share_out(args, jobs, done, folder, lines, bar)
         else:
-            assert planner is not None
             for job in jobs:
                 bar.name(*job.key)
-                play = _player(args, job, planner, actor)
-                for indices in groups(job.episodes, args.parallel, done[job.key]):
+                missing = list(groups(job.episodes, args.parallel, done[job.key]))
+                if not missing:
+                    continue
+                play = _player(args, job, planners.of(job))
+                for indices in missing:
                     play(Record(folder, indices, done[job.key], lines, job.more), bar)
     return sorted(lines, key=lambda line: (order[line["cell"], line["part"]], line["episode"]))
 
 
 def _blame(
     args: Evaluate,
-    planner: Planner,
-    actor: Actor,
+    planners: _Planners,
     jobs: Sequence[_Job],
     lines: Sequence[dict[str, Any]],
     folder: RunFolder,
@@ -349,10 +386,9 @@ def _blame(
         if not failed:
             continue
         say(f"looking for who is to blame: {' '.join(dict.fromkeys(job.key))}, {len(failed)}")
-        fails = job.part.actor_fails
         team = Line(
-            planner,
-            FailingActor(actor, fails) if fails else actor,
+            planners.of(job),
+            job.actor,
             job.reporter,
             lambda n, j=job: make_worlds(j.part.task, n, **j.settings),  # type: ignore[misc]
             args.max_turns,
@@ -367,14 +403,10 @@ def _blame(
     return {"all": table(blamed), "cells": {c: table(its) for c, its in cells.items() if its}}
 
 
-def _player(
-    args: Evaluate, job: _Job, planner: Planner, actor: Actor
-) -> Callable[[Record, Watcher], None]:
+def _player(args: Evaluate, job: _Job, planner: Planner) -> Callable[[Record, Watcher], None]:
     """What plays the group of episodes of a record, of one part."""
     worlds = make_worlds(job.part.task, min(args.parallel, job.episodes), **job.settings)
-    fails = job.part.actor_fails
-    acts = FailingActor(actor, fails) if fails else actor
-    team = Team(planner, acts, job.reporter, args.max_turns, args.command_steps)
+    team = Team(planner, job.actor, job.reporter, args.max_turns, args.command_steps)
 
     def play(record: Record, bar: Watcher) -> None:
         team.play(worlds, [job.seed + i for i in record.indices], Watchers([record, bar]))
@@ -423,8 +455,8 @@ class _Worker:
 
     args: Evaluate
     jobs: Sequence[_Job]
-    planner: Planner
-    players: dict[int, Callable[[Record, Watcher], None]]
+    planners: _Planners
+    player: tuple[int, Callable[[Record, Watcher], None]] | None
 
     @classmethod
     def begin(cls, args: Evaluate) -> None:
@@ -435,17 +467,18 @@ class _Worker:
         suite = find_suite(args.suite)
         cls.args = args
         cls.jobs = [job for cell in _chosen(args, suite) for job in _jobs(args, suite, cell)]
-        cls.planner = make_planner(args.planner, dataclasses.replace(args.language, seed=args.seed))
-        cls.players = {}
+        cls.planners = _Planners()
+        cls.player = None
 
     @classmethod
     def play(cls, task: tuple[int, range]) -> list[dict[str, Any]]:
         """The lines of one group of episodes of job number ``task[0]``, as they ended."""
         k, indices = task
-        if k not in cls.players:
-            cls.players[k] = _player(cls.args, cls.jobs[k], cls.planner, make_actor(cls.args.actor))
+        job = cls.jobs[k]
+        if cls.player is None or cls.player[0] != k:
+            cls.player = k, _player(cls.args, job, cls.planners.of(job))
         made: list[dict[str, Any]] = []
-        cls.players[k](Record(made, indices, (), [], cls.jobs[k].more), Watcher())
+        cls.player[1](Record(made, indices, (), [], job.more), Watcher())
         return made
 
 

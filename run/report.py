@@ -370,10 +370,10 @@ def _film(run: Run, line: dict[str, Any]) -> Replayed | None:
         part = parts[line["cell"], line["part"]]
         items = {"items": config["items"] or suite.items} if part.has_items else {}
         worlds = make_worlds(part.task, 1, **{**part.settings, **items})
-        actor = make_actor(str(config["actor"]))
+        actor = make_actor(str(part.team.get("actor", config["actor"])))
         if part.actor_fails:
             actor = FailingActor(actor, part.actor_fails)
-        name, options = part.reporter or ("scripted", {})
+        name, options = part.reporter or (part.team.get("reporter", config["reporter"]), {})
         limits = int(config["max_turns"]), int(config["command_steps"])
         (found,) = replay([line], worlds, actor, make_reporter(name, **options), *limits)
     except (BadInput, KeyError, TypeError, ValueError):

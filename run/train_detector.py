@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rewards.success_vqa.detector import DetectorConfig, Judge
     from rewards.success_vqa.training import Checkpoint, Progress, Store
 
-COLUMNS = ("step", "loss", "caption_loss", "validation", "seconds")
+COLUMNS = ("step", "loss", "finding_loss", "caption_loss", "validation", "seconds")
 LOOKS = ("resume", "runs_dir", "name", "out", "checkpoint_seconds")
 
 
@@ -66,6 +66,9 @@ class TrainDetector:
     """Clips in a step, with all that is asked of them."""
     learning_rate: float = 6e-4
     """The highest step size on clips; twice that on frames."""
+    findings: float = 1.0
+    """Weight of the loss on what answers rest on: which frames show an item that the question
+    names, whether its condition holds there, and what was done to it."""
     captions: float = 0.3
     """Weight of the loss on what happened in words, told of half of the clips at first; 0 leaves it
     out."""
@@ -83,9 +86,9 @@ class TrainDetector:
     """The share of training's clips that are used."""
     width: int = 192
     """Size of the vision encoder's vectors."""
-    gates: int = 4
+    gates: int = 2
     """Gated cross-attentions in the language model."""
-    every: int = 2
+    every: int = 3
     """Layers from one of them to the next, counted back from the last."""
     rank: int = 8
     """Rank of a vision-language model's adapter."""
@@ -121,6 +124,7 @@ class TrainDetector:
             {
                 "steps": 0,
                 "batch": 1,
+                "findings": 0,
                 "captions": 0,
                 "frame_steps": 0,
                 "width": 8,
@@ -279,6 +283,7 @@ class _Training:
                 steps=self.total,
                 batch=args.batch,
                 learning_rate=args.learning_rate,
+                findings=args.findings,
                 captions=args.captions if self.judge.spotted else 0,
                 borrowed=args.borrowed,
                 frame_steps=self.frame_steps,
@@ -332,9 +337,9 @@ class _Training:
         ):
             score = self._validate(progress.step)
         seconds = round(time.monotonic() - self.started, 1)
-        losses = [progress.loss, progress.caption_loss]
+        losses = [progress.loss, progress.finding_loss, progress.caption_loss]
         self.curve.add([progress.step, *losses, score, seconds])
-        text = "loss {:.3f}, captions {:.3f}".format(*losses)
+        text = "loss {:.3f}, findings {:.3f}, captions {:.3f}".format(*losses)
         bar.tell(text, progress.step)
 
     def _validate(self, step: int) -> float:
@@ -374,8 +379,8 @@ class _Training:
         n = min(25, len(losses))
         smooth = np.convolve(losses, np.ones(n) / n, "valid")
         axes.plot(steps[n - 1 :], smooth, label=f"loss, mean of {n} steps")
-        seen = [r for r in self.curve.rows if r[3] != ""]
-        axes.plot([r[0] for r in seen], [r[3] for r in seen], "ko-", ms=4, label="validation")
+        seen = [r for r in self.curve.rows if r[4] != ""]
+        axes.plot([r[0] for r in seen], [r[4] for r in seen], "ko-", ms=4, label="validation")
         axes.set(xlabel="step", ylabel="loss; balanced accuracy", ylim=(0, 1.02))
         axes.grid(alpha=0.3)
         axes.legend(loc="center right")

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.run.warm import Started
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -44,7 +47,12 @@ SHORT = {
 
 
 def run(command: str, cwd: Path) -> str:
-    """Run a shell command with this Python as ``python``; returns its last line."""
+    """Run a command with this Python as ``python``; returns its last line."""
+    words = shlex.split(command)
+    if words[:3] == ["python", "-m", "run"]:
+        status, out, err = Started(*words[3:], cwd=cwd).wait()
+        assert status == 0, out + err
+        return out.strip().splitlines()[-1]
     paths = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": paths, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(

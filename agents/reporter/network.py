@@ -111,7 +111,9 @@ class ReporterNetwork(nn.Module):
         found: list[torch.Tensor | None] = [None] * len(texts)
         for part in alike(texts):
             with torch.autocast(self.device.type, torch.bfloat16):
-                hidden = self._language.hidden(media[part], [texts[k] for k in part])
+                hidden = self._language.hidden(
+                    media[part], self._language.read([texts[k] for k in part])
+                )
                 rows = [
                     row[len(prompts[k]) - 1 : len(texts[k]) - 1]
                     for row, k in zip(hidden, part, strict=True)

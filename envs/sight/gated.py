@@ -19,7 +19,7 @@ from transformers import DynamicCache
 from envs.errors import BadInput
 from envs.sight.encoder import Attention, feed_forward
 
-_KEPT_TEXTS = 40_000
+_KEPT_TEXTS = 100_000
 _AT_ONCE = 16  # texts read together: more of them are more rim
 
 
@@ -126,8 +126,11 @@ class GatedLanguage:
         self._texts.clear()
 
     @torch.no_grad()
-    def _read(self, texts: Sequence[tuple[int, ...]]) -> torch.Tensor:
-        """What the layers below the first gate make of texts: ``[texts, longest, size]``."""
+    def read(self, texts: Sequence[tuple[int, ...]]) -> torch.Tensor:
+        """What the layers below the first gate make of texts: ``[texts, longest, size]``.
+
+        Texts are padded at their ends, where causal attention never looks.
+        """
         new = [t for t in dict.fromkeys(texts) if t not in self._texts]
         for first in range(0, len(new), _AT_ONCE):
             part = sorted(new, key=len)[first : first + _AT_ONCE]
@@ -136,25 +139,22 @@ class GatedLanguage:
                 row[: len(text)] = torch.tensor(text)
             hidden = self._bottom(input_ids=ids, use_cache=False).last_hidden_state
             for row, text in zip(hidden, part, strict=True):
-                self._texts[text] = row[: len(text)].clone()
+                # In half the size: there are many.
+                self._texts[text] = row[: len(text)].to(torch.bfloat16, copy=True)
         found = [self._texts[t] for t in texts]
         for text in texts:
             self._texts.move_to_end(text)
         while len(self._texts) > max(_KEPT_TEXTS, len(set(texts))):
             self._texts.popitem(last=False)
-        padded: torch.Tensor = nn.utils.rnn.pad_sequence(found, batch_first=True)
-        return padded
+        padded = nn.utils.rnn.pad_sequence(found, batch_first=True)
+        return padded.to(self.head.weight.dtype)
 
-    def hidden(self, media: torch.Tensor, texts: Sequence[tuple[int, ...]]) -> torch.Tensor:
-        """The last hidden states ``[texts, longest, size]``, each text with its own ``media``.
-
-        Texts are padded at their ends, where causal attention never looks.
-        """
+    def hidden(self, media: torch.Tensor, read: torch.Tensor) -> torch.Tensor:
+        """The last hidden states ``[texts, longest, size]`` of texts that were ``read``, each with
+        its own ``media``."""
         for layer in self._gated:
             layer.media = media
-        hidden: torch.Tensor = self._top(
-            inputs_embeds=self._read(texts), use_cache=False
-        ).last_hidden_state
+        hidden: torch.Tensor = self._top(inputs_embeds=read, use_cache=False).last_hidden_state
         for layer in self._gated:
             layer.media = None
         return hidden

@@ -17,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from envs.errors import BadInput
 from rewards.success_vqa.detector import MOST_TOKENS, VERSION, Judge
+from rewards.success_vqa.mixer import Findings, Mixer
 
 _WORD = re.compile(r"[a-z]+|[^a-z\s]")
 _UNKNOWN = 1  # 0 is for what is not there
@@ -54,10 +55,7 @@ class Baseline(Judge):
         self.embed = nn.Embedding(2 + len(config.words), width)
         self.place = nn.Parameter(0.02 * torch.randn(MOST_TOKENS, width))
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 1))
-        layer = nn.TransformerEncoderLayer(
-            width, 8, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True
-        )
-        self.mixer = nn.TransformerEncoder(layer, config.layers, enable_nested_tensor=False)
+        self.mixer = Mixer(width, config.layers)
         teller = nn.TransformerDecoderLayer(
             width, 8, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True
         )
@@ -77,17 +75,14 @@ class Baseline(Judge):
         longest = max(map(len, found))
         return torch.tensor([[*t, *[0] * (longest - len(t))] for t in found], device=self.device)
 
-    def logits(
+    def weigh(
         self, media: torch.Tensor, which: torch.Tensor, questions: Sequence[str]
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, Findings]:
         padded = self._numbers(questions)
         x = self.embed(padded) + self.place[: padded.shape[1]]
-        seen = media[which]
-        absent = torch.cat([padded == 0, padded.new_zeros(seen.shape[:2]).bool()], 1)
-        with sdpa_kernel(SDPBackend.MATH):  # fused, its backward pass is slow on a CPU
-            mixed = self.mixer(torch.cat([x.to(seen.dtype), seen], 1), src_key_padding_mask=absent)
-        odds: torch.Tensor = self.head(mixed[:, 0]).squeeze(-1).float()
-        return odds
+        words, _, found = self.mixer(x, padded == 0, media[which])
+        odds: torch.Tensor = self.head(words[:, 0]).squeeze(-1).float()
+        return odds, found
 
     def caption_loss(
         self, media: torch.Tensor, which: torch.Tensor, captions: Sequence[str]

@@ -3,7 +3,8 @@
 After Flamingo (arXiv 2204.14198), as in "Vision-Language Models as Success Detectors" (arXiv
 2303.07280): what the vision encoder sees is fed to a frozen language model through gated cross-
 attention, and the answer is read off its logits of "yes" and "no". Here the layers below the first
-gate never see a clip, so no gradient goes there, and what they make of a text is kept.
+gate never see a clip, so no gradient goes there, and what they make of a text is kept. It is also
+what the frames are compared with before they are fed in (`Mixer`).
 """
 
 from __future__ import annotations
@@ -24,24 +25,28 @@ from torch.nn import functional
 from envs.errors import BadInput
 from envs.sight.encoder import VisionEncoder, prepare, stack
 from envs.sight.gated import GatedLanguage, alike
+from rewards.success_vqa.mixer import Findings, Mixer
 
 MOST_TOKENS = 128
+TELL = "What happened?"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-VERSION = 2
+VERSION = 3
 KINDS = ("detector", "baseline", "vision-language")
 
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    """What a detector is built like. ``base`` names its language model; ``gates`` are how many
-    gated cross-attentions it has, before the ``every``-th layers counted from the last one back."""
+    """What a detector is built like. ``base`` names its language model; ``layers`` are those that
+    compare what is seen with the question; ``gates`` are how many gated cross-attentions it has,
+    before the ``every``-th layers counted from the last one back."""
 
     base: str = "smollm2-135m"
     width: int = 192
     depth: int = 3
     latents: int = 16
-    gates: int = 4
-    every: int = 2
+    layers: int = 4
+    gates: int = 2
+    every: int = 3
     kind: str = "detector"
     temperature: float = 1.0
     version: int = VERSION
@@ -50,8 +55,8 @@ class DetectorConfig:
 class Judge(nn.Module):
     """What detector and baseline share: from clips and questions to probabilities of "yes".
 
-    A subclass gives ``logits(media, which, texts)``; parts whose names begin with
-    ``only_training`` are not saved. What is ``spotted`` can be told what each frame shows.
+    A subclass gives ``weigh``, or ``logits`` alone where it is not ``spotted``: what is can be told
+    what each frame shows. Parts whose names begin with ``only_training`` are not saved.
     """
 
     only_training: tuple[str, ...] = ()
@@ -71,8 +76,14 @@ class Judge(nn.Module):
     def logits(
         self, media: torch.Tensor, which: torch.Tensor, questions: Sequence[str]
     ) -> torch.Tensor:
-        """``[questions]`` log-odds of "yes", of clips' ``media [clips, latents, width]``, of which
+        """``[questions]`` log-odds of "yes", of clips' ``media [clips, vectors, width]``, of which
         ``which [questions]`` says the number of each question's clip."""
+        return self.weigh(media, which, questions)[0]
+
+    def weigh(
+        self, media: torch.Tensor, which: torch.Tensor, questions: Sequence[str]
+    ) -> tuple[torch.Tensor, Findings]:
+        """As `logits`, and what the answers rest on."""
         raise NotImplementedError
 
     def caption_loss(
@@ -223,6 +234,9 @@ class Detector(Judge):
             name=config.base,
         )
         self.gates = self._language.gates
+        size = model.config.hidden_size
+        self.reads = nn.Sequential(nn.LayerNorm(size), nn.Linear(size, config.width))
+        self.mixer = Mixer(config.width, config.layers)
         self.tokenizer = tokenizer
         self._yes, self._no = (self._word(w) for w in (" Yes", " No"))
         if self._yes == self._no:
@@ -252,30 +266,39 @@ class Detector(Judge):
         """Keep no more what the lower layers made of texts."""
         self._language.forget()
 
-    def logits(
+    def weigh(
         self, media: torch.Tensor, which: torch.Tensor, questions: Sequence[str]
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, Findings]:
         texts = [self.tokens(q + " Answer:") for q in questions]
-        found, order = [], []
+        last, findings, order = [], [], []
         for part in alike(texts):
-            hidden = self._language.hidden(media[which[part]], [texts[k] for k in part])
-            last = torch.tensor([len(texts[k]) - 1 for k in part], device=self.device)
-            found.append(hidden[torch.arange(len(part), device=self.device), last])
+            read = self._language.read([texts[k] for k in part])
+            ends = torch.tensor([len(texts[k]) for k in part], device=self.device)
+            absent = torch.arange(read.shape[1], device=self.device) >= ends[:, None]
+            _, compared, found = self.mixer(self.reads(read), absent, media[which[part]])
+            hidden = self._language.hidden(compared, read)
+            last.append(hidden[torch.arange(len(part), device=self.device), ends - 1])
+            findings.append(found)
             order += part
         weight = self._language.head.weight
-        at = torch.cat(found)
+        at = torch.cat(last)
         odds = (at @ (weight[self._yes] - weight[self._no]).to(at.dtype)).float()
-        return odds[torch.tensor(order, device=self.device).argsort()]
+        back = torch.tensor(order, device=self.device).argsort()
+        return odds[back], Findings(*(torch.cat(f)[back] for f in zip(*findings, strict=True)))
 
     def caption_loss(
         self, media: torch.Tensor, which: torch.Tensor, captions: Sequence[str]
     ) -> torch.Tensor:
-        texts = [self.tokens(f"What happened? {c}") for c in captions]
-        skip = len(self.tokens("What happened?"))
+        texts = [self.tokens(f"{TELL} {c}") for c in captions]
+        skip = len(self.tokens(TELL))
         said: list[torch.Tensor] = []
         targets: list[int] = []
         for part in alike(texts):
-            hidden = self._language.hidden(media[which[part]], [texts[k] for k in part])
+            # What is compared with the frames is the question alone, never its answer.
+            asked = self.reads(self._language.read([self.tokens(TELL)])).expand(len(part), -1, -1)
+            absent = torch.zeros(asked.shape[:2], dtype=torch.bool, device=self.device)
+            _, compared, _ = self.mixer(asked, absent, media[which[part]])
+            hidden = self._language.hidden(compared, self._language.read([texts[k] for k in part]))
             for row, k in zip(hidden, part, strict=True):
                 said.append(row[skip - 1 : len(texts[k]) - 1])
                 targets += texts[k][skip:]

@@ -29,6 +29,8 @@ from envs.sight.encoder import N_FRAMES, PATCH, Seen, are_shown, fit, prepare, s
 from rewards.success_vqa.baseline import words_of
 from rewards.success_vqa.clips import Asked, Clip, Note
 from rewards.success_vqa.detector import Judge
+from rewards.success_vqa.mixer import MOST_NAMED, Findings
+from rewards.success_vqa.questions import VERBS
 
 LESSON = "training.safetensors"
 FRAMES_RATE = 2.0  # step size on frames, in those on clips
@@ -93,8 +95,99 @@ def _named(clip: Clip) -> frozenset[str]:
 
 
 @lru_cache(maxsize=65536)
-def _asked_of(text: str) -> frozenset[str]:
-    return frozenset(str(i) for i in find_items(text))
+def _asked_of(text: str) -> tuple[str, ...]:
+    return tuple(str(i) for i in find_items(text))
+
+
+def _number(name: str) -> tuple[int, ...]:
+    """An item's three words as in `_Targets`; nothing for what is none of ours."""
+    if name not in _NUMBER:
+        return ()
+    item = ALL_ITEMS[_NUMBER[name]]
+    of = zip((item.texture, item.colour, item.shape), PARTS, strict=True)
+    return tuple(1 + known.index(word) for word, known in of if word is not None)
+
+
+def named_in(words: np.ndarray, text: str) -> np.ndarray:
+    """`Findings.named` as numbers ``[8, 2]``, of frames of which ``words [8, 10]`` tell; -1 where
+    they tell nothing."""
+    shown = words[:, :6].reshape(-1, 2, 3)
+    found = np.where((shown == _UNTOLD).any(-1), _UNTOLD, 0)
+    for k, name in enumerate(_asked_of(text)[:MOST_NAMED], 1):
+        target = _number(name)
+        if target:
+            found[(shown == target).all(-1)] = k
+    return found
+
+
+def holds_in(words: np.ndarray, text: str) -> np.ndarray:
+    """`Findings.holds` as numbers ``[8]``, of frames of which ``words [8, 10]`` tell; -1 where
+    nothing is faced, or its mark does not show, or the text has no condition."""
+    faced = words[:, 0] > 0
+    if "white mark" in text:
+        faced &= words[:, 6] > 0
+        true = words[:, 6] == MARKS.index("white")
+    elif PHRASES["wall"] in text:
+        true = words[:, 7] == 1
+    elif PHRASES["corner"] in text:
+        true = words[:, 8] == 1
+    else:
+        floors = [c for c in COLOURS if f"is on a {c} floor" in text]
+        if not floors:
+            return np.full(len(words), _UNTOLD)
+        true = words[:, 9] == 1 + COLOURS.index(floors[0])
+    return np.where(faced, true.astype(int), _UNTOLD)
+
+
+@lru_cache(maxsize=65536)
+def _done_in(caption: str) -> dict[str, frozenset[str]]:
+    """By verb, to which items a caption tells that it was done: it counts where it still holds."""
+    told: dict[str, set[str]] = {verb: set() for verb in ("examined", "picked", "holds", "stands")}
+    for part in caption.removeprefix("The agent ").rstrip(".").split(", then "):
+        verb = part.partition(" ")[0]
+        if verb in told:
+            told[verb] |= {str(i) for i in find_items(part)[:1]}
+    return {
+        "go to": frozenset(told["stands"]),
+        "examine": frozenset(told["examined"]),
+        "pick up": frozenset(told["picked"] & told["holds"]),
+    }
+
+
+def deeds_in(caption: str, text: str) -> np.ndarray:
+    """`Findings.deeds` as numbers ``[3, 3]``; -1 where nothing is told or fewer items are named."""
+    found = np.full((MOST_NAMED, len(VERBS)), _UNTOLD)
+    if caption:
+        done = _done_in(caption)
+        for k, name in enumerate(_asked_of(text)[:MOST_NAMED]):
+            found[k] = [name in done[verb] for verb in VERBS]
+    return found
+
+
+def findings_loss(
+    found: Findings, words: Sequence[np.ndarray], captions: Sequence[str], texts: Sequence[str]
+) -> torch.Tensor:
+    """The loss on what the answers to ``texts`` rest on, of clips of which words and captions
+    tell."""
+    asked = list(zip(words, captions, texts, strict=True))
+    targets = (
+        np.stack([named_in(w, t) for w, _, t in asked]),
+        np.stack([holds_in(w, t) for w, _, t in asked]),
+        np.stack([deeds_in(c, t) for _, c, t in asked]),
+    )
+    named, holds, deeds = (torch.from_numpy(t).to(found.named.device) for t in targets)
+    loss = found.named.sum() * 0
+    if (named != _UNTOLD).any():
+        loss = loss + functional.cross_entropy(
+            found.named.flatten(0, 2), named.long().flatten(), ignore_index=_UNTOLD
+        )
+    for said, true in ((found.holds, holds), (found.deeds, deeds)):
+        told = true != _UNTOLD
+        if told.any():
+            loss = loss + functional.binary_cross_entropy_with_logits(
+                said[told], true[told].float()
+            )
+    return loss
 
 
 def _more(frames: np.ndarray, few: list[np.ndarray]) -> np.ndarray:
@@ -201,7 +294,7 @@ def borrow(store: Store, which: np.ndarray, p: float, rng: np.random.Generator) 
         yes = [a for a in store.asked[int(rng.integers(len(store)))] if a.answer]
         if rng.random() < p and yes:
             other = yes[int(rng.integers(len(yes)))]
-            if store.named[k] and not store.named[k] & _asked_of(other.text):
+            if store.named[k] and not store.named[k] & {*_asked_of(other.text)}:
                 found.append(Asked(other.text, other.kind, False))
                 continue
         found.append(own[int(rng.integers(len(own)))])
@@ -325,6 +418,9 @@ class Spotter(nn.Module):
         return 3 * cross_entropy(named, true) + 1.5 * cross_entropy(worded, words_true)
 
 
+_Losses = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
 class _Lesson(nn.Module):
     """A step's losses, as one module, so that accelerate can share steps among processes."""
 
@@ -333,46 +429,55 @@ class _Lesson(nn.Module):
         self.judge = judge
         self.spotter = spotter
 
-    def forward(self, stage: str, *what: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """The loss on what frames show, or those on the answers and on the captions."""
+    def forward(self, stage: str, *what: Any) -> _Losses:
+        """The loss on what frames show, or those on answers, findings and captions."""
         return self._spot(*what) if stage == "frames" else self._answer(*what)
 
-    def _spot(
-        self, frames: torch.Tensor, *shown: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _spot(self, frames: torch.Tensor, *shown: torch.Tensor) -> _Losses:
         loss = self.spotter(self.judge.encoder.look(frames), *shown)
-        return loss, torch.zeros_like(loss)
+        return loss, torch.zeros_like(loss), torch.zeros_like(loss)
 
     def _answer(
         self,
         clips: tuple[torch.Tensor, ...],
         asked: Sequence[Sequence[Asked]],
+        words: np.ndarray,
         captions: Sequence[str],
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Of clips' frames, or of what `Glances` has of them."""
+        told: Sequence[bool],
+    ) -> _Losses:
+        """Of clips' frames, or of what `Glances` has of them; ``words`` and ``captions`` tell what
+        they show, ``told`` which captions are to be learned."""
         judge = self.judge
         media = judge.encoder(*clips) if len(clips) == 1 else judge.encoder.sum_up(*clips)
-        which = torch.tensor([k for k, a in enumerate(asked) for _ in a], device=media.device)
+        of = [k for k, a in enumerate(asked) for _ in a]
+        which = torch.tensor(of, device=media.device)
         flat = [x for a in asked for x in a]
-        odds = judge.logits(media, which, [x.text for x in flat])
+        texts = [x.text for x in flat]
+        if judge.spotted:
+            odds, found = judge.weigh(media, which, texts)
+            finding = findings_loss(found, [words[k] for k in of], [captions[k] for k in of], texts)
+        else:
+            odds = judge.logits(media, which, texts)
+            finding = torch.zeros_like(odds).sum()
         true = torch.tensor([float(x.answer) for x in flat], device=media.device)
         losses = functional.binary_cross_entropy_with_logits(odds, true, reduction="none")
         # Yes and no count the same, however many of each there are.
         loss = torch.stack([losses[true == t].mean() for t in (0, 1) if (true == t).any()]).mean()
-        some = [k for k, c in enumerate(captions) if c]
+        some = [k for k, c in enumerate(captions) if c and told[k]]
         if not some:
-            return loss, torch.zeros_like(loss)
+            return loss, finding, torch.zeros_like(loss)
         which = torch.tensor(some, device=media.device)
-        return loss, judge.caption_loss(media, which, [captions[k] for k in some])
+        return loss, finding, judge.caption_loss(media, which, [captions[k] for k in some])
 
 
 @dataclass(frozen=True)
 class Progress:
     """Where training stands after a step. On frames ``loss`` is that on what they show, on clips
-    that on the answers."""
+    that on the answers; then those on what answers rest on and on captions."""
 
     step: int
     loss: float
+    finding_loss: float
     caption_loss: float
 
 
@@ -391,6 +496,7 @@ def train(
     steps: int,
     batch: int = 32,
     learning_rate: float = 6e-4,
+    findings: float = 1.0,
     captions: float = 0.3,
     borrowed: float = 0.0,
     frame_steps: int = 0,
@@ -406,10 +512,11 @@ def train(
     The first ``frame_steps``, on 8 times as many single frames, are for the vision encoder: it
     learns what frames show, half of them such that the agent faces or holds something. From then on
     it rests, and each frame is encoded once, unless ``tune_vision`` or the judge is not
-    ``spotted``. Two things make the beginning easier, and fade until half of the steps are made:
-    half of the clips are told in words, ``captions`` weighs their likelihood; and to so many clips
-    as ``borrowed`` says a question of another clip is put as well (`borrow`), since another item is
-    more easily told apart than a near miss. ``spotter`` is one that learned before.
+    ``spotted``. ``findings`` weighs the loss on what answers rest on (`Findings`). Two things make
+    the beginning easier, and fade until half of the steps are made: half of the clips are told in
+    words, ``captions`` weighs their likelihood; and to so many clips as ``borrowed`` says a
+    question of another clip is put as well (`borrow`), since another item is more easily told apart
+    than a near miss. ``spotter`` is one that learned before.
     Raises BadInput where the loss is not finite; what was saved is then still there.
     """
     # In each stage some parts rest.
@@ -461,27 +568,27 @@ def train(
                 more = borrow(store, which, easy, np.random.default_rng([seed, step, 2]))
                 asked = [a if m in a else (*a, m) for a, m in zip(asked, more, strict=True)]
             told = rng.random(len(which)) < (0.5 * at_first if captions else 0.0)
-            texts = [store.captions[k] if t else "" for k, t in zip(which, told, strict=True)]
+            texts = [store.captions[k] for k in which]
             own = which[mine]
             shown: tuple[torch.Tensor, ...]
             if rests:
                 shown = glances(own)
             else:
                 shown = (torch.from_numpy(store.frames[own]).to(judge.device),)
-            what = ("clips", shown, asked[mine], texts[mine])
+            what = ("clips", shown, asked[mine], store.words[own], texts[mine], told[mine])
         rate = _rate(place_in, length, learning_rate * (FRAMES_RATE if step < frame_steps else 1))
         for group in optimiser.param_groups:
             group["lr"] = rate
         with torch.autocast(judge.device.type, torch.bfloat16):
-            loss, caption = lesson(*what)
-        total = loss + captions * caption
+            loss, finding, caption = lesson(*what)
+        total = loss + findings * finding + captions * caption
         if not torch.isfinite(total):
             raise BadInput(f"the loss is not finite at step {step + 1}; try a lower learning rate")
         optimiser.zero_grad()
         accelerator.backward(total)
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
-        on_progress(Progress(step + 1, loss.item(), caption.item()))
+        on_progress(Progress(step + 1, loss.item(), finding.item(), caption.item()))
         judge.train()
         save(lambda done=step + 1: _pack(done, judge, taught, optimiser, parameters))  # type: ignore[misc]
     judge.eval()

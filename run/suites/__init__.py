@@ -16,6 +16,7 @@ from envs.conditional import CONDITIONS, VALIDATION_CONDITIONS
 from envs.errors import BadInput, unknown
 from envs.phrasings import CONDITIONAL, PROPERTIES, SEARCH
 from envs.registry import Registry
+from run.teams import check_team, find_team
 
 CELL_SEEDS = 1_000_000
 PART_SEEDS = 10_000
@@ -28,8 +29,9 @@ class Part:
     """A share of a cell's episodes: a task with the settings of its constructor.
 
     ``reporter`` names the Reporter, with its options, where that belongs to the part; elsewhere
-    the user's choice reports. With probability ``actor_fails`` the Actor fails a command.
-    ``has_items`` says whether the task lays out our items; BabyAI has its own things.
+    the user's choice reports. ``team`` are settings, as in ``run.teams``, that belong to the part.
+    With probability ``actor_fails`` the Actor fails a command. ``has_items`` says whether the task
+    lays out our items; BabyAI has its own things.
     """
 
     label: str
@@ -38,6 +40,7 @@ class Part:
     reporter: tuple[str, Mapping[str, Any]] | None = None
     actor_fails: float = 0.0
     has_items: bool = True
+    team: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -115,9 +118,10 @@ def find_suite(name: str) -> Suite:
 def read_suite(file: Path) -> Suite:
     """The suite in a YAML file: ``about``, ``items``, and ``cells``, each with ``parts``.
 
-    A part has a ``task``; of ``reporter`` (a name and its options), ``actor_fails`` (a probability)
-    and ``label`` what it needs; whatever else it has is a setting of the task. What all parts of a
-    cell have in common can stand in the cell. Raises BadInput, in one sentence, for any other file.
+    A part has a ``task``; of ``reporter`` (a name and its options), ``actor_fails`` (a
+    probability), ``team`` (a name, or its settings) and ``label`` what it needs; whatever else it
+    has is a setting of the task. What all parts of a cell have in common can stand in the cell.
+    Raises BadInput, in one sentence, for any other file.
     """
     import yaml
 
@@ -167,6 +171,8 @@ def _read_part(cell: str, found: dict[str, Any], where: str, n: int) -> Part:
     label = settings.pop("label", None)
     reporter = settings.pop("reporter", None)
     fails = settings.pop("actor_fails", 0.0)
+    team = settings.pop("team", {})
+    team = find_team(team) if isinstance(team, str) else check_team(team, f"the team of {where}")
     if reporter is not None:
         if isinstance(reporter, str):
             reporter = {"name": reporter}
@@ -176,10 +182,12 @@ def _read_part(cell: str, found: dict[str, Any], where: str, n: int) -> Part:
     if not isinstance(fails, int | float) or not 0 <= fails <= 1:
         raise BadInput(f"actor_fails of {where} is no probability")
     if label is None:
-        told = " ".join(f"{k} {v}" for k, v in found.items() if k not in ("task", "reporter"))
+        told = " ".join(
+            f"{k} {v}" for k, v in found.items() if k not in ("task", "reporter", "team")
+        )
         label = cell if n == 1 else f"{task} {told}".strip()
     ours = not task.lower().startswith(("babyai", "minigrid"))
-    return Part(str(label), task, settings, reporter, float(fails), ours)
+    return Part(str(label), task, settings, reporter, float(fails), ours, team)
 
 
 def _one(name: str, floor: float | None, task: str, **settings: Any) -> Cell:

@@ -16,13 +16,25 @@ from envs.items import SHAPES
 from envs.sight.encoder import cell_size, prepare, stack
 from rewards.success_vqa.baseline import Baseline, BaselineConfig
 from rewards.success_vqa.clips import Asked, Clip, Note
-from rewards.success_vqa.detector import Detector, DetectorConfig, Judge, read_config, start_from
+from rewards.success_vqa.detector import (
+    VERSION,
+    Detector,
+    DetectorConfig,
+    Judge,
+    read_config,
+    start_from,
+)
+from rewards.success_vqa.mixer import Findings
 from rewards.success_vqa.training import (
     Spotter,
     Store,
     borrow,
     calibrate,
+    deeds_in,
+    findings_loss,
+    holds_in,
     load_lesson,
+    named_in,
     save_lesson,
     train,
 )
@@ -78,17 +90,17 @@ def test_with_its_gates_shut_it_is_the_language_model() -> None:
     with torch.no_grad():
         judge.gates[0].gates.zero_()
     text = judge.tokens("Did the agent pick it up? Answer:")
-    media = torch.zeros(1, 4, 16)
+    media = torch.zeros(1, 28, 16)
     with torch.no_grad():
-        mine = judge._language.hidden(media, [text])
+        mine = judge._language.hidden(media, judge._language.read([text]))
         model = tiny_model("llama")
         its = model(torch.tensor([text]), output_hidden_states=True).hidden_states[-1]
-    assert torch.allclose(mine, its, atol=1e-5)
+    assert torch.allclose(mine, its, atol=0.05)  # what is kept of a text is bfloat16
     yes, no = judge._yes, judge._no
     weight = model.get_output_embeddings().weight
     with torch.no_grad():
         odds = judge.logits(media, torch.tensor([0]), ["Did the agent pick it up?"])
-    assert odds.item() == pytest.approx((its[0, -1] @ (weight[yes] - weight[no])).item(), abs=1e-5)
+    assert odds.item() == pytest.approx((its[0, -1] @ (weight[yes] - weight[no])).item(), abs=0.05)
 
 
 def test_only_the_trained_parts_are_saved_and_come_back(tmp_path: Path) -> None:
@@ -140,9 +152,11 @@ def test_damaged_folders_are_refused(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"nothing")
     with pytest.raises(BadInput, match="cannot be read"):
         detector().load(tmp_path)
-    config = (tmp_path / "config.json").read_text().replace('"version": 2', '"version": 7')
+    config = (
+        (tmp_path / "config.json").read_text().replace(f'"version": {VERSION}', '"version": 99')
+    )
     (tmp_path / "config.json").write_text(config)
-    with pytest.raises(BadInput, match="version 7, not 2"):
+    with pytest.raises(BadInput, match=f"version 99, not {VERSION}"):
         read_config(tmp_path)
 
 
@@ -154,7 +168,7 @@ def test_questions_that_cannot_be_asked(judge: Judge) -> None:
 
 
 def test_a_model_with_too_few_layers_is_refused() -> None:
-    with pytest.raises(BadInput, match="4 gates need more layers than the 2 of tiny"):
+    with pytest.raises(BadInput, match="2 gates need more layers than the 2 of tiny"):
         Detector(tiny_model("llama"), tiny_tokenizer(), DetectorConfig("tiny"))
     with pytest.raises(BadInput, match="the layers of 'GPT2LMHeadModel' are not known"):
         Detector(tiny_model("gpt2"), tiny_tokenizer(), SMALL)
@@ -290,6 +304,66 @@ def test_the_temperature_is_what_makes_the_answers_likeliest() -> None:
     odds = rng.normal(0, 2, 20_000)
     true = rng.random(20_000) < 1 / (1 + np.exp(-odds))
     assert calibrate(1 / (1 + np.exp(-3 * odds)), true) == pytest.approx(3, rel=0.1)
+
+
+# Three frames: nothing told; a red ring, with a white mark, by a wall on blue; then it is held.
+NOTES = (
+    Note(faces="solid red ring", mark="white", where=("is beside a wall", "is on a blue floor")),
+    Note(faces="striped blue tee", holds="solid red ring"),
+)
+CAPTION = (
+    "The agent examined the solid red ring, which shows a white mark, then picked up the solid red "
+    "ring, then picked up the solid grey ex, then holds the solid red ring, then stands before the "
+    "striped blue tee."
+)
+
+
+def told() -> np.ndarray:
+    asked = (Asked("Did it?", "go to", True), Asked("Has it?", "go to", False))
+    clip = Clip(np.full((3, 16, 16, 3), 9, np.uint8), asked, CAPTION, NOTES)
+    return Store.of([clip]).words[0]
+
+
+def test_what_an_answer_rests_on() -> None:
+    words = told()
+    text = "Did it pick up the striped blue tee and then the solid red ring?"
+    assert named_in(words, text)[-3:].tolist() == [[-1, -1], [2, 0], [1, 2]]
+    assert named_in(words, "Did it?")[-2:].tolist() == [[0, 0], [0, 0]]
+    for condition, holds in (
+        ("is beside a wall", [1, 0]),
+        ("is in a corner", [0, 0]),
+        ("is on a blue floor", [1, 0]),
+        ("is on a red floor", [0, 0]),
+        ("shows a white mark when examined", [1, -1]),  # of the tee no mark has been seen
+        ("is nice", [-1, -1]),
+    ):
+        text = f"Did it get the red ring if the tee {condition}?"
+        assert holds_in(words, text).tolist() == [-1] * 6 + holds, condition
+    text = "Did it see to the solid red ring, the solid grey ex and the striped blue tee?"
+    # Gone to, examined, picked up; the ex is no more held at the end.
+    assert deeds_in(CAPTION, text).tolist() == [[0, 1, 1], [0, 0, 0], [1, 0, 0]]
+    assert deeds_in(CAPTION, "Did it?").tolist() == [[-1] * 3] * 3
+    assert deeds_in("", text).tolist() == [[-1] * 3] * 3
+
+
+def test_findings_that_are_right_cost_nothing() -> None:
+    words = told()
+    text = "Did it get the solid red ring if the striped blue tee is beside a wall?"
+    named = torch.from_numpy(named_in(words, text)).long()
+    holds = torch.from_numpy(holds_in(words, text)).float()
+    deeds = torch.from_numpy(deeds_in(CAPTION, text)).float()
+    right = Findings(
+        20.0 * torch.nn.functional.one_hot(named.clamp(min=0), 4)[None].float(),
+        20 * (2 * holds - 1)[None],
+        20 * (2 * deeds - 1)[None],
+    )
+    told_of = ([words], [CAPTION], [text])
+    assert findings_loss(right, *told_of).item() == pytest.approx(0, abs=1e-6)
+    for k, part in enumerate(right):
+        wrong = Findings(*(-p if j == k else p for j, p in enumerate(right)))
+        assert findings_loss(wrong, *told_of).item() > 10, part.shape
+    untold = np.full_like(words, -1)
+    assert findings_loss(right, [untold], [""], [text]).item() == 0
 
 
 def test_borrowed_questions_name_nothing_that_the_clip_shows() -> None:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import signal
-import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +27,7 @@ from run.splits import SPLITS
 from tests.agents.tiny import tiny_model, tiny_tokenizer
 from tests.rewards.test_vlm import small
 from tests.run.command import start
+from tests.run.warm import kill_when
 
 TRAIN = [
     *(
@@ -200,10 +198,8 @@ def test_train_and_score_and_resume_after_sigkill(
     command = ["train-detector", "--data", str(data), "--base", str(base), *TRAIN]
     assert main([*command, *runs]) == 0
     whole = Path(capsys.readouterr().out.strip().splitlines()[-1])
-    process = start(*command, "--runs-dir", str(tmp_path / "killed"))
-    killed = _wait_for_state(process, tmp_path / "killed" / "train-detector")
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    there = tmp_path / "killed"
+    killed = kill_when(there, has_state, *command, "--runs-dir", str(there))
     assert main(["train-detector", "--resume", str(killed)]) == 0
     one = load_file(whole / "checkpoints" / "final" / "model.safetensors")
     other = load_file(killed / "checkpoints" / "final" / "model.safetensors")
@@ -293,14 +289,8 @@ def test_two_processes_train_one_baseline(data: Path, tmp_path: Path) -> None:
     assert len(load_file(folder / "checkpoints" / "final" / "model.safetensors")) > 50
 
 
-def _wait_for_state(process: subprocess.Popen[str], runs: Path) -> Path:
-    for _ in range(1200):
-        for folder in runs.glob("*"):
-            if (folder / "checkpoints" / "state.safetensors").exists():
-                return folder
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.05)
-    raise AssertionError("no checkpoint within a minute")
+def has_state(folder: Path) -> bool:
+    return (folder / "checkpoints" / "state.safetensors").exists()
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def by_seed(folder: Path) -> list[dict[str, Any]]:
 def test_the_cheats_always_succeed_in_every_cell(suite: str, tmp_path: Path) -> None:
     cells = find_suite(suite).cells
     episodes = 2 * max(len(cell.parts) for cell in cells)
-    folder = evaluate(tmp_path, "--suite", suite, "--episodes", str(episodes), "--parallel", "2")
+    folder = evaluate(tmp_path, suite, "--episodes", str(episodes), "--parallel", "2")
     found = summary(folder)
     assert list(found["cells"]) == [cell.name for cell in cells]
     for cell in cells:
@@ -250,14 +250,14 @@ def test_a_killed_run_goes_on_to_the_same_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--suite", "planer"], "did you mean 'planner'?"),
+        (["planer"], "did you mean 'planner'?"),
         (["--cells", "conditional,serch-2-5"], "did you mean 'search-2-5'?"),
         (["--cells", "search-6-10", "--episodes", "4"], "cell 'search-6-10' has 5 parts"),
         (["--cells", "and", "--episodes", "10001"], "has seeds for 10000"),
         (["--episodes", "0"], "--episodes must be at least 1, not 0"),
         (["--parallel", "0"], "--parallel"),
         (["--seed", "400000001"], "--seed must be between 0 and 400000000"),
-        (["--suite", "planner-validation", "--items", "all"], "--items train, not all"),
+        (["planner-validation", "--items", "all"], "--items train, not all"),
         (["--planner", "oracel"], "did you mean 'oracle'?"),
         (["--actor", "scriptd"], "did you mean 'scripted'?"),
         (["--reporter", "iRrelevant"], "did you mean 'irrelevant'?"),
@@ -293,7 +293,8 @@ def test_every_option_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "--help"]) == 0
     page = capsys.readouterr().out
     names = [f.name for cls in (Evaluate, PlannerOptions) for f in dataclasses.fields(cls)]
-    for name in set(names) - {"language"}:
+    assert "[SUITE]" in page
+    for name in set(names) - {"language", "suite"}:
         assert f"--{name.replace('_', '-')} " in page, name
     assert "Examples:" in page and "(default: held-out)" in page
     words = " ".join(page.split())

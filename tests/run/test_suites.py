@@ -92,7 +92,7 @@ def test_a_file_that_is_no_suite_is_refused_in_one_sentence(
 ) -> None:
     (tmp_path / "bad.yaml").write_text(text)
     run = ["evaluate", "--planner", "oracle", "--episodes", "4", "--runs-dir", str(tmp_path)]
-    assert main([*run, "--suite", str(tmp_path / "bad.yaml")]) == 2
+    assert main([*run, str(tmp_path / "bad.yaml")]) == 2
     assert said in one_sentence(capsys.readouterr().err)
 
 
@@ -218,7 +218,7 @@ def test_ways_to_fail() -> None:
 def _two_runs(mine: Path, runs: Path, capsys: pytest.CaptureFixture[str]) -> list[Path]:
     made = []
     for planner in ("random", "oracle"):
-        run = ["evaluate", "--suite", str(mine), "--planner", planner, "--episodes", "8"]
+        run = ["evaluate", str(mine), "--planner", planner, "--episodes", "8"]
         assert main([*run, "--blame", "3", "--runs-dir", str(runs)]) == 0
         made.append(Path(capsys.readouterr().out.splitlines()[-1]))
     return made
@@ -301,7 +301,7 @@ def test_what_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_several_processes_write_what_one_writes(mine: Path, tmp_path: Path) -> None:
     def run(name: str, *more: str) -> Path:
-        args = ["evaluate", "--suite", str(mine), "--planner", "random", "--episodes", "8"]
+        args = ["evaluate", str(mine), "--planner", "random", "--episodes", "8"]
         parts = ["--parallel", "3", "--runs-dir", str(tmp_path), "--name", name]
         assert main([*args, *parts, *more]) == 0
         return next((tmp_path / "evaluate").glob(f"*-{name}"))

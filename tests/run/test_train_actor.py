@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +11,7 @@ import torch
 
 from agents.actor.learned import WEIGHTS, load_network
 from run.__main__ import main
+from tests.run.warm import in_stage, kill_when
 
 SMALL = [
     "train-actor",
@@ -56,9 +52,10 @@ def test_it_trains_scores_and_goes_on_after_a_kill_as_if_nothing_had_been(
     assert list((whole / "tensorboard").iterdir())
 
     # The same again, killed in each stage.
-    killed = kill_when(tmp_path, lambda folder: stage_of(folder) == "imitation")
+    runs = tmp_path / "killed"
+    killed = kill_when(runs, in_stage("imitation"), *SMALL, "--runs-dir", str(runs))
     resumed = ["train-actor", "--resume", str(killed)]
-    kill_when(tmp_path, lambda folder: stage_of(folder) == "ppo", resumed, killed)
+    kill_when(runs, in_stage("ppo"), *resumed)
     assert main(resumed) == 0
     assert last_line(capsys) == killed
     for stage in ("imitation", "ppo", "final"):
@@ -66,40 +63,6 @@ def test_it_trains_scores_and_goes_on_after_a_kill_as_if_nothing_had_been(
     again = list(csv.DictReader((killed / "curve.csv").open()))
     timeless = [{k: v for k, v in r.items() if k != "seconds"} for r in again]
     assert timeless == [{k: v for k, v in r.items() if k != "seconds"} for r in rows]
-
-
-def stage_of(folder: Path) -> str:
-    """The stage of the last row that is a few rounds into it, or nothing."""
-    try:
-        rows = list(csv.DictReader((folder / "curve.csv").open()))
-    except OSError:
-        return ""
-    stages = [r["stage"] for r in rows]
-    return stages[-1] if stages and stages.count(stages[-1]) >= 2 else ""
-
-
-def kill_when(tmp_path: Path, seen, arguments=None, folder: Path | None = None) -> Path:
-    """Start the run and kill it once its folder looks like that."""
-    runs = tmp_path / "killed"
-    command = arguments or [*SMALL, "--runs-dir", str(runs)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "run", *command],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
-    try:
-        for _ in range(3000):
-            found = sorted((runs / "train-actor").glob("*")) if runs.exists() else []
-            if found and seen(found[0]):
-                break
-            assert process.poll() is None, process.stderr.read()  # type: ignore[union-attr]
-            time.sleep(0.02)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert not (found[0] / "summary.json").exists()
-    return found[0]
 
 
 def test_scoring_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +16,7 @@ from agents.planner.registry import make_planner
 from envs.errors import BadInput
 from run.__main__ import main
 from tests.agents.tiny import dialogue, tiny_model, tiny_tokenizer
+from tests.run.warm import in_stage, kill_when
 
 SMALL = [
     *("--imitation-steps", "4", "--batch", "2", "--rl-steps", "3", "--groups", "2"),
@@ -89,38 +85,15 @@ def test_it_trains_chooses_and_goes_on_after_a_kill_as_if_nothing_had_been(
 
     # The same again, killed in each stage.
     killed = tmp_path / "killed"
-    folder = kill_in("imitation", [*command, "--runs-dir", str(killed)], killed)
+    folder = kill_when(killed, in_stage("imitation"), *command, "--runs-dir", str(killed))
     resumed = ["train-planner", "--resume", str(folder)]
-    kill_in("reinforcement", resumed, killed)
+    kill_when(killed, in_stage("reinforcement"), *resumed)
     assert main(resumed) == 0
     assert last_line(capsys) == folder
     for stage in ("imitation", "reinforcement", "final"):
         assert same(whole / "checkpoints" / stage, folder / "checkpoints" / stage)
     again = list(csv.DictReader((folder / "curve.csv").open()))
     assert [{**r, "seconds": ""} for r in again] == [{**r, "seconds": ""} for r in rows]
-
-
-def kill_in(stage: str, command: list[str], runs: Path) -> Path:
-    """Start the run and kill it once a step or two of the stage have been made."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "run", *command],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
-    try:
-        for _ in range(20_000):
-            for curve in runs.glob("train-planner/*/curve.csv"):
-                stages = [r["stage"] for r in csv.DictReader(curve.open())]
-                if stages.count(stage) >= 2:
-                    assert not (curve.parent / "summary.json").exists()
-                    return curve.parent
-            assert process.poll() is None, process.stderr.read()  # type: ignore[union-attr]
-            time.sleep(0.01)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    raise AssertionError(f"{stage} never came")
 
 
 @pytest.mark.parametrize(

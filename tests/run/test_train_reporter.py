@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,8 @@ from safetensors.torch import load_file
 from rewards.success_vqa.baseline import Baseline, BaselineConfig
 from run.__main__ import main
 from tests.agents.tiny import tiny_model, tiny_tokenizer
-from tests.run.command import episode, lines, start
+from tests.run.command import episode, lines
+from tests.run.warm import in_stage, kill_when
 
 TRAIN = [
     *("--steps", "6", "--batch", "4", "--width", "16", "--gates", "1", "--every", "1"),
@@ -35,16 +34,8 @@ def test_a_killed_run_goes_on_and_its_reporter_reports(
     command += ["--detector", str(tmp_path / "judge")]
     assert main([*command, "--runs-dir", str(tmp_path / "runs"), "--out", str(tmp_path / "r")]) == 0
     whole = Path(capsys.readouterr().out.strip().splitlines()[-1])
-    process = start(*command, "--runs-dir", str(tmp_path / "killed"))
-    for _ in range(1200):
-        found = list((tmp_path / "killed").glob("*/*/curve.csv"))
-        if process.poll() is not None or (found and "reinforcement" in found[0].read_text()):
-            break
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    _, err = process.communicate()
-    assert found, err
-    killed = found[0].parent
+    runs = tmp_path / "killed"
+    killed = kill_when(runs, in_stage("reinforcement", 1), *command, "--runs-dir", str(runs))
     assert main(["train-reporter", "--resume", str(killed)]) == 0
     one, other = (load_file(f / "checkpoints/final/model.safetensors") for f in (whole, killed))
     assert len(one) > 40 and all((one[n] == other[n]).all() for n in one)

@@ -1,0 +1,95 @@
+"""Commands in processes of their own, forked from one in which the large libraries are loaded.
+
+Loading them takes most of the time of a short training run. They are loaded once, in a server that
+nothing else happens in, so that what is forked from it is as good as new.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(["tests.run.heavy"])
+
+
+def _enter(arguments: tuple[str, ...], cwd: str, said: str, environment: dict[str, str]) -> None:
+    """The command's process: what it says goes to files."""
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(cwd)
+    for number, name in ((1, "out"), (2, "err")):
+        file = os.open(Path(said) / name, os.O_WRONLY | os.O_CREAT)
+        os.dup2(file, number)
+        os.close(file)
+    from run.__main__ import main
+
+    sys.exit(main(list(arguments)))
+
+
+class Started:
+    """A command that runs in a process of its own."""
+
+    def __init__(
+        self, *arguments: str, cwd: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self._said = TemporaryDirectory()
+        given = {**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})}
+        what = (arguments, str(cwd), self._said.name, given)
+        self._process = _SERVER.Process(target=_enter, args=what)
+        self._process.start()
+
+    def runs(self) -> bool:
+        return self._process.is_alive()
+
+    def kill(self) -> None:
+        """As the system would, without a word."""
+        if self._process.pid is not None and self.runs():
+            os.kill(self._process.pid, signal.SIGKILL)
+        self._process.join()
+
+    def wait(self, seconds: float = 120) -> tuple[int, str, str]:
+        """Its exit status, and what it said on standard output and error."""
+        self._process.join(seconds)
+        assert not self.runs(), f"still running after {seconds} s"
+        out, err = (self._text(name) for name in ("out", "err"))
+        assert self._process.exitcode is not None
+        return self._process.exitcode, out, err
+
+    def _text(self, name: str) -> str:
+        file = Path(self._said.name) / name
+        return file.read_text() if file.exists() else ""
+
+
+def kill_when(runs: Path, seen: Callable[[Path], bool], *arguments: str) -> Path:
+    """Start a command and kill it as soon as one of the run folders in ``runs`` looks like that;
+    returns the folder."""
+    started = Started(*arguments, cwd=Path.cwd())
+    try:
+        deadline = time.monotonic() + 100
+        while time.monotonic() < deadline:
+            for folder in sorted(runs.glob("*/*")):
+                if seen(folder):
+                    assert not (folder / "summary.json").exists(), "killed too late"
+                    return folder
+            assert started.runs(), started.wait()[2]
+            time.sleep(0.01)
+    finally:
+        started.kill()
+    raise AssertionError("it never came to that")
+
+
+def in_stage(stage: str, steps: int = 2) -> Callable[[Path], bool]:
+    """Whether a training run has made so many steps of a stage."""
+
+    def seen(folder: Path) -> bool:
+        curve = folder / "curve.csv"
+        return curve.exists() and curve.read_text().count(f"\n{stage},") >= steps
+
+    return seen
