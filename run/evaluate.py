@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
-import multiprocessing
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from rich.box import HORIZONTALS
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from agents.actor import make_actor
-from agents.actor.failing import FailingActor
-from agents.parts import Actor, Planner, Reporter
-from agents.planner.options import PlannerOptions
-from agents.planner.registry import make_planner
-from agents.reporter import make_reporter
+from agents.parts import Planner
 from agents.team import Episode as Played
 from agents.team import Team, Watcher
-from envs.errors import BadInput, unknown, whole_number
+from envs.errors import BadInput, whole_number
 from envs.tasks import make_worlds
 from run.blame import Line, blame, how, table
+from run.cells import plot, summary_of, tell, write_table
 from run.episode import (
     HUMAN,
     LanguageOptions,
@@ -47,15 +36,14 @@ from run.episode import (
     tell_errors,
 )
 from run.folder import RunFolder
+from run.jobs import Job, Planners, chosen, items_of, jobs_of, player
 from run.live import say
-from run.stage import Watchers
-from run.suites import MAX_SEED, Cell, Part, Suite, find_suite, suite_names
-from run.summary import summarise
-from run.teams import find_team, joined, team_names, with_team
+from run.suites import MAX_SEED, find_suite, suite_names
+from run.teams import find_team, joined, team_names
+from run.workers import play
 
 TOGETHER = 32  # episodes played as one batch for one who trains
-LOOKS = ("name", "runs_dir", "resume", "workers")
-COLUMNS = ("cell", "n", "n_errors", "success_rate", "low", "high", "turns", "floor")
+LOOKS = ("name", "runs_dir", "resume", "workers", "engine", "address")
 
 
 @dataclass(frozen=True)
@@ -140,6 +128,14 @@ class Evaluate:
     """How many processes play, each with its own Planner and its share of the cores. What is
     written is the same, but for times, and the last digits of a language model's scores."""
 
+    engine: Literal["processes", "ray"] = "processes"
+    """Where workers are: processes on this machine, or on whatever Ray has (pip install
+    'parley[ray]'). Each of Ray's has one core."""
+
+    address: Annotated[str | None, shown("ADDRESS", "Ray on this machine alone")] = None
+    """Where Ray is, such as auto or ray://HOST:10001. Parley must be installed there, and the
+    files that are named here be in the same places."""
+
     seed: int = 0
     """Moves all seeds: episode i of part p of cell c is seeded with
     SEED + 1,000,000 c + 10,000 p + i, and 500,000,000 more in planner-validation."""
@@ -179,45 +175,6 @@ def stored(folder: Path) -> Evaluate:
     return stored_settings(Evaluate, "evaluate", folder)
 
 
-@dataclass(frozen=True)
-class _Job:
-    """A part to be played: ``episodes`` of it, from ``seed`` on, with all settings of its task."""
-
-    cell: Cell
-    part: Part
-    seed: int
-    episodes: int
-    settings: Mapping[str, Any]
-    planner: str
-    language: PlannerOptions
-    actor: Actor
-    reporter: Reporter
-
-    @property
-    def key(self) -> tuple[str, str]:
-        return self.cell.name, self.part.label
-
-    @property
-    def more(self) -> dict[str, str]:
-        """What its lines have beside an episode's."""
-        return {"cell": self.cell.name, "part": self.part.label}
-
-
-class _Planners:
-    """The Planners of jobs. One at a time is kept: a language model may be large."""
-
-    def __init__(self) -> None:
-        self._known: tuple[Any, Planner] | None = None
-
-    def of(self, job: _Job) -> Planner:
-        """A job's Planner, loaded unless the one asked for before is the same."""
-        asked = job.planner, job.language
-        if self._known is None or self._known[0] != asked:
-            self._known = None
-            self._known = asked, make_planner(*asked)
-        return self._known[1]
-
-
 def evaluate(args: Evaluate) -> Path:
     """Play the suite, or what is still missing of it, and return the run's folder.
 
@@ -230,24 +187,24 @@ def evaluate(args: Evaluate) -> Path:
         refuse_other_settings(args, stored(args.resume), LOOKS)
     # All that can be wrong is found out before a model of gigabytes is loaded.
     suite = find_suite(args.suite)
-    args = dataclasses.replace(args, items=_items(args, suite))
+    args = dataclasses.replace(args, items=items_of(args, suite))
     if args.team is not None and args.resume is None:
         args = joined(args, args.team)
-    cells = _chosen(args, suite)
-    jobs = [job for cell in cells for job in _jobs(args, suite, cell)]
+    cells = chosen(args, suite)
+    jobs = [job for cell in cells for job in jobs_of(args, suite, cell)]
     for job in jobs:
         make_worlds(job.part.task, 1, **job.settings)
-    planners = _Planners()
+    planners = Planners()
     with open_folder("evaluate", args, Path(args.suite).stem) as folder:
         # With workers, each has its own.
-        if args.workers == 1:
+        if args.workers == 1 and args.engine == "processes":
             with discarded_for_nothing(args, folder):
                 planners.of(jobs[0])
         try:
             lines = _play(args, planners, jobs, folder)
         except BadInput as error:
             raise folder.stopped_by(error) from error
-        summary = _summary(args, cells, lines)
+        summary = summary_of(args, cells, lines)
         if args.blame:
             try:
                 summary["blame"] = _blame(args, planners, jobs, lines, folder)
@@ -255,12 +212,12 @@ def evaluate(args: Evaluate) -> Path:
                 raise folder.stopped_by(error) from error
         folder.write_json("summary.json", summary)
         try:
-            _write_table(summary["cells"], folder)
-            _plot(f"{args.suite} · {args.planner}", summary["cells"], folder)
+            write_table(summary["cells"], folder)
+            plot(f"{args.suite} · {args.planner}", summary["cells"], folder)
         except OSError as error:
             trouble = BadInput(f"cannot write to {folder.path}: {error.strerror or error}")
             raise folder.stopped_by(trouble) from error
-    _tell(summary)
+    tell(summary)
     say(str(folder.path))
     tell_errors(lines, folder)
     return folder.path
@@ -280,42 +237,6 @@ def _list() -> None:
         say(f"team {name}: {of}")
 
 
-def _items(args: Evaluate, suite: Suite) -> Any:
-    if suite.fixed and args.items not in (None, suite.items):
-        raise BadInput(
-            f"suite '{args.suite}' is always played with --items {suite.items}, not {args.items}"
-        )
-    return args.items or suite.items
-
-
-def _chosen(args: Evaluate, suite: Suite) -> list[Cell]:
-    """The cells that are asked for, in the order of the suite."""
-    names = [cell.name for cell in suite.cells]
-    asked = names if args.cells is None else [name.strip() for name in args.cells.split(",")]
-    for name in asked:
-        if not any(fnmatchcase(n, name) for n in names):
-            raise unknown(f"cell of suite '{args.suite}'", name, names)
-    return [c for c in suite.cells if any(fnmatchcase(c.name, name) for name in asked)]
-
-
-def _jobs(args: Evaluate, suite: Suite, cell: Cell) -> Iterator[_Job]:
-    for part, episodes in zip(cell.parts, cell.share(args.episodes), strict=True):
-        items = {"items": args.items} if part.has_items else {}
-        team = with_team(args, part.team)
-        name, options = part.reporter or (team.reporter, {})
-        try:
-            reporter = make_reporter(name, **options)
-        except TypeError as error:
-            raise BadInput(f"the reporter of cell '{cell.name}' cannot be made: {error}") from error
-        seed = suite.seed(cell, part, args.seed)
-        language = dataclasses.replace(team.language, seed=args.seed)
-        actor: Actor = make_actor(team.actor)
-        if part.actor_fails:
-            actor = FailingActor(actor, part.actor_fails)
-        settings = {**part.settings, **items}
-        yield _Job(cell, part, seed, episodes, settings, team.planner, language, actor, reporter)
-
-
 def success_rates(planner: Planner, suite: str, episodes: int, seed: int = 0) -> dict[str, float]:
     """The success rate of each cell of a suite, for one who trains: nothing is written.
 
@@ -323,11 +244,11 @@ def success_rates(planner: Planner, suite: str, episodes: int, seed: int = 0) ->
     """
     args = Evaluate(suite=suite, episodes=episodes, seed=seed)
     found = find_suite(suite)
-    args = dataclasses.replace(args, items=_items(args, found))
+    args = dataclasses.replace(args, items=items_of(args, found))
     rates = {}
     for cell in found.cells:
         episodes_played: list[Played] = []
-        for job in _jobs(args, found, cell):
+        for job in jobs_of(args, found, cell):
             worlds = make_worlds(job.part.task, min(TOGETHER, job.episodes), **job.settings)
             team = Team(planner, make_actor("scripted"), job.reporter, args.max_turns)
             for indices in groups(job.episodes, TOGETHER, ()):
@@ -340,7 +261,7 @@ def success_rates(planner: Planner, suite: str, episodes: int, seed: int = 0) ->
 
 
 def _play(
-    args: Evaluate, planners: _Planners, jobs: Sequence[_Job], folder: RunFolder
+    args: Evaluate, planners: Planners, jobs: Sequence[Job], folder: RunFolder
 ) -> list[dict[str, Any]]:
     """Play what is missing, part by part, and return all lines, in the order of the suite."""
     order = {job.key: k for k, job in enumerate(jobs)}
@@ -355,24 +276,36 @@ def _play(
     if args.resume is not None:
         say(f"{len(lines)} of {total} episodes are finished")
     with _Bar(total, lines) as bar:
-        if args.workers > 1:
-            _share_out(args, jobs, done, folder, lines, bar)
+        if args.workers > 1 or args.engine == "ray":
+            tasks = [
+                (k, indices)
+                for k, job in enumerate(jobs)
+                for indices in groups(job.episodes, args.parallel, done[job.key])
+            ]
+            for (k, _), made in zip(tasks, play(args, tasks), strict=True):
+                key = jobs[k].key
+                bar.name(*key)
+                for line in made:
+                    if line["episode"] not in done[key]:
+                        folder.append(line)
+                        lines.append(line)
+                bar.tell()
         else:
             for job in jobs:
                 bar.name(*job.key)
                 missing = list(groups(job.episodes, args.parallel, done[job.key]))
                 if not missing:
                     continue
-                play = _player(args, job, planners.of(job))
+                play_group = player(args, job, planners.of(job))
                 for indices in missing:
-                    play(Record(folder, indices, done[job.key], lines, job.more), bar)
+                    play_group(Record(folder, indices, done[job.key], lines, job.more), bar)
     return sorted(lines, key=lambda line: (order[line["cell"], line["part"]], line["episode"]))
 
 
 def _blame(
     args: Evaluate,
-    planners: _Planners,
-    jobs: Sequence[_Job],
+    planners: Planners,
+    jobs: Sequence[Job],
     lines: Sequence[dict[str, Any]],
     folder: RunFolder,
 ) -> dict[str, Any]:
@@ -401,85 +334,6 @@ def _blame(
     folder.part("blame.jsonl").write_text(text, encoding="utf-8")
     cells = {cell: [b for b in blamed if b["cell"] == cell] for cell in left}
     return {"all": table(blamed), "cells": {c: table(its) for c, its in cells.items() if its}}
-
-
-def _player(args: Evaluate, job: _Job, planner: Planner) -> Callable[[Record, Watcher], None]:
-    """What plays the group of episodes of a record, of one part."""
-    worlds = make_worlds(job.part.task, min(args.parallel, job.episodes), **job.settings)
-    team = Team(planner, job.actor, job.reporter, args.max_turns, args.command_steps)
-
-    def play(record: Record, bar: Watcher) -> None:
-        team.play(worlds, [job.seed + i for i in record.indices], Watchers([record, bar]))
-
-    return play
-
-
-def _share_out(
-    args: Evaluate,
-    jobs: Sequence[_Job],
-    done: Mapping[tuple[str, str], set[int]],
-    folder: RunFolder,
-    lines: list[dict[str, Any]],
-    bar: _Bar,
-) -> None:
-    """Let several processes play, a group of episodes at a time; what they made is written in the
-    order in which one process would have made it."""
-    tasks = [
-        (k, indices)
-        for k, job in enumerate(jobs)
-        for indices in groups(job.episodes, args.parallel, done[job.key])
-    ]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(args.workers, context, _Worker.begin, (args,)) as pool:
-        try:
-            for (k, _), made in zip(tasks, pool.map(_Worker.play, tasks), strict=True):
-                job = jobs[k]
-                bar.name(*job.key)
-                for line in made:
-                    if line["episode"] not in done[job.key]:
-                        folder.append(line)
-                        lines.append(line)
-                bar.tell()
-        except BrokenProcessPool as error:
-            raise BadInput(
-                "a worker died, perhaps for want of memory: each loads its own Planner; try fewer "
-                "--workers"
-            ) from error
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-class _Worker:
-    """One of several processes that play."""
-
-    args: Evaluate
-    jobs: Sequence[_Job]
-    planners: _Planners
-    player: tuple[int, Callable[[Record, Watcher], None]] | None
-
-    @classmethod
-    def begin(cls, args: Evaluate) -> None:
-        """Load what is needed, once in each process."""
-        import torch
-
-        torch.set_num_threads(max(1, torch.get_num_threads() // args.workers))
-        suite = find_suite(args.suite)
-        cls.args = args
-        cls.jobs = [job for cell in _chosen(args, suite) for job in _jobs(args, suite, cell)]
-        cls.planners = _Planners()
-        cls.player = None
-
-    @classmethod
-    def play(cls, task: tuple[int, range]) -> list[dict[str, Any]]:
-        """The lines of one group of episodes of job number ``task[0]``, as they ended."""
-        k, indices = task
-        job = cls.jobs[k]
-        if cls.player is None or cls.player[0] != k:
-            cls.player = k, _player(cls.args, job, cls.planners.of(job))
-        made: list[dict[str, Any]] = []
-        cls.player[1](Record(made, indices, (), [], job.more), Watcher())
-        return made
 
 
 class _Bar(Watcher):
@@ -527,96 +381,3 @@ class _Bar(Watcher):
             self.told = now
             said = f"{self.text}, {ended:,} of {self.total:,} episodes, {rate:.1f} episodes/s"
             self.console.print(said, highlight=False)
-
-
-def _summary(
-    args: Evaluate, cells: Sequence[Cell], lines: Sequence[dict[str, Any]]
-) -> dict[str, Any]:
-    """The numbers of ``summary.json``: over all, and for each cell and part."""
-
-    def of(lines: Sequence[dict[str, Any]], *names: str) -> dict[str, Any]:
-        found = summarise("evaluate", args.seed, lines, args.parallel)
-        return {name: found[name] for name in names} if names else found
-
-    by_cell: dict[str, dict[str, Any]] = {}
-    for cell in cells:
-        its = [line for line in lines if line["cell"] == cell.name]
-        by_cell[cell.name] = {
-            **of(its, "n", "n_errors", "success_rate", "success_ci95"),
-            "turns": of(its)["mean_turns"],
-            "floor": cell.floor,
-            "chance": cell.chance,
-            "parts": {
-                part.label: of(
-                    [line for line in its if line["part"] == part.label], "n", "success_rate"
-                )
-                for part in cell.parts
-            },
-        }
-    return {**of(lines), "suite": args.suite, "cells": by_cell}
-
-
-def _write_table(cells: Mapping[str, dict[str, Any]], folder: RunFolder) -> None:
-    """``cells.csv``: a row a cell; what is not known is empty."""
-    file = folder.path / "cells.csv"
-    half = file.with_name(f".{file.name}.half")
-    with open(half, "w", encoding="utf-8", newline="") as out:
-        table = csv.writer(out)
-        table.writerow(COLUMNS)
-        for name, cell in cells.items():
-            low, high = cell["success_ci95"] or (None, None)
-            row = {**cell, "cell": name, "low": low, "high": high}
-            table.writerow([row[column] for column in COLUMNS])
-    os.replace(half, file)
-
-
-def _plot(title: str, cells: Mapping[str, dict[str, Any]], folder: RunFolder) -> None:
-    """``plots/cells.png``: a bar with its interval for each cell, and a tick for its floor."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 1.3 + 0.3 * len(cells)), layout="constrained")
-    axes = figure.subplots()
-    for y, cell in enumerate(cells.values()):
-        if cell["success_rate"] is not None:
-            low, high = cell["success_ci95"]
-            axes.barh(y, cell["success_rate"], color="tab:blue", alpha=0.7)
-            axes.plot([low, high], [y, y], color="black")
-        if cell["floor"] is not None:
-            axes.plot([cell["floor"]] * 2, [y - 0.4, y + 0.4], color="tab:red", linewidth=2)
-    axes.set_yticks(range(len(cells)), list(cells))
-    axes.invert_yaxis()
-    axes.set(title=title, xlabel="success, 95 % interval; red: floor", xlim=(0, 1.01))
-    axes.grid(axis="x", alpha=0.3)
-    figure.savefig(folder.part("plots", "cells.png"), dpi=120)
-
-
-def _tell(summary: Mapping[str, Any]) -> None:
-    """Print a row for each cell, and one for all of them."""
-    # So narrow that the longest name fits into 80 columns.
-    table = Table(box=HORIZONTALS, collapse_padding=True, pad_edge=False)
-    for name in ("cell", "n", "errors", "success", "95 % interval", "turns", "floor"):
-        table.add_column(name, no_wrap=True)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    everything = {**summary, "turns": summary["mean_turns"], "floor": None}
-    for name, cell in [*summary["cells"].items(), ("all", everything)]:
-        if name == "all":
-            table.add_section()
-        low_high = cell["success_ci95"]
-        table.add_row(
-            name,
-            str(cell["n"]),
-            str(cell["n_errors"]),
-            _number(cell["success_rate"], 3),
-            "" if low_high is None else " to ".join(_number(x, 3) for x in low_high),
-            _number(cell["turns"], 1),
-            _number(cell["floor"], 2),
-        )
-    console = Console()
-    with console.capture() as printed:
-        console.print(table)
-    say(printed.get().rstrip())
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:.{digits}f}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -299,23 +300,39 @@ def test_what_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "has not ended" in one_sentence(capsys.readouterr().err)
 
 
-def test_several_processes_write_what_one_writes(mine: Path, tmp_path: Path) -> None:
+def rows(folder: Path) -> list[dict[str, Any]]:
+    text = (folder / "episodes.jsonl").read_text()
+    return [{**json.loads(row), "seconds": 0} for row in text.splitlines()]
+
+
+@pytest.mark.parametrize("engine", ["processes", "ray"])
+def test_several_workers_write_what_one_process_writes(
+    engine: str, mine: Path, tmp_path: Path
+) -> None:
+    if engine == "ray":
+        pytest.importorskip("ray", reason="no Ray here: pip install 'parley[ray]'")
+
     def run(name: str, *more: str) -> Path:
         args = ["evaluate", str(mine), "--planner", "random", "--episodes", "8"]
         parts = ["--parallel", "3", "--runs-dir", str(tmp_path), "--name", name]
         assert main([*args, *parts, *more]) == 0
         return next((tmp_path / "evaluate").glob(f"*-{name}"))
 
-    one, two = run("one"), run("two", "--workers", "2")
-
-    def rows(folder: Path) -> list[dict[str, Any]]:
-        text = (folder / "episodes.jsonl").read_text()
-        return [{**json.loads(row), "seconds": 0} for row in text.splitlines()]
-
+    many = ["--workers", "2", "--engine", engine]
+    one, two = run("one"), run("two", *many)
     assert rows(one) == rows(two) and len(rows(one)) == 16
-    # What is missing is played again, also by another number of processes.
+    # What is missing is played again, also by another number of workers.
     text = (two / "episodes.jsonl").read_text().splitlines(keepends=True)
     (two / "episodes.jsonl").write_text("".join(text[:5]))
     (two / "summary.json").unlink()
-    assert main(["evaluate", "--resume", str(two), "--workers", "2"]) == 0
+    assert main(["evaluate", "--resume", str(two), *many]) == 0
     assert sorted(map(str, rows(two))) == sorted(map(str, rows(one)))
+
+
+def test_without_ray_there_is_a_sentence(
+    mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    run = ["evaluate", str(mine), "--planner", "random", "--episodes", "2"]
+    assert main([*run, "--engine", "ray", "--runs-dir", str(tmp_path)]) == 2
+    assert "pip install 'parley[ray]'" in capsys.readouterr().err

@@ -1,0 +1,111 @@
+"""What an evaluation plays: a job for each part of its cells."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from agents.actor import make_actor
+from agents.actor.failing import FailingActor
+from agents.parts import Actor, Planner, Reporter
+from agents.planner.options import PlannerOptions
+from agents.planner.registry import make_planner
+from agents.reporter import make_reporter
+from agents.team import Team, Watcher
+from envs.errors import BadInput, unknown
+from envs.tasks import make_worlds
+from run.episode import Record
+from run.stage import Watchers
+from run.suites import Cell, Part, Suite
+from run.teams import with_team
+
+
+@dataclass(frozen=True)
+class Job:
+    """A part to be played: ``episodes`` of it, from ``seed`` on, with all settings of its task."""
+
+    cell: Cell
+    part: Part
+    seed: int
+    episodes: int
+    settings: Mapping[str, Any]
+    planner: str
+    language: PlannerOptions
+    actor: Actor
+    reporter: Reporter
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.cell.name, self.part.label
+
+    @property
+    def more(self) -> dict[str, str]:
+        """What its lines have beside an episode's."""
+        return {"cell": self.cell.name, "part": self.part.label}
+
+
+class Planners:
+    """The Planners of jobs. One at a time is kept: a language model may be large."""
+
+    def __init__(self) -> None:
+        self._known: tuple[Any, Planner] | None = None
+
+    def of(self, job: Job) -> Planner:
+        """A job's Planner, loaded unless the one asked for before is the same."""
+        asked = job.planner, job.language
+        if self._known is None or self._known[0] != asked:
+            self._known = None
+            self._known = asked, make_planner(*asked)
+        return self._known[1]
+
+
+def items_of(args: Any, suite: Suite) -> Any:
+    """Which items lie about. Raises BadInput where the suite allows no choice."""
+    if suite.fixed and args.items not in (None, suite.items):
+        raise BadInput(
+            f"suite '{args.suite}' is always played with --items {suite.items}, not {args.items}"
+        )
+    return args.items or suite.items
+
+
+def chosen(args: Any, suite: Suite) -> list[Cell]:
+    """The cells that are asked for, in the order of the suite."""
+    names = [cell.name for cell in suite.cells]
+    asked = names if args.cells is None else [name.strip() for name in args.cells.split(",")]
+    for name in asked:
+        if not any(fnmatchcase(n, name) for n in names):
+            raise unknown(f"cell of suite '{args.suite}'", name, names)
+    return [c for c in suite.cells if any(fnmatchcase(c.name, name) for name in asked)]
+
+
+def jobs_of(args: Any, suite: Suite, cell: Cell) -> Iterator[Job]:
+    """A cell's jobs. Raises BadInput for parts that cannot be made."""
+    for part, episodes in zip(cell.parts, cell.share(args.episodes), strict=True):
+        items = {"items": args.items} if part.has_items else {}
+        team = with_team(args, part.team)
+        name, options = part.reporter or (team.reporter, {})
+        try:
+            reporter = make_reporter(name, **options)
+        except TypeError as error:
+            raise BadInput(f"the reporter of cell '{cell.name}' cannot be made: {error}") from error
+        seed = suite.seed(cell, part, args.seed)
+        language = dataclasses.replace(team.language, seed=args.seed)
+        actor: Actor = make_actor(team.actor)
+        if part.actor_fails:
+            actor = FailingActor(actor, part.actor_fails)
+        settings = {**part.settings, **items}
+        yield Job(cell, part, seed, episodes, settings, team.planner, language, actor, reporter)
+
+
+def player(args: Any, job: Job, planner: Planner) -> Callable[[Record, Watcher], None]:
+    """What plays the group of episodes of a record, of one part."""
+    worlds = make_worlds(job.part.task, min(args.parallel, job.episodes), **job.settings)
+    team = Team(planner, job.actor, job.reporter, args.max_turns, args.command_steps)
+
+    def play(record: Record, bar: Watcher) -> None:
+        team.play(worlds, [job.seed + i for i in record.indices], Watchers([record, bar]))
+
+    return play

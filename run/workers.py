@@ -1,0 +1,118 @@
+"""Who plays the jobs of an evaluation at the same time: processes here, or Ray's on a cluster.
+
+Whoever plays, groups of episodes come back in the order in which one process would play them.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from agents.team import Watcher
+from envs.errors import BadInput
+from run.episode import Record
+from run.jobs import Job, Planners, chosen, jobs_of, player
+from run.suites import find_suite
+
+Task = tuple[int, range]  # the number of a job, and which of its episodes
+Made = list[dict[str, Any]]
+DIED = "a worker died, perhaps for want of memory: each loads its own Planner; try fewer --workers"
+
+
+class Worker:
+    """One of those who play: it loads its own Planner, once."""
+
+    def __init__(self, args: Any, threads: int = 0) -> None:
+        """``args`` are the settings of ``evaluate``; ``threads`` those of torch, 0 for its share of
+        the cores."""
+        import torch
+
+        torch.set_num_threads(threads or max(1, torch.get_num_threads() // args.workers))
+        suite = find_suite(args.suite)
+        self.args = args
+        self.jobs: Sequence[Job] = [
+            job for cell in chosen(args, suite) for job in jobs_of(args, suite, cell)
+        ]
+        self.planners = Planners()
+        self.player: tuple[int, Callable[[Record, Watcher], None]] | None = None
+
+    def play(self, task: Task) -> Made:
+        """The lines of one group of episodes, as they ended."""
+        k, indices = task
+        job = self.jobs[k]
+        if self.player is None or self.player[0] != k:
+            self.player = k, player(self.args, job, self.planners.of(job))
+        made: Made = []
+        self.player[1](Record(made, indices, (), [], job.more), Watcher())
+        return made
+
+
+def play(args: Any, tasks: Sequence[Task]) -> Iterator[Made]:
+    """What ``--workers`` make of the tasks, in their order. Raises BadInput where one dies, and
+    where there is no Ray to be had."""
+    return (_by_ray if args.engine == "ray" else _by_processes)(args, tasks)
+
+
+_worker: Worker  # of this process, where it is one of several
+
+
+def _begin(args: Any) -> None:
+    global _worker
+    _worker = Worker(args)
+
+
+def _play(task: Task) -> Made:
+    return _worker.play(task)
+
+
+def _by_processes(args: Any, tasks: Sequence[Task]) -> Iterator[Made]:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(args.workers, context, _begin, (args,)) as pool:
+        try:
+            yield from pool.map(_play, tasks)
+        except BrokenProcessPool as error:
+            raise BadInput(DIED) from error
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _by_ray(args: Any, tasks: Sequence[Task]) -> Iterator[Made]:
+    # Nothing is told to Ray's makers.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+        from ray.util import ActorPool
+    except ImportError as error:
+        raise BadInput("--engine ray needs Ray: pip install 'parley[ray]'") from error
+    here: dict[str, Any] = {
+        "num_cpus": args.workers,
+        "include_dashboard": False,
+        "_node_ip_address": "127.0.0.1",
+    }
+    try:
+        ray.init(
+            address=args.address or "local",
+            log_to_driver=False,
+            logging_level="ERROR",
+            **({} if args.address else here),
+        )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise BadInput(f"there is no Ray at '{args.address}': {error}") from error
+    try:
+        remote: Any = ray.remote(num_cpus=1)(Worker)
+        pool = ActorPool([remote.remote(args, threads=1) for _ in range(args.workers)])
+        yield from pool.map(lambda worker, task: worker.play.remote(task), tasks)
+    except ray.exceptions.RayTaskError as error:
+        cause = error.cause
+        if isinstance(cause, BadInput):
+            raise BadInput(str(cause)) from error
+        raise
+    except ray.exceptions.RayActorError as error:
+        raise BadInput(DIED) from error
+    finally:
+        ray.shutdown()
