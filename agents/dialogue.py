@@ -71,18 +71,34 @@ class Dialogue:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What a decision took, in tokens: ``context`` is all that the model had before it, ``read``
+    what was read for it anew (the rest had been read before), candidates included, and ``said``
+    what it said."""
+
+    context: int = 0
+    read: int = 0
+    said: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.context + other.context, self.read + other.read, self.said + other.said)
+
+
+@dataclass(frozen=True)
 class Decision:
     """What a Planner decided for one dialogue.
 
     ``said`` is its text; ``command`` is None where that is no command. ``scores`` maps the
     candidates' sentences to their length-normalised log-probability, where the Planner scored.
-    ``error`` is set, and nothing else holds, where the Planner itself broke for this dialogue.
+    ``cost`` is known of language models that run here. ``error`` is set, and nothing else holds,
+    where the Planner itself broke for this dialogue.
     """
 
     said: str
     command: Command | None
     scores: Mapping[str, float] = field(default_factory=dict)
     error: Exception | None = None
+    cost: Cost | None = None
 
 
 @dataclass(frozen=True)

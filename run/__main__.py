@@ -36,6 +36,12 @@ COMMANDS = {
     "report": Command(
         "run.report", "Report", "report", "show what evaluations came to, as one page"
     ),
+    "leaderboard": Command(
+        "run.leaderboard",
+        "Leaderboard",
+        "leaderboard",
+        "put the evaluations that are kept together",
+    ),
     "train-actor": Command(
         "run.train_actor", "TrainActor", "train_actor", "train the learned Actor with PPO"
     ),

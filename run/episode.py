@@ -18,7 +18,7 @@ import tyro
 from rich.console import Console
 
 from agents.actor import make_actor
-from agents.dialogue import Decision, Dialogue
+from agents.dialogue import Cost, Decision, Dialogue
 from agents.planner.options import PlannerOptions
 from agents.planner.registry import make_planner
 from agents.reporter import make_reporter
@@ -452,16 +452,21 @@ class Record(Watcher):
         self.done = frozenset(done)
         self.lines = lines
         self.scores: dict[int, list[dict[str, float]]] = {i: [] for i in range(len(indices))}
+        self.costs: dict[int, Cost] = {}
         self.begun = time.monotonic()
 
     def on_decision(self, i: int, dialogue: Dialogue, decision: Decision) -> None:
         self.scores[i].append({said: round(s, 6) for said, s in decision.scores.items()})
+        if decision.cost is not None:
+            self.costs[i] = self.costs.get(i, Cost()) + decision.cost
 
     def on_end(self, i: int, episode: Played) -> None:
         if self.indices[i] in self.done:
             return
         seconds = time.monotonic() - self.begun
         line = self.more | line_of(self.indices[i], episode, self.scores[i], seconds)
+        if i in self.costs:
+            line["tokens"] = dataclasses.asdict(self.costs[i])
         self.folder.append(line)
         self.lines.append(line)
 

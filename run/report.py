@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 TEMPLATE = Path(__file__).with_name("report.jinja")
 BARS = 5  # candidates of a decision that are shown
 SHOWN = ("suite", "cells", "items", "planner", "actor", "reporter", "episodes", "seed", "blame")
+UNSAID = ("suite", "name", "runs_dir", "resume", "workers", "engine", "address", "list", "language")
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,6 @@ def _name(runs: Sequence[Run]) -> None:
 
 def _about(run: Run) -> dict[str, Any]:
     settings = {k: run.config.get(k) for k in SHOWN}
-    given = [f"--{k} {shlex.quote(str(v))}" for k, v in settings.items() if v not in (None, 0)]
     turns = run.summary.get("mean_turns")
     return settings | {
         "name": run.name,
@@ -146,8 +146,31 @@ def _about(run: Run) -> dict[str, Any]:
         "overall": _rate(run.summary),
         "turns": "" if turns is None else f"{turns:.1f}",
         "commit": run.commit,
-        "command": f"python -m run evaluate {' '.join(given)}",
+        "command": command_of(run.config),
     }
+
+
+def command_of(config: Mapping[str, Any]) -> str:
+    """The command that a run of evaluate was, from its settings: what differs from the defaults,
+    and of who plays all. What a team says is not said again."""
+    from run.evaluate import Evaluate
+    from run.settings import to_json
+    from run.teams import PARTS
+
+    default = to_json(Evaluate())
+    known = {k: v for k, v in config.items() if k in default and k not in UNSAID}
+    said = {k: v for k, v in known.items() if v != default[k]}
+    if config.get("team"):
+        said = {k: v for k, v in said.items() if k not in PARTS}
+    else:
+        said |= {k: config.get(k) for k in PARTS}
+        options = {**default["language"], "seed": config.get("seed")}
+        language = config.get("language") or {}
+        said |= {k: v for k, v in language.items() if k != "seed" and v != options.get(k)}
+    said |= {k: config.get(k) for k in ("episodes", "seed")}
+    words = ["python -m run evaluate", shlex.quote(str(config.get("suite")))]
+    words += [f"--{k.replace('_', '-')} {shlex.quote(str(v))}" for k, v in said.items()]
+    return " ".join(words)
 
 
 def _rate(numbers: Mapping[str, Any]) -> str:
@@ -231,7 +254,17 @@ def _blame(run: Run) -> dict[str, Any]:
 def _cost(run: Run) -> dict[str, Any]:
     n = max(len(run.lines), 1)
     seconds = run.summary.get("seconds")
+    tokens = [x["tokens"] for x in run.lines if x.get("tokens")]
+
+    def mean(name: str) -> str:
+        return f"{sum(t[name] for t in tokens) / len(tokens):,.0f}" if tokens else ""
+
+    known = 1 - sum(t["read"] for t in tokens) / max(1, sum(t["context"] for t in tokens))
     return {
+        "context": mean("context"),
+        "read": mean("read"),
+        "said": mean("said"),
+        "known": f"{known:.2f}" if tokens else "",
         "run": run.name,
         "decisions": f"{sum(len(x['turns']) for x in run.lines) / n:.2f}",
         "steps": f"{sum(x.get('steps') or 0 for x in run.lines) / n:.1f}",

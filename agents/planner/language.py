@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from rich.console import Console
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from agents.dialogue import Decision, Dialogue, Turn
+from agents.dialogue import Cost, Decision, Dialogue, Turn
 from agents.parts import Part
 from agents.planner.adapter import adapter_folder, merge, other_base, read_about
 from agents.planner.grammar import parse_decision
@@ -129,7 +130,28 @@ class LanguagePlanner(Part):
             scored = self._scores([q for _, q in questions])
             for (i, _), scores in zip(questions, scored, strict=True):
                 decisions[i] = _best(dialogues[i], scores, self.options.repeats)
+            decisions = self._with_costs(decisions, questions)
         return [d for d in decisions if d is not None]
+
+    def _with_costs(
+        self, decisions: Sequence[Decision | None], questions: Sequence[tuple[int, Question]]
+    ) -> list[Decision | None]:
+        """The decisions, and what each of those that were just scored took."""
+        found = list(decisions)
+        for k, (i, question) in enumerate(questions):
+            decision = found[i]
+            if decision is None or decision.error is not None:
+                continue
+            context = len(question.context)
+            every = context * len(question.tails) + sum(map(len, question.tails))
+            best = list(decision.scores).index(decision.said)
+            cost = Cost(
+                context,
+                self.scorer.took[k] if self._trie else every,
+                len(question.tails[best]),
+            )
+            found[i] = replace(decision, cost=cost)
+        return found
 
     def _scores(self, questions: Sequence[Question]) -> list[list[float]]:
         if self._trie:
@@ -214,8 +236,10 @@ class LanguagePlanner(Part):
         context = question.context
         new: list[int] = []
         text = ""
+        read = 0
         while len(new) < self.options.max_new_tokens and "\n" not in text.lstrip():
             logits = self._next(question, (*context, *new))
+            read += self.scorer.took[0] if self._trie else len(context) + len(new)
             if not bool(torch.isfinite(logits).all()):
                 return _not_finite()
             token = self._draw(logits, rng)
@@ -223,7 +247,8 @@ class LanguagePlanner(Part):
                 break
             new.append(token)
             text = str(self.tokenizer.decode(new, skip_special_tokens=True))
-        return parse_decision(text, dialogue)
+        cost = Cost(len(context), read, len(new))
+        return replace(parse_decision(text, dialogue), cost=cost)
 
     def _next(self, question: Question, context: Tokens) -> torch.Tensor:
         if self._trie:

@@ -164,7 +164,8 @@ class Scorer:
     """Scores candidates with one causal language model of transformers.
 
     ``group`` dialogues share a pass. ``folder`` is where memories of prompts are kept between
-    runs, None for nowhere.
+    runs, None for nowhere. ``took`` is how many tokens the last call of `scores` read for each
+    question.
     """
 
     def __init__(self, model: PreTrainedModel, group: int, folder: Path | None = None) -> None:
@@ -175,6 +176,7 @@ class Scorer:
         self._nothing = Memory((), no_states(model))
         self._prefix = self._nothing
         self._read: OrderedDict[Hashable, Memory] = OrderedDict()
+        self.took: list[int] = []
         self._keeps_logits = "logits_to_keep" in signature(model.forward).parameters
 
     def forget(self) -> None:
@@ -213,6 +215,7 @@ class Scorer:
         ``build_trie`` does.
         """
         found: dict[int, list[float]] = {}
+        took: dict[int, int] = {}
         # Dialogues of about one length together, since attention pads them to the longest.
         order = sorted(range(len(questions)), key=lambda k: len(questions[k].context))
         for behind in (True, False):
@@ -221,6 +224,8 @@ class Scorer:
                 some = alike[start : start + self.group]
                 passed = self._pass([questions[k] for k in some], behind, rule)
                 found.update(zip(some, passed, strict=True))
+                took.update(zip(some, self.took, strict=True))
+        self.took = [took[k] for k in range(len(questions))]
         return [found[k] for k in range(len(questions))]
 
     def next_logits(self, key: Hashable, context: Tokens) -> torch.Tensor:
@@ -270,6 +275,7 @@ class Scorer:
             positions += [*range(read, end), *(end - 1 + depth for depth in trie.depths[1:])]
             wanted += [root + node for node in trie.asked]
             parts.append(Part(old.states, end - read, trie.sees()))
+        self.took = [p.text + len(t.tokens) - 1 for p, t in zip(parts, tries, strict=True)]
         packing = Packing(parts, prefix.states if begin else None, self._nothing.states)
         logits = self._run(tokens, positions, packing, wanted)
 

@@ -224,6 +224,27 @@ def test_the_tree_rule_says_the_same_in_any_group_and_reads_less(monkeypatch):
     assert read["tree"] < read["mean"]
 
 
+@pytest.mark.parametrize("decide", ["score", "generate"])
+def test_a_decisions_cost_is_what_went_through_the_model(decide: str):
+    p = planner(decide=decide)
+    p.choose([dialogue(seed=9, world=9)])  # reads the examples
+    went: list[int] = []
+    run = p.scorer._run
+    p.scorer._run = lambda tokens, *a: (went.append(len(tokens)), run(tokens, *a))[1]  # type: ignore[method-assign]
+    batch = [dialogue(seed=s, world=s) for s in range(3)]
+    later = [d.add(Turn(d.candidates()[0].sentence(), d.candidates()[0], "It is.")) for d in batch]
+    costs = []
+    for asked in (batch, later):
+        went.clear()
+        made = [d.cost for d in p.choose(asked)]
+        assert sum(c.read for c in made) == sum(went)
+        costs.append(made)
+    for first, second in zip(*costs, strict=True):
+        assert second.context > first.context and second.said > 0
+        # The examples are not read again.
+        assert decide == "generate" or first.read < first.context
+
+
 def test_one_candidate_is_certain_under_the_tree_rule():
     scorer = Scorer(tiny_model("llama"), 2)
     asked = [Question(0, (5, 9), ((7, 8),)), Question(1, (5, 9, 4), ((7, 8), (6,)))]

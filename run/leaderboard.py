@@ -1,0 +1,190 @@
+"""``python -m run leaderboard``: the runs of evaluate that are kept, side by side."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from envs.errors import BadInput
+from run.report import Run, command_of
+
+# What is kept of a run, and of each of its cells.
+KEPT = ("config", "commit", "date", "n", "n_errors", "seconds", "cells")
+NUMBERS = ("n", "n_errors", "success_rate", "success_ci95", "floor", "chance")
+# Settings that say where something lies on one machine, and nothing about what was measured.
+OWN = ("runs_dir", "resume", "name", "workers", "engine", "address", "parallel")
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """Put the runs that are kept side by side: a table for each suite, and a plot.
+
+    A run is kept as one small JSON file: its cells' numbers, its settings, the commit, the day. The
+    page, which is Markdown, says for each number by which command it came, at which commit, with
+    which seed and how many episodes.
+
+    Examples:
+      python -m run leaderboard
+      python -m run leaderboard --keep runs/evaluate/20260102-030405-reasoning-parley-135m
+      python -m run leaderboard --kept my/results --out my/board.md
+    """
+
+    kept: Path = Path("docs/results")
+    """Folder of the runs that are kept."""
+    keep: tuple[Path, ...] = ()
+    """Run folders of evaluate to keep from now on, each in the place of an older run of the same
+    command."""
+    out: Path = Path("docs/leaderboard.md")
+    """The page; its plot lies beside it."""
+
+
+def leaderboard(args: Leaderboard) -> Path:
+    """Write the page; returns its path. Raises BadInput for runs that cannot be kept or read."""
+    for path in args.keep:
+        _keep(Run.read(path), args.kept)
+    runs = read_kept(args.kept)
+    try:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(page(runs, args.out.with_suffix(".png").name), encoding="utf-8")
+        plot(runs, args.out.with_suffix(".png"))
+    except OSError as error:
+        raise BadInput(f"cannot write '{args.out}': {error.strerror or error}") from error
+    print(args.out)
+    return args.out
+
+
+def _keep(run: Run, folder: Path) -> None:
+    """Write what is kept of a run."""
+    date = re.match(r"(\d{4})(\d\d)(\d\d)-", run.path.resolve().name)
+    config = {k: v for k, v in run.config.items() if k not in OWN}
+    about = {
+        "config": config,
+        "commit": run.commit,
+        "date": "-".join(date.groups()) if date else "",
+        **{k: run.summary.get(k) for k in ("n", "n_errors", "seconds")},
+        "cells": {n: {k: c.get(k) for k in NUMBERS} for n, c in run.cells.items()},
+    }
+    name = re.sub(r"[^\w.=-]+", "-", command_of(config).partition("evaluate ")[2].replace("--", ""))
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(about, indent=1, ensure_ascii=False)
+    (folder / f"{name[:120]}.json").write_text(text + "\n", encoding="utf-8")
+
+
+def read_kept(folder: Path) -> list[dict[str, Any]]:
+    """The runs that are kept, by suite and name of the file. Raises BadInput for a damaged file,
+    and where there is none."""
+    runs = []
+    for file in sorted(folder.glob("*.json")):
+        try:
+            run = json.loads(file.read_text(encoding="utf-8"))
+            missing = [k for k in KEPT if k not in run] or [
+                k for c in run["cells"].values() for k in NUMBERS if k not in c
+            ]
+        except (OSError, ValueError, AttributeError, TypeError) as error:
+            raise BadInput(f"'{file}' is no run that was kept: {error}") from error
+        if missing:
+            raise BadInput(f"'{file}' is no run that was kept: it has no {missing[0]}")
+        runs.append(run | {"name": _team(run["config"])})
+    if not runs:
+        raise BadInput(f"no run is kept in '{folder}'; keep some with --keep RUN_FOLDER")
+    return runs
+
+
+def _team(config: Mapping[str, Any]) -> str:
+    """Who played, in a few words."""
+    if config.get("team"):
+        return Path(str(config["team"])).stem
+    examples = (config.get("language") or {}).get("examples")
+    more = "" if examples is None else f", {examples} examples"
+    parts = [str(config.get(p)) for p in ("actor", "reporter") if config.get(p) != "scripted"]
+    return " + ".join([f"{Path(str(config.get('planner'))).name}{more}", *parts])
+
+
+def _suites(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for run in runs:
+        found.setdefault(Path(str(run["config"]["suite"])).stem, []).append(run)
+    return found
+
+
+def page(runs: Sequence[Mapping[str, Any]], picture: str) -> str:
+    """The page as Markdown."""
+    out = [
+        "# Leaderboard",
+        "",
+        "Success with 95 % intervals (Wilson), the best of a row in bold. Below each table is how",
+        "its numbers came about. This page is made by `python -m run leaderboard` from the runs in",
+        "[results](results); a test makes it anew and compares.",
+        "",
+        f"![success by cell]({picture})",
+        "",
+    ]
+    for suite, its in _suites(runs).items():
+        out += [f"## {suite}", ""]
+        head = ["cell", "chance", *(run["name"] for run in its)]
+        rows = [head, ["---"] * len(head)]
+        for cell in dict.fromkeys(c for run in its for c in run["cells"]):
+            found = [run["cells"].get(cell) for run in its]
+            known = next(c for c in found if c)
+            chance = "" if known["chance"] is None else f"{known['chance']:.2f}"
+            best = max((c["success_rate"] or 0 for c in found if c), default=0)
+            rows.append([cell, chance, *(_cell(c, best, len(its) > 1) for c in found)])
+        out += [f"| {' | '.join(row)} |" for row in rows]
+        out.append("")
+        for run in its:
+            each = {c["n"] for c in run["cells"].values()}
+            episodes = " to ".join(str(n) for n in sorted({min(each), max(each)}))
+            errors = f", {run['n_errors']} of them broke" if run["n_errors"] else ""
+            out += [
+                f"- {run['name']}: {run['n']:,} episodes, {episodes} a cell{errors}; seed "
+                f"{run['config']['seed']}, commit {run['commit'] or 'unknown'}, {run['date']}, "
+                f"{run['seconds']:,.0f} s: `{command_of(run['config'])}`"
+            ]
+        out.append("")
+    return "\n".join(out).rstrip() + "\n"
+
+
+def _cell(cell: Mapping[str, Any] | None, best: float, several: bool) -> str:
+    if cell is None or cell["success_rate"] is None:
+        return ""
+    low, high = cell["success_ci95"]
+    rate = f"{cell['success_rate']:.3f}"
+    bold = several and cell["success_rate"] >= best
+    return f"{f'**{rate}**' if bold else rate} ({low:.2f} to {high:.2f})"
+
+
+def plot(runs: Sequence[Mapping[str, Any]], file: Path) -> None:
+    """A panel for each suite: the runs' success by cell."""
+    from matplotlib.figure import Figure
+
+    suites = _suites(runs)
+    cells = [list(dict.fromkeys(c for r in its for c in r["cells"])) for its in suites.values()]
+    teams = list(dict.fromkeys(run["name"] for run in runs))
+    figure = Figure(figsize=(8, 1.2 + 0.24 * sum(map(len, cells))), layout="constrained")
+    panels = figure.subplots(len(suites), 1, squeeze=False, height_ratios=[*map(len, cells)])
+    for axes, (suite, its), names in zip(panels[:, 0], suites.items(), cells, strict=True):
+        for y, name in enumerate(names):
+            for run in its:
+                cell = run["cells"].get(name)
+                if cell is None or cell["success_rate"] is None:
+                    continue
+                k = teams.index(run["name"])
+                at = y + 0.16 * (its.index(run) - (len(its) - 1) / 2)
+                axes.plot(cell["success_ci95"], [at, at], f"C{k}", linewidth=1.5)
+                axes.plot([cell["success_rate"]], [at], f"C{k}o", markersize=4)
+            chance = next(r["cells"][name]["chance"] for r in its if name in r["cells"])
+            if chance is not None:
+                axes.plot([chance] * 2, [y - 0.35, y + 0.35], "k:", linewidth=1)
+        axes.set_yticks(range(len(names)), names)
+        axes.set(title=suite, xlim=(-0.01, 1.01), ylim=(len(names) - 0.5, -0.5))
+        axes.grid(alpha=0.3)
+    from matplotlib.lines import Line2D
+
+    lines = [Line2D([], [], color=f"C{k}", marker="o") for k in range(len(teams))]
+    figure.legend(lines, teams, loc="outside upper center", ncols=min(4, len(teams)))
+    figure.supxlabel("success, 95 % interval; dotted: chance")
+    figure.savefig(file, dpi=110)

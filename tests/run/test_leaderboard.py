@@ -1,0 +1,69 @@
+"""``python -m run leaderboard``, and the page that is kept."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from run.__main__ import main
+from run.leaderboard import page, read_kept
+from run.report import command_of
+from tests.run.command import one_sentence, summary
+
+HOUSE = Path(__file__).parents[2]
+
+
+def test_runs_are_kept_and_put_side_by_side(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["evaluate", "reasoning", "--cells", "conditional,search 4", "--episodes", "8"]
+    made = []
+    for team in (["--team", "cheats"], ["--planner", "random", "--seed", "3"]):
+        assert main([*common, *team, "--runs-dir", str(tmp_path)]) == 0
+        made.append(Path(capsys.readouterr().out.splitlines()[-1]))
+    kept, out = tmp_path / "kept", tmp_path / "board" / "page.md"
+    where = ["--kept", str(kept), "--out", str(out)]
+    assert main(["leaderboard", "--keep", *map(str, made), *where]) == 0
+    text = out.read_text()
+    assert out.with_suffix(".png").stat().st_size > 5_000
+    assert "| cell | chance | " in text and "cheats" in text and "**1.000** (" in text
+    for folder in made:
+        for cell in summary(folder)["cells"].values():
+            assert f"{cell['success_rate']:.3f}" in text
+    assert str(tmp_path) not in "".join(f.read_text() for f in kept.iterdir())
+    # Kept again, it takes its own place.
+    assert len(list(kept.iterdir())) == 2
+    assert main(["leaderboard", "--keep", str(made[0]), *where]) == 0
+    assert len(list(kept.iterdir())) == 2 and out.read_text() == text
+
+    # The command that stands there makes the same run.
+    commands = [command_of(json.loads((f / "config.json").read_text())) for f in made]
+    assert all(f"`{c}`" in text for c in commands)
+    assert "--team cheats" in commands[0] and "--planner" not in commands[0]
+    again = shlex.split(commands[1].removeprefix("python -m run "))
+    assert main([*again, "--runs-dir", str(tmp_path / "again")]) == 0
+    folder = Path(capsys.readouterr().out.splitlines()[-1])
+    assert summary(folder)["cells"] == summary(made[1])["cells"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("{", "is no run that was kept"), ("{}", "it has no config"), ("[]", "it has no config")],
+)
+def test_what_was_not_kept_is_refused(
+    text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["leaderboard", "--kept", str(tmp_path)]) == 2
+    assert "keep some with --keep" in one_sentence(capsys.readouterr().err)
+    (tmp_path / "a.json").write_text(text)
+    assert main(["leaderboard", "--kept", str(tmp_path)]) == 2
+    assert said in one_sentence(capsys.readouterr().err)
+
+
+def test_the_page_that_is_kept_is_made_of_the_runs_that_are_kept() -> None:
+    runs = read_kept(HOUSE / "docs" / "results")
+    kept = (HOUSE / "docs" / "leaderboard.md").read_text(encoding="utf-8")
+    assert kept == page(runs, "leaderboard.png")
