@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
-from envs.errors import unknown
+from envs.errors import BadInput, unknown
 
 T = TypeVar("T")
 
@@ -27,6 +28,20 @@ class Registry(Mapping[str, T]):
             return thing
 
         return add
+
+    def imported(self, name: str) -> str:
+        """The name of what ``module:name`` means, once the module, which registers it, has been
+        imported; any other name as it is. Raises BadInput where that is not to be had."""
+        module, colon, inner = name.partition(":")
+        if not colon:
+            return name
+        try:
+            importlib.import_module(module)
+        except (ImportError, ValueError) as error:
+            raise BadInput(
+                f"the module of {self.what} '{name}' cannot be imported: {error}"
+            ) from error
+        return inner
 
     def __getitem__(self, name: str) -> T:
         if name not in self._things:

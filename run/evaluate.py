@@ -36,7 +36,7 @@ from run.episode import (
     tell_errors,
 )
 from run.folder import RunFolder
-from run.jobs import Job, Planners, chosen, items_of, jobs_of, player
+from run.jobs import Job, Planners, at, chosen, items_of, jobs_of, player
 from run.live import say
 from run.suites import MAX_SEED, find_suite, suite_names
 from run.teams import find_team, joined, team_names
@@ -193,7 +193,8 @@ def evaluate(args: Evaluate) -> Path:
     cells = chosen(args, suite)
     jobs = [job for cell in cells for job in jobs_of(args, suite, cell)]
     for job in jobs:
-        make_worlds(job.part.task, 1, **job.settings)
+        with at(job.part):
+            make_worlds(job.part.task, 1, **job.settings)
     planners = Planners()
     with open_folder("evaluate", args, Path(args.suite).stem) as folder:
         # With workers, each has its own.

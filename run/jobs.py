@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -81,21 +82,33 @@ def chosen(args: Any, suite: Suite) -> list[Cell]:
     return [c for c in suite.cells if any(fnmatchcase(c.name, name) for name in asked)]
 
 
+@contextmanager
+def at(part: Part) -> Iterator[None]:
+    """What is wrong with a part also says where that stands."""
+    try:
+        yield
+    except BadInput as error:
+        if not part.where:
+            raise
+        raise BadInput(f"{str(error).rstrip('.')}; see {part.where}") from error
+
+
 def jobs_of(args: Any, suite: Suite, cell: Cell) -> Iterator[Job]:
     """A cell's jobs. Raises BadInput for parts that cannot be made."""
     for part, episodes in zip(cell.parts, cell.share(args.episodes), strict=True):
         items = {"items": args.items} if part.has_items else {}
-        team = with_team(args, part.team)
-        name, options = part.reporter or (team.reporter, {})
-        try:
-            reporter = make_reporter(name, **options)
-        except TypeError as error:
-            raise BadInput(f"the reporter of cell '{cell.name}' cannot be made: {error}") from error
-        seed = suite.seed(cell, part, args.seed)
-        language = dataclasses.replace(team.language, seed=args.seed)
-        actor: Actor = make_actor(team.actor)
+        with at(part):
+            team = with_team(args, part.team)
+            name, options = part.reporter or (team.reporter, {})
+            try:
+                reporter = make_reporter(name, **options)
+            except TypeError as error:
+                raise BadInput(f"the reporter '{name}' cannot be made: {error}") from error
+            actor: Actor = make_actor(team.actor)
         if part.actor_fails:
             actor = FailingActor(actor, part.actor_fails)
+        seed = suite.seed(cell, part, args.seed)
+        language = dataclasses.replace(team.language, seed=args.seed)
         settings = {**part.settings, **items}
         yield Job(cell, part, seed, episodes, settings, team.planner, language, actor, reporter)
 

@@ -8,6 +8,7 @@ shortened in the same way. ``make test`` cannot run itself: it is checked that i
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -136,6 +137,24 @@ def test_the_python_example_runs(tmp_path: Path) -> None:
     assert run("python example.py", tmp_path).startswith(("success [", "failure [", "max_turns ["))
 
 
+def test_what_is_said_of_adding_ones_own_works(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "extending.md").read_text()
+    files = re.findall(r"^```\w+ (\S+)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    assert len(files) == 4
+    for name, content in files:
+        (tmp_path / name).write_text(content)
+    commands = re.findall(r"^```sh\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    rates = []
+    for command in "".join(commands).splitlines():
+        more = "--video 0" if "run episode" in command else ""
+        folder = tmp_path / run(f"{command} {more}", tmp_path)
+        summary = json.loads((folder / "summary.json").read_text())
+        assert summary["n_errors"] == 0
+        rates.append(summary["success_rate"])
+    # Who picks up what is named first does what must not be done.
+    assert len(rates) == 5 and rates[1:] == [1, 1, 0, 1]
+
+
 def test_the_tables_of_commands_and_parts_are_complete() -> None:
     from agents.actor import ACTORS, make_actor
     from agents.planner.registry import PLANNERS, make_planner
@@ -167,6 +186,8 @@ def test_links_to_files_lead_somewhere() -> None:
         "docs/planner.md",
         "docs/detector.md",
         "docs/evaluation.md",
+        "docs/extending.md",
+        "docs/leaderboard.md",
         "agents/planner/adapters/parley-135m/README.md",
         "agents/actor/weights/README.md",
     ):

@@ -11,7 +11,8 @@ ACTORS: Registry[Callable[..., Actor]] = Registry("actor")
 
 
 def make_actor(name: str) -> Actor:
-    """The Actor of this name: ``scripted``, ``learned`` or ``human``.
+    """The Actor of this name: ``scripted``, ``learned`` or ``human``; ``module:name`` imports the
+    module that registers it first.
 
     Raises BadInput for any other name.
     """
@@ -22,4 +23,4 @@ def make_actor(name: str) -> Actor:
         import agents.actor.human
         import agents.actor.learned
         import agents.actor.scripted  # noqa: F401
-    return ACTORS[name]()
+    return ACTORS[ACTORS.imported(name)]()

@@ -18,7 +18,7 @@ def make_planner(name: str, options: PlannerOptions | None = None) -> Planner:
     """The Planner of this name: ``oracle``, ``random``, ``human``, a shipped adapter
     (``parley-135m``), a packaged language model (``smollm2-135m``, ``qwen2.5-coder-1.5b``),
     ``openai:MODEL``, a model's or adapter's folder, a ``.gguf`` file, or a model's id on the hub,
-    which has a ``/`` in it.
+    which has a ``/`` in it. ``module:name`` imports the module that registers it first.
 
     Raises BadInput for any other name, and where the model cannot be had.
     """
@@ -37,6 +37,8 @@ def make_planner(name: str, options: PlannerOptions | None = None) -> Planner:
         from agents.planner.server import ServerPlanner
 
         return ServerPlanner(name.removeprefix(SERVER), options)
+    if ":" in name and not Path(name).exists():
+        return PLANNERS[PLANNERS.imported(name)](options)
     if (
         name in (*packaged(), *shipped())
         or "/" in name

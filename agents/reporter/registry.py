@@ -15,7 +15,8 @@ REPORTERS: Registry[Callable[..., Reporter]] = Registry("reporter")
 def make_reporter(name: str, **options: Any) -> Reporter:
     """The Reporter of this name, or the trained one in the folder of this name.
 
-    ``options`` go to it. Raises BadInput for any other name.
+    ``module:name`` imports the module that registers it first. ``options`` go to it. Raises
+    BadInput for any other name.
     """
     import agents.reporter.facts
     import agents.reporter.human
@@ -27,4 +28,4 @@ def make_reporter(name: str, **options: Any) -> Reporter:
         from agents.reporter.learned import load_reporter
 
         return load_reporter(Path(name), **options)
-    return REPORTERS[name](**options)
+    return REPORTERS[REPORTERS.imported(name)](**options)

@@ -31,7 +31,8 @@ class Part:
     ``reporter`` names the Reporter, with its options, where that belongs to the part; elsewhere
     the user's choice reports. ``team`` are settings, as in ``run.teams``, that belong to the part.
     With probability ``actor_fails`` the Actor fails a command. ``has_items`` says whether the task
-    lays out our items; BabyAI has its own things.
+    lays out our items; BabyAI has its own things. ``where`` is where it stands, for who has to
+    mend it.
     """
 
     label: str
@@ -41,6 +42,7 @@ class Part:
     actor_fails: float = 0.0
     has_items: bool = True
     team: Mapping[str, Any] = field(default_factory=dict)
+    where: str = ""
 
 
 @dataclass(frozen=True)
@@ -126,14 +128,20 @@ def read_suite(file: Path) -> Suite:
     import yaml
 
     try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+        found = _load(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise BadInput(f"the suite '{file}' cannot be read: {error}") from error
-    if not isinstance(found, dict) or not isinstance(found.get("cells"), dict):
+    if not isinstance(found, _Lined) or not isinstance(found.get("cells"), _Lined):
         raise BadInput(f"'{file}' is no suite: it has no cells")
-    if more := set(found) - {"about", "items", "cells"}:
-        raise BadInput(f"the suite '{file}' has what no suite has: {sorted(map(str, more))[0]}")
-    cells = tuple(_read_cell(str(n), c, file) for n, c in found["cells"].items())
+    known = ["about", "items", "cells"]
+    for key in found:
+        if key not in known:
+            line = found.lines[key]
+            raise unknown(f"key in line {line} of the suite '{file}'", str(key), known)
+    cells = tuple(
+        _read_cell(str(n), c, f"{file}', line {found['cells'].lines[n]}")
+        for n, c in found["cells"].items()
+    )
     items = found.get("items", "held-out")
     if items not in ("train", "held-out", "all"):
         raise BadInput(f"the suite '{file}' has items '{items}', not train, held-out or all")
@@ -142,8 +150,32 @@ def read_suite(file: Path) -> Suite:
     return Suite(cells, items, about=str(found.get("about", "")).strip())
 
 
-def _read_cell(name: str, found: Any, file: Path) -> Cell:
-    where = f"cell '{name}' of the suite '{file}'"
+class _Lined(dict[Any, Any]):
+    """A mapping of a YAML file, and the line of each of its keys."""
+
+    lines: dict[Any, int]
+
+
+def _load(text: str) -> Any:
+    """What a YAML file holds, nothing but plain values, each mapping with its lines."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    def mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> _Lined:
+        made = _Lined(loader.construct_mapping(node, deep=True))
+        made.lines = {}
+        for key, _ in node.value:
+            made.lines[loader.construct_object(key, deep=True)] = key.start_mark.line + 1
+        return made
+
+    Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
+    return yaml.load(text, Loader)  # a safe loader: plain values only
+
+
+def _read_cell(name: str, found: Any, place: str) -> Cell:
+    where = f"cell '{name}' of the suite '{place}"
     if not isinstance(found, dict) or "," in name:
         raise BadInput(f"{where} is not described, or has a comma in its name")
     common = {k: v for k, v in found.items() if k not in ("floor", "chance", "parts")}
@@ -187,7 +219,7 @@ def _read_part(cell: str, found: dict[str, Any], where: str, n: int) -> Part:
         )
         label = cell if n == 1 else f"{task} {told}".strip()
     ours = not task.lower().startswith(("babyai", "minigrid"))
-    return Part(str(label), task, settings, reporter, float(fails), ours, team)
+    return Part(str(label), task, settings, reporter, float(fails), ours, team, where)
 
 
 def _one(name: str, floor: float | None, task: str, **settings: Any) -> Cell:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from agents.planner.options import PlannerOptions
+from agents.planner.registry import SERVER
 from envs.errors import BadInput, unknown
 
 T = TypeVar("T")
@@ -49,6 +50,10 @@ def check_team(found: Any, where: str) -> dict[str, Any]:
     for name, value in found.items():
         if name not in (*PARTS, *_HINTS):
             raise unknown(f"setting of {where}", str(name), [*PARTS, *_HINTS])
+        if name in PARTS and ":" in str(value) and not str(value).startswith(SERVER):
+            raise BadInput(
+                f"{where} names a module, '{value}': files bring no code, give it with --{name}"
+            )
         settings[name] = _checked(value, str if name in PARTS else _HINTS[name], name, where)
     return settings
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import pytest
 
 from benchmarks.actor_training import LEVEL, Contender, Flat, Turn, Words, flat, summary
 from envs.batched import Engine, Pool
+from tests.run.warm import Started
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "actor_training.py"
 
@@ -55,14 +54,10 @@ def test_a_short_run_writes_all_it_promises(tmp_path: Path) -> None:
         "--contenders ours sb3 engine --race ours --rounds 1 --turn 0.01 --minutes 0.0001 "
         "--worlds 16 --baseline-worlds 2 --layouts 8 --episodes 4 --baseline-epochs 1"
     )
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), *short.split(), "--out", str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
+    given = [*short.split(), "--out", str(tmp_path)]
+    status, out, err = Started(*given, cwd=tmp_path, script=SCRIPT).wait()
+    assert status == 0, err
+    found = json.loads(out.splitlines()[-1])
     assert found["steps_ratio"] > 0 and found["steps_ratio_recurrent"] is None
     (folder,) = (tmp_path / "actor-training").iterdir()
     rows = list(csv.DictReader((folder / "table.csv").open(encoding="utf-8")))
@@ -73,6 +68,6 @@ def test_a_short_run_writes_all_it_promises(tmp_path: Path) -> None:
 
 
 def test_a_wrong_number_is_refused_in_one_line(tmp_path: Path) -> None:
-    asked = [sys.executable, str(SCRIPT), "--rounds", "0", "--out", str(tmp_path)]
-    done = subprocess.run(asked, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2 and done.stderr == "--rounds must be 1 or more\n"
+    asked = ["--rounds", "0", "--out", str(tmp_path)]
+    status, _, err = Started(*asked, cwd=tmp_path, script=SCRIPT).wait()
+    assert status == 2 and err == "--rounds must be 1 or more\n"

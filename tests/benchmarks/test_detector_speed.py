@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 from rewards.success_vqa.baseline import Baseline, BaselineConfig
+from tests.run.warm import Started
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "detector_speed.py"
 
@@ -15,14 +14,10 @@ SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "detector_speed.py
 def test_a_short_run_writes_all_it_promises(tmp_path: Path) -> None:
     Baseline(BaselineConfig(("did", "the", "agent"), 16, 1, 4)).save(tmp_path / "small")
     options = ["--detectors", str(tmp_path / "small"), "--batches", "1", "4", "--rounds", "1"]
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), *options, "--threads", "1", "--out", str(tmp_path / "out")],
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    assert done.returncode == 0, done.stderr
-    (found,) = json.loads(done.stdout.splitlines()[-1]).values()
+    given = [*options, "--threads", "1", "--out", str(tmp_path / "out")]
+    status, out, err = Started(*given, cwd=tmp_path, script=SCRIPT).wait()
+    assert status == 0, err
+    (found,) = json.loads(out.splitlines()[-1]).values()
     rounds = json.loads((tmp_path / "out" / "results.json").read_text())[str(tmp_path / "small")]
     for n in ("1", "4"):
         ours, plain, limit = (rounds[n][k] for k in ("ours", "plain", "limit"))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ import pytest
 from agents.reporter.network import ReporterConfig, ReporterNetwork
 from rewards.success_vqa.baseline import Baseline, BaselineConfig
 from tests.agents.tiny import tiny_model, tiny_tokenizer
+from tests.run.warm import Started
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "reporter_training.py"
 
@@ -25,14 +24,10 @@ def test_a_short_run_writes_all_it_promises(tmp_path: Path) -> None:
     parts = ["--reporter", str(tmp_path / "mine"), "--planner", "oracle"]
     size = ["--groups", "1", "--members", "4", "--alone", "1", "--rounds", "1", "--threads", "1"]
     judge = ["--detector", str(tmp_path / "judge"), "--out", str(tmp_path / "out")]
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), *parts, *size, *judge],
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
+    given = [*parts, *size, *judge]
+    status, out, err = Started(*given, cwd=tmp_path, script=SCRIPT).wait()
+    assert status == 0, err
+    found = json.loads(out.splitlines()[-1])
     rounds = json.loads((tmp_path / "out" / "results.json").read_text())
     (together,), (alone,) = (rounds["episodes_per_second"][k] for k in ("together", "alone"))
     assert found["times"] == round(together / alone, 2) and found["together"] == round(together, 3)

@@ -30,18 +30,7 @@ from tests.run.command import start
 from tests.run.warm import kill_when
 
 TRAIN = [
-    *(
-        "--steps",
-        "4",
-        "--frame-steps",
-        "5",
-        "--batch",
-        "4",
-        "--width",
-        "16",
-        "--gates",
-        "1",
-    ),
+    *("--steps", "4", "--frame-steps", "5", "--batch", "4", "--width", "16", "--gates", "1"),
     *("--every", "1", "--validate-every", "2", "--validation-clips", "8", "--threads", "1"),
     *("--checkpoint-seconds", "0", "--device", "cpu"),
 ]

@@ -48,6 +48,7 @@ def test_a_team_takes_the_place_of_what_was_not_asked_for() -> None:
         ({"planner": 3}, "planner of it cannot be 3"),
         ({"examples": True}, "examples of it cannot be True"),
         ({"decide": "guess"}, "decide of it cannot be 'guess'"),
+        ({"planner": "antigravity:it"}, "files bring no code"),
         ({"seed": 3}, "unknown setting of it 'seed'"),
     ],
 )

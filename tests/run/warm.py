@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import runpy
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,29 +20,34 @@ _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["tests.run.heavy"])
 
 
-def _enter(arguments: tuple[str, ...], cwd: str, said: str, environment: dict[str, str]) -> None:
-    """The command's process: what it says goes to files."""
+def _enter(
+    script: str, arguments: tuple[str, ...], cwd: str, said: str, environment: dict[str, str]
+) -> None:
+    """The process: what it says goes to files."""
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
+    sys.path.insert(0, cwd)  # as python -m does
     for number, name in ((1, "out"), (2, "err")):
         file = os.open(Path(said) / name, os.O_WRONLY | os.O_CREAT)
         os.dup2(file, number)
         os.close(file)
+    if script:
+        sys.argv = [script, *arguments]
+        runpy.run_path(script, run_name="__main__")
+        return
     from run.__main__ import main
 
     sys.exit(main(list(arguments)))
 
 
 class Started:
-    """A command that runs in a process of its own."""
+    """A command, or the script that is named, that runs in a process of its own."""
 
-    def __init__(
-        self, *arguments: str, cwd: Path, environment: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, *arguments: str, cwd: Path, script: Path | None = None) -> None:
         self._said = TemporaryDirectory()
-        given = {**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})}
-        what = (arguments, str(cwd), self._said.name, given)
+        given = {**os.environ, "OMP_NUM_THREADS": "1"}
+        what = (str(script or ""), arguments, str(cwd), self._said.name, given)
         self._process = _SERVER.Process(target=_enter, args=what)
         self._process.start()
 
