@@ -45,6 +45,9 @@ COMMANDS = {
     "train-actor": Command(
         "run.train_actor", "TrainActor", "train_actor", "train the learned Actor with PPO"
     ),
+    "train-solo": Command(
+        "run.train_solo", "TrainSolo", "train_solo", "train PPO on a whole task, without a Planner"
+    ),
     "make-clips": Command(
         "run.make_clips", "MakeClips", "make_clips", "film episodes and ask questions about them"
     ),
