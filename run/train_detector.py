@@ -33,10 +33,11 @@ class TrainDetector:
 
     First a vision encoder learns, on single frames, what they show: what the agent faces and
     holds, and where, and what is in sight. From then on it rests, so each frame is encoded but
-    once. Then a perceiver resampler and gated cross-attention into a language model, which stays as
-    it is, learn to answer questions about clips, and at first to tell in words what happened. Now
-    and then validation's questions are asked; the best weights by balanced accuracy are kept, and
-    calibrated by a temperature.
+    once. Then a transformer that compares frames and question, and gated cross-attention into a
+    language model, which stays as it is, learn to answer questions about clips, and what their
+    answers rest on, and at first to tell in words what happened. Now and then validation's
+    questions are asked; the best weights by balanced accuracy are kept, and calibrated by a
+    temperature.
 
     The run folder gets the curve as CSV, TensorBoard log and picture, and in checkpoints/ the final
     weights, which score-detector and --reward take by their path. With several processes:
