@@ -323,9 +323,9 @@ def test_find_items_reads_what_questions_name(data: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["detector", "baseline"])
-def test_the_shipped_weights_judge_better_than_chance(name: str, data: Path) -> None:
+def test_the_shipped_weights_judge_as_well_as_they_did(name: str, data: Path) -> None:
     made = clips(data, "test1")
     texts = [[a.text for a in c.asked] for c in made]
     sure = np.concatenate(load_detector(name, "cpu").answer([c.frames for c in made], texts))
     true = np.array([a.answer for c in made for a in c.asked])
-    assert balanced_accuracy(sure > 0.5, true) > 0.75
+    assert balanced_accuracy(sure > 0.5, true) > 0.85
