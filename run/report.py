@@ -164,9 +164,9 @@ def command_of(config: Mapping[str, Any]) -> str:
         said = {k: v for k, v in said.items() if k not in PARTS}
     else:
         said |= {k: config.get(k) for k in PARTS}
-        options = {**default["language"], "seed": config.get("seed")}
         language = config.get("language") or {}
-        said |= {k: v for k, v in language.items() if k != "seed" and v != options.get(k)}
+        usual = default["language"]
+        said |= {k: v for k, v in language.items() if k != "seed" and v != usual.get(k)}
     said |= {k: config.get(k) for k in ("episodes", "seed")}
     words = ["python -m run evaluate", shlex.quote(str(config.get("suite")))]
     words += [f"--{k.replace('_', '-')} {shlex.quote(str(v))}" for k, v in said.items()]

@@ -290,14 +290,16 @@ class Detector(Judge):
         self, media: torch.Tensor, which: torch.Tensor, captions: Sequence[str]
     ) -> torch.Tensor:
         texts = [self.tokens(f"{TELL} {c}") for c in captions]
-        skip = len(self.tokens(TELL))
+        # What is compared with the frames is the question alone, never its answer.
+        tell = self.tokens(TELL)
+        skip = len(tell)
+        asked = self.reads(self._language.read([tell]))
         said: list[torch.Tensor] = []
         targets: list[int] = []
         for part in alike(texts):
-            # What is compared with the frames is the question alone, never its answer.
-            asked = self.reads(self._language.read([self.tokens(TELL)])).expand(len(part), -1, -1)
-            absent = torch.zeros(asked.shape[:2], dtype=torch.bool, device=self.device)
-            _, compared, _ = self.mixer(asked, absent, media[which[part]])
+            absent = torch.zeros(len(part), skip, dtype=torch.bool, device=self.device)
+            each = asked.expand(len(part), -1, -1)
+            _, compared, _ = self.mixer(each, absent, media[which[part]])
             hidden = self._language.hidden(compared, self._language.read([texts[k] for k in part]))
             for row, k in zip(hidden, part, strict=True):
                 said.append(row[skip - 1 : len(texts[k]) - 1])

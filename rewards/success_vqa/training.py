@@ -36,6 +36,15 @@ LESSON = "training.safetensors"
 FRAMES_RATE = 2.0  # step size on frames, in those on clips
 PARTS = (TEXTURES, COLOURS, SHAPES)
 _NUMBER = {str(item): k for k, item in enumerate(ALL_ITEMS)}
+# Which words make each item's name, by their places in PARTS, counted from 1.
+_WORDS = {
+    str(i): tuple(
+        1 + known.index(word)
+        for word, known in zip((i.texture, i.colour, i.shape), PARTS, strict=True)
+        if word is not None
+    )
+    for i in ALL_ITEMS
+}
 _UNTOLD = -1
 _CHUNK = 16  # clips whose frames are encoded together
 # Which words make each item's name: [items, words].
@@ -69,12 +78,9 @@ def _targets(notes: Sequence[Note], scale: float) -> _Targets:
     shows = np.zeros((N_FRAMES, len(ALL_ITEMS)), bool)
     for k, note in enumerate(notes, N_FRAMES - len(notes)):
         for at, name in ((0, note.faces), (3, note.holds)):
-            if name and name not in _NUMBER:
+            if name and name not in _WORDS:
                 continue  # a ball, a key or a box
-            item = ALL_ITEMS[_NUMBER[name]] if name else None
-            of = (None, None, None) if item is None else (item.texture, item.colour, item.shape)
-            for j, (word, known) in enumerate(zip(of, PARTS, strict=True)):
-                words[k, at + j] = 0 if word is None else 1 + known.index(word)
+            words[k, at : at + 3] = _WORDS[name] if name else 0
         words[k, 6] = MARKS.index(note.mark)
         words[k, 7] = PHRASES["wall"] in note.where
         words[k, 8] = PHRASES["corner"] in note.where
@@ -99,24 +105,14 @@ def _asked_of(text: str) -> tuple[str, ...]:
     return tuple(str(i) for i in find_items(text))
 
 
-def _number(name: str) -> tuple[int, ...]:
-    """An item's three words as in `_Targets`; nothing for what is none of ours."""
-    if name not in _NUMBER:
-        return ()
-    item = ALL_ITEMS[_NUMBER[name]]
-    of = zip((item.texture, item.colour, item.shape), PARTS, strict=True)
-    return tuple(1 + known.index(word) for word, known in of if word is not None)
-
-
 def named_in(words: np.ndarray, text: str) -> np.ndarray:
     """`Findings.named` as numbers ``[8, 2]``, of frames of which ``words [8, 10]`` tell; -1 where
     they tell nothing."""
     shown = words[:, :6].reshape(-1, 2, 3)
     found = np.where((shown == _UNTOLD).any(-1), _UNTOLD, 0)
     for k, name in enumerate(_asked_of(text)[:MOST_NAMED], 1):
-        target = _number(name)
-        if target:
-            found[(shown == target).all(-1)] = k
+        if name in _WORDS:
+            found[(shown == _WORDS[name]).all(-1)] = k
     return found
 
 

@@ -306,11 +306,6 @@ def test_what_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "has not ended" in one_sentence(capsys.readouterr().err)
 
 
-def rows(folder: Path) -> list[dict[str, Any]]:
-    text = (folder / "episodes.jsonl").read_text()
-    return [{**json.loads(row), "seconds": 0} for row in text.splitlines()]
-
-
 @pytest.mark.parametrize("engine", ["processes", "ray"])
 def test_several_workers_write_what_one_process_writes(
     engine: str, mine: Path, tmp_path: Path
@@ -326,13 +321,13 @@ def test_several_workers_write_what_one_process_writes(
 
     many = ["--workers", "2", "--engine", engine]
     one, two = run("one"), run("two", *many)
-    assert rows(one) == rows(two) and len(rows(one)) == 16
+    assert lines(one) == lines(two) and len(lines(one)) == 16
     # What is missing is played again, also by another number of workers.
     text = (two / "episodes.jsonl").read_text().splitlines(keepends=True)
     (two / "episodes.jsonl").write_text("".join(text[:5]))
     (two / "summary.json").unlink()
     assert main(["evaluate", "--resume", str(two), *many]) == 0
-    assert sorted(map(str, rows(two))) == sorted(map(str, rows(one)))
+    assert sorted(map(str, lines(two))) == sorted(map(str, lines(one)))
 
 
 def test_without_ray_there_is_a_sentence(
