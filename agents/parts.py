@@ -15,6 +15,9 @@ OnStep = Callable[[Worlds], None]
 class Part:
     """What Planner, Actor and Reporter share; the cheats and those who look override it."""
 
+    tells_facts = False
+    """Of a Reporter: whether its reports are of those that ``agents.reporter.facts`` can check."""
+
     def begin(self, worlds: Worlds) -> None:
         """Called when a group of episodes starts, after every world has been reset."""
 

@@ -29,9 +29,11 @@ def summary_of(args: Any, cells: Sequence[Cell], lines: Sequence[dict[str, Any]]
     by_cell: dict[str, dict[str, Any]] = {}
     for cell in cells:
         its = [line for line in lines if line["cell"] == cell.name]
+        whole = of(its)
+        checked = [name for name in ("reports_true",) if name in whole]
         by_cell[cell.name] = {
-            **of(its, "n", "n_errors", "success_rate", "success_ci95"),
-            "turns": of(its)["mean_turns"],
+            **of(its, "n", "n_errors", "success_rate", "success_ci95", *checked),
+            "turns": whole["mean_turns"],
             "floor": cell.floor,
             "chance": cell.chance,
             "parts": {
@@ -104,6 +106,10 @@ def tell(summary: Mapping[str, Any]) -> None:
     with console.capture() as printed:
         console.print(table)
     say(printed.get().rstrip())
+    if "reports_true" in summary:
+        cells = summary["cells"].items()
+        known = [f"{n} {c['reports_true']:.3f}" for n, c in cells if "reports_true" in c]
+        say(f"reports that are true: {', '.join(known)}")
 
 
 def _number(value: float | None, digits: int) -> str:

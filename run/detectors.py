@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from envs.errors import BadInput, unknown
+from envs.sight.vision_language import HUB_ID, is_of_transformers
 
 if TYPE_CHECKING:
     from agents.actor.practice import Gym
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 SHIPPED = Path(__file__).parents[1] / "rewards" / "success_vqa" / "weights"
 NAMES = ("detector", "baseline")
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def language_model(base: str, device: str = "auto", cache: Path | None = None) -> tuple[Any, Any]:
@@ -36,7 +34,7 @@ def language_model(base: str, device: str = "auto", cache: Path | None = None) -
 
 def check_detector(name: str) -> None:
     """Raise BadInput for what is no detector's name, no folder and not like an id on the hub."""
-    if name not in NAMES and not Path(name).is_dir() and not _HUB_ID.fullmatch(name):
+    if name not in NAMES and not Path(name).is_dir() and not HUB_ID.fullmatch(name):
         raise unknown("detector", name, NAMES)
 
 
@@ -46,21 +44,13 @@ def load_detector(name: str, device: str = "auto", cache: Path | None = None) ->
 
     Raises BadInput for what is none of these and for damaged ones.
     """
-    from rewards.success_vqa.vlm import load_vision_language
+    from rewards.success_vqa import vlm
 
     check_detector(name)
     folder = SHIPPED / name if name in NAMES else Path(name)
-    if name in NAMES or ((folder / "config.json").is_file() and _is_ours(folder)):
+    if name in NAMES or ((folder / "config.json").is_file() and not is_of_transformers(folder)):
         return load_judge(folder, device, cache)
-    return load_vision_language(name, device)
-
-
-def _is_ours(folder: Path) -> bool:
-    try:
-        about = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return True  # and will be told what is wrong with it
-    return not isinstance(about, dict) or "architectures" not in about
+    return vlm.load_whole(name, device)
 
 
 def load_judge(folder: Path, device: str = "auto", cache: Path | None = None) -> Judge:
@@ -70,14 +60,14 @@ def load_judge(folder: Path, device: str = "auto", cache: Path | None = None) ->
     """
     from rewards.success_vqa.baseline import Baseline, BaselineConfig
     from rewards.success_vqa.detector import Detector, DetectorConfig, read_config
-    from rewards.success_vqa.vlm import TunedConfig, TunedJudge, load_vision_language
+    from rewards.success_vqa.vlm import TunedConfig, TunedJudge, load_whole
 
     about = read_config(folder)
     try:
         judge: Judge
         if about["kind"] == "vision-language":
             tuned = TunedConfig(**about)
-            judge = TunedJudge(load_vision_language(tuned.base, device), tuned)
+            judge = TunedJudge(load_whole(tuned.base, device), tuned)
         elif about["kind"] == "baseline":
             about["words"] = tuple(about["words"])
             judge = Baseline(BaselineConfig(**about))

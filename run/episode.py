@@ -435,7 +435,8 @@ class Sheet(Protocol):
 class Record(Watcher):
     """Writes a line for each episode of a group as it ends, but for those written before.
 
-    ``more`` goes into each of the lines.
+    ``more`` goes into each of the lines; ``true``, if it is given, tells whether each world's
+    reports are.
     """
 
     def __init__(
@@ -453,6 +454,7 @@ class Record(Watcher):
         self.lines = lines
         self.scores: dict[int, list[dict[str, float]]] = {i: [] for i in range(len(indices))}
         self.costs: dict[int, Cost] = {}
+        self.true: Mapping[int, Sequence[bool]] | None = None
         self.begun = time.monotonic()
 
     def on_decision(self, i: int, dialogue: Dialogue, decision: Decision) -> None:
@@ -467,6 +469,8 @@ class Record(Watcher):
         line = self.more | line_of(self.indices[i], episode, self.scores[i], seconds)
         if i in self.costs:
             line["tokens"] = dataclasses.asdict(self.costs[i])
+        if self.true is not None:
+            line["reports_true"] = list(self.true.get(i, ()))
         self.folder.append(line)
         self.lines.append(line)
 

@@ -15,6 +15,7 @@ from agents.parts import Actor, Planner, Reporter
 from agents.planner.options import PlannerOptions
 from agents.planner.registry import make_planner
 from agents.reporter import make_reporter
+from agents.reporter.facts import Checked
 from agents.team import Team, Watcher
 from envs.errors import BadInput, unknown
 from envs.tasks import make_worlds
@@ -116,9 +117,12 @@ def jobs_of(args: Any, suite: Suite, cell: Cell) -> Iterator[Job]:
 def player(args: Any, job: Job, planner: Planner) -> Callable[[Record, Watcher], None]:
     """What plays the group of episodes of a record, of one part."""
     worlds = make_worlds(job.part.task, min(args.parallel, job.episodes), **job.settings)
-    team = Team(planner, job.actor, job.reporter, args.max_turns, args.command_steps)
+    reporter = Checked(job.reporter) if getattr(job.reporter, "tells_facts", False) else None
+    team = Team(planner, job.actor, reporter or job.reporter, args.max_turns, args.command_steps)
 
     def play(record: Record, bar: Watcher) -> None:
+        if reporter is not None:
+            record.true = reporter.told
         team.play(worlds, [job.seed + i for i in record.indices], Watchers([record, bar]))
 
     return play

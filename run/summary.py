@@ -14,7 +14,8 @@ def summarise(
 
     An episode that broke is an error, never a failure; one that nobody judges counts in neither.
     ``seconds`` is the time of play, without loading: the longest episode of each group played
-    together, summed. Lines of ``evaluate`` are numbered within their cell and part.
+    together, summed; ``reports_true`` the share of reports that are true, of Reporters of which
+    that can be checked. Lines of ``evaluate`` are numbered within their cell and part.
     """
     errors = [line for line in lines if line["error"] is not None]
     played = [line for line in lines if line["error"] is None]
@@ -24,6 +25,7 @@ def summarise(
     for line in lines:
         group = (line.get("cell"), line.get("part"), line["episode"] // parallel)
         longest[group] = max(line["seconds"], longest.get(group, 0.0))
+    checked = [true for line in lines for true in line.get("reports_true", ())]
     return {
         "command": command,
         "seed": seed,
@@ -37,6 +39,7 @@ def summarise(
         "mean_turns": _mean([len(line["turns"]) for line in played]),
         "mean_steps": _mean([line["steps"] for line in played]),
         "n_unparsed": sum(line["unparsed"] for line in lines),
+        **({"reports_true": sum(checked) / len(checked)} if checked else {}),
         "ended": dict(sorted(Counter(line["ended"] for line in lines).items())),
     }
 

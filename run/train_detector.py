@@ -211,7 +211,7 @@ class _Training:
             load_lesson,
             vocabulary,
         )
-        from rewards.success_vqa.vlm import TunedConfig, TunedJudge, load_vision_language
+        from rewards.success_vqa.vlm import TunedConfig, TunedJudge, load_whole
         from run.detectors import language_model
 
         self.args = args
@@ -240,7 +240,7 @@ class _Training:
         if args.model == "baseline":
             self.judge = Baseline(BaselineConfig(vocabulary(self.store), args.width))
         elif args.model == "vision-language":
-            whole = load_vision_language(args.base, args.device)
+            whole = load_whole(args.base, args.device)
             self.judge = TunedJudge(whole, TunedConfig(args.base, args.rank))
         else:
             model, tokenizer = language_model(args.base, args.device, args.cache)

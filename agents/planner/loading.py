@@ -38,7 +38,7 @@ def load_model(
         if not (place / "config.json").is_file():
             raise BadInput(f"the folder '{name}' is no model: it has no config.json")
     else:
-        place = _on_hub(name)
+        place = on_hub(name, f"; packaged models that need no hub: {', '.join(packaged())}")
     device = _device(options.device)
     dtype = _dtype(options.dtype, device)
     transformers_logging.disable_progress_bar()
@@ -55,8 +55,9 @@ def load_model(
     return model.eval(), tokenizer
 
 
-def _on_hub(name: str) -> str:
-    """A hub id, after a quick look whether it is there. Raises BadInput where it is not."""
+def on_hub(name: str, instead: str = "") -> str:
+    """A hub id, after a quick look whether it is there. Raises BadInput where it is not, which says
+    what there is ``instead``."""
     from huggingface_hub import (
         get_hf_file_metadata,
         hf_hub_url,
@@ -74,8 +75,7 @@ def _on_hub(name: str) -> str:
     except Exception as error:
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise BadInput(
-            f"'{name}' is no folder here, and the model hub does not give it ({reason}); packaged "
-            f"models that need no hub: {', '.join(packaged())}"
+            f"'{name}' is no folder here, and the model hub does not give it ({reason}){instead}"
         ) from error
     return name
 

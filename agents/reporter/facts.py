@@ -10,7 +10,7 @@ import numpy as np
 from minigrid.minigrid_env import MiniGridEnv
 
 from agents.dialogue import Dialogue, Rollout
-from agents.parts import Part
+from agents.parts import Part, Reporter
 from agents.reporter.irrelevant import irrelevant_truths
 from agents.reporter.registry import REPORTERS
 from agents.reporter.scripted import deed
@@ -81,6 +81,8 @@ class RandomFactReporter(Part):
     """Says something true about a rollout, whatever it is (a cheat). Where the item that was
     commanded was reached, three of five reports say up to four things about it."""
 
+    tells_facts = True
+
     def __init__(self) -> None:
         self._worlds: Worlds | None = None
 
@@ -107,6 +109,8 @@ class RandomFactReporter(Part):
 class ThoroughReporter(Part):
     """Says all that can be seen of the item that was commanded, whatever matters (a cheat)."""
 
+    tells_facts = True
+
     def __init__(self) -> None:
         self._worlds: Worlds | None = None
 
@@ -127,3 +131,31 @@ class SilentReporter(Part):
 
     def report(self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]) -> list[str]:
         return [""] * len(rollouts)
+
+
+class Checked(Part):
+    """A Reporter whose reports are checked: ``true`` of all of them, ``told`` of each world's since
+    its episode began."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self.reporter = reporter
+        self.true: list[bool] = []
+        self.told: dict[int, list[bool]] = {}
+        self._worlds: Worlds | None = None
+
+    def begin(self, worlds: Worlds) -> None:
+        self._worlds = worlds
+        self.told.clear()
+        self.reporter.begin(worlds)
+
+    def on_step(self, worlds: Worlds) -> None:
+        self.reporter.on_step(worlds)
+
+    def report(self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]) -> list[str]:
+        assert self._worlds is not None, "begin() has not been called"
+        reports = self.reporter.report(rollouts, dialogues)
+        for rollout, dialogue, text in zip(rollouts, dialogues, reports, strict=True):
+            true = is_true(text, self._worlds.world(dialogue.world), rollout)
+            self.true.append(true)
+            self.told.setdefault(dialogue.world, []).append(true)
+        return reports

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,18 @@ from agents.film import Film
 from agents.parts import Part
 from agents.planner.loading import load_model
 from agents.planner.options import PlannerOptions
-from agents.reporter.network import MOST_TOKENS, ReporterNetwork, Said, read_config
+from agents.reporter.network import (
+    CONFIG,
+    MOST_TOKENS,
+    WEIGHTS,
+    ReporterNetwork,
+    Said,
+    read_config,
+)
 from envs.sight.encoder import evenly, prepare
 from envs.worlds import Worlds
+
+SHIPPED = Path(__file__).parent / "weights"
 
 
 class LearnedReporter(Part):
@@ -23,6 +33,8 @@ class LearnedReporter(Part):
     ``temperature`` 0 says the likeliest; above it, what is said is drawn, from ``seed``, the
     episode's own seed and the turn. ``said`` and ``clips`` are of the latest reports.
     """
+
+    tells_facts = True
 
     def __init__(
         self, network: ReporterNetwork, temperature: float = 0.0, seed: int = 0, batch: int = 64
@@ -69,9 +81,15 @@ def clip_of(film: Film, i: int, steps: int) -> np.ndarray:
 
 def load_reporter(folder: Path, device: str = "auto", cache: Path | None = None) -> LearnedReporter:
     """A trained Reporter from its folder. Raises BadInput for what is none, or damaged."""
+    files = [folder / name for name in (CONFIG, WEIGHTS)]
+    age = max((f.stat().st_mtime_ns for f in files if f.is_file()), default=0)
+    return LearnedReporter(_network(folder, age, device, cache))
+
+
+@lru_cache(maxsize=1)  # those of an evaluation's parts are the same
+def _network(folder: Path, age: int, device: str, cache: Path | None) -> ReporterNetwork:
     config = read_config(folder)
     model, tokenizer = load_model(config.base, PlannerOptions(device=device, cache=cache))
     network = ReporterNetwork(model, tokenizer, config)
     network.load(folder)
-    network.eval()
-    return LearnedReporter(network)
+    return network.eval()

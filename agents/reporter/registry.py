@@ -8,12 +8,14 @@ from typing import Any
 
 from agents.parts import Reporter
 from envs.registry import Registry
+from envs.sight.vision_language import HUB_ID, is_of_transformers
 
 REPORTERS: Registry[Callable[..., Reporter]] = Registry("reporter")
 
 
 def make_reporter(name: str, **options: Any) -> Reporter:
-    """The Reporter of this name, or the trained one in the folder of this name.
+    """The Reporter of this name; or the trained one in the folder of this name; or a model of
+    transformers for images and text, by its folder or its id on the hub.
 
     ``module:name`` imports the module that registers it first. ``options`` go to it. Raises
     BadInput for any other name.
@@ -24,8 +26,19 @@ def make_reporter(name: str, **options: Any) -> Reporter:
     import agents.reporter.scripted
     import agents.reporter.troubled  # noqa: F401
 
-    if name not in REPORTERS and (Path(name) / "config.json").is_file():
-        from agents.reporter.learned import load_reporter
+    config = Path(name) / "config.json"
+    if name not in REPORTERS and (config.is_file() or HUB_ID.fullmatch(name)):
+        from agents.reporter import learned, vision_language
 
-        return load_reporter(Path(name), **options)
+        if not config.is_file() or is_of_transformers(Path(name)):
+            return vision_language.load_reporter(name, **options)
+        return learned.load_reporter(Path(name), **options)
     return REPORTERS[REPORTERS.imported(name)](**options)
+
+
+@REPORTERS.register("learned")
+def shipped(**options: Any) -> Reporter:
+    """The trained Reporter that comes with Parley; ``options`` are those of ``load_reporter``."""
+    from agents.reporter.learned import SHIPPED, load_reporter
+
+    return load_reporter(SHIPPED, **options)

@@ -20,11 +20,11 @@ from safetensors.torch import load_file
 from torch import nn
 
 from agents.actor import make_actor
-from agents.dialogue import Dialogue, Rollout
+from agents.dialogue import Dialogue
 from agents.film import Film
-from agents.parts import Part, Reporter
+from agents.parts import Reporter
 from agents.planner.registry import make_planner
-from agents.reporter.facts import RandomFactReporter, is_true
+from agents.reporter.facts import Checked, RandomFactReporter
 from agents.reporter.learned import LearnedReporter, clip_of
 from agents.reporter.network import WEIGHTS, ReporterNetwork
 from agents.schedule import learning_rate_at
@@ -32,7 +32,6 @@ from agents.team import Team
 from envs import make_worlds
 from envs.commands import Command
 from envs.errors import BadInput
-from envs.worlds import Worlds
 
 FIRST_SEED = 2_500_000_000  # of training's episodes
 FIRST_VALIDATION_SEED = 2_400_000_000
@@ -79,29 +78,6 @@ class _Notes(Film):
             clip = clip_of(self, i, last - self._started.get(i, 0))
             self.captions.append(Caption(clip, turn.command, turn.report))
         self._started[i] = last
-
-
-class Checked(Part):
-    """A Reporter, and how many of its reports were true."""
-
-    def __init__(self, reporter: Reporter) -> None:
-        self.reporter = reporter
-        self.true: list[bool] = []
-        self._worlds: Worlds | None = None
-
-    def begin(self, worlds: Worlds) -> None:
-        self._worlds = worlds
-        self.reporter.begin(worlds)
-
-    def on_step(self, worlds: Worlds) -> None:
-        self.reporter.on_step(worlds)
-
-    def report(self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]) -> list[str]:
-        assert self._worlds is not None, "begin() has not been called"
-        reports = self.reporter.report(rollouts, dialogues)
-        for rollout, dialogue, text in zip(rollouts, dialogues, reports, strict=True):
-            self.true.append(is_true(text, self._worlds.world(dialogue.world), rollout))
-        return reports
 
 
 class Practice:

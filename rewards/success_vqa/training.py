@@ -7,7 +7,8 @@ it would have gone on without one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -259,6 +260,11 @@ class Store:
                 if known.setdefault(a.text, a.answer) != a.answer:
                     raise BadInput(f"clip {k} has labels that contradict each other: '{a.text}'")
 
+    def weights(self) -> dict[str, float]:
+        """How much a question of each kind counts: rare kinds more, by the root of how rare."""
+        kinds = Counter(a.kind for asked in self.asked for a in asked)
+        return {kind: (kinds.total() / n) ** 0.5 for kind, n in kinds.items()}
+
     def busy(self) -> np.ndarray:
         """The numbers of the frames, counted through all clips, in which something is faced or
         held; of all that something is told of, where it never is."""
@@ -420,10 +426,11 @@ _Losses = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 class _Lesson(nn.Module):
     """A step's losses, as one module, so that accelerate can share steps among processes."""
 
-    def __init__(self, judge: Judge, spotter: nn.Module) -> None:
+    def __init__(self, judge: Judge, spotter: nn.Module, weights: Mapping[str, float]) -> None:
         super().__init__()
         self.judge = judge
         self.spotter = spotter
+        self.weights = weights
 
     def forward(self, stage: str, *what: Any) -> _Losses:
         """The loss on what frames show, or those on answers, findings and captions."""
@@ -457,8 +464,11 @@ class _Lesson(nn.Module):
             finding = torch.zeros_like(odds).sum()
         true = torch.tensor([float(x.answer) for x in flat], device=media.device)
         losses = functional.binary_cross_entropy_with_logits(odds, true, reduction="none")
+        weights = torch.tensor([self.weights[x.kind] for x in flat], device=media.device)
+        losses = losses * weights
         # Yes and no count the same, however many of each there are.
-        loss = torch.stack([losses[true == t].mean() for t in (0, 1) if (true == t).any()]).mean()
+        each = [losses[true == t].sum() / weights[true == t].sum() for t in (0, 1) if t in true]
+        loss = torch.stack(each).mean()
         some = [k for k, c in enumerate(captions) if c and told[k]]
         if not some:
             return loss, finding, torch.zeros_like(loss)
@@ -532,7 +542,7 @@ def train(
         learning_rate,
         betas=(0.9, 0.98),
     )
-    lesson = accelerator.prepare(_Lesson(judge, taught))
+    lesson = accelerator.prepare(_Lesson(judge, taught, store.weights()))
     first = 0
     if resume is not None:
         first = resume.step

@@ -18,6 +18,12 @@ from torch import nn
 
 from envs.errors import BadInput
 from envs.sight.encoder import check_frames
+from envs.sight.vision_language import (
+    check_template,
+    inputs_of,
+    load_vision_language,
+    message,
+)
 from rewards.success_vqa.detector import VERSION, Judge
 
 ASK = "These are frames of a video, in order. {question} Answer yes or no."
@@ -40,8 +46,7 @@ class VisionLanguageJudge:
     """
 
     def __init__(self, model: Any, processor: Any, examples: Sequence[Example] = ()) -> None:
-        if not getattr(processor, "chat_template", None):
-            raise BadInput(f"the processor of {type(model).__name__} has no chat template")
+        check_template(processor)
         self.model = model.eval()
         self.processor = processor
         self.examples = tuple(examples)
@@ -68,14 +73,13 @@ class VisionLanguageJudge:
         if not question.strip():
             raise BadInput("an empty question cannot be answered")
         messages: list[dict[str, Any]] = []
-        images: list[Any] = []
         for example in self.examples:
-            messages.append(_asked(example.frames, example.question, images))
+            messages.append(message(example.frames, ASK.format(question=example.question)))
             said = "yes" if example.answer else "no"
             messages.append({"role": "assistant", "content": [{"type": "text", "text": said}]})
-        messages.append(_asked(frames, question, images))
-        text = self.processor.apply_chat_template(messages, add_generation_prompt=True)
-        inputs = self.processor(text=text, images=images, return_tensors="pt").to(self.model.device)
+        messages.append(message(frames, ASK.format(question=question)))
+        clips = [*(example.frames for example in self.examples), frames]
+        inputs = inputs_of(self.model, self.processor, messages, clips)
         logits = self.model(**inputs).logits[0, -1].float()
         yes, no = (logits[tokens].logsumexp(0) for tokens in (self._yes, self._no))
         return yes - no
@@ -127,15 +131,6 @@ class TunedJudge(Judge):
         return set_peft_model_state_dict(self.adapted, dict(state_dict))
 
 
-def _asked(frames: np.ndarray, question: str, images: list[Any]) -> dict[str, Any]:
-    from PIL import Image
-
-    images += [Image.fromarray(f) for f in frames]
-    content: list[dict[str, str]] = [{"type": "image"} for _ in frames]
-    content.append({"type": "text", "text": ASK.format(question=question)})
-    return {"role": "user", "content": content}
-
-
 def _first_tokens(tokenizer: Any) -> list[tuple[int, int]]:
     """The tokens with which "yes" and "no" can begin, however they are written."""
     found = []
@@ -148,15 +143,6 @@ def _first_tokens(tokenizer: Any) -> list[tuple[int, int]]:
     return found
 
 
-def load_vision_language(name: str, device: str = "auto") -> VisionLanguageJudge:
+def load_whole(name: str, device: str = "auto") -> VisionLanguageJudge:
     """A model by hub id or folder. Raises BadInput where there is none, or none for images."""
-    from transformers import AutoModelForImageTextToText, AutoProcessor
-
-    try:
-        model = AutoModelForImageTextToText.from_pretrained(name, use_safetensors=True)
-        processor = AutoProcessor.from_pretrained(name)
-    except (OSError, ValueError, ImportError) as error:
-        raise BadInput(f"'{name}' is no model for images and text: {error}") from error
-    if device != "cpu" and torch.cuda.is_available():
-        torch.nn.Module.to(model, "cuda")
-    return VisionLanguageJudge(model, processor)
+    return VisionLanguageJudge(*load_vision_language(name, device))

@@ -12,10 +12,10 @@ import torch
 from agents.actor import make_actor
 from agents.planner.registry import make_planner
 from agents.reporter import make_reporter
-from agents.reporter.facts import about, besides, is_true, tell
+from agents.reporter.facts import Checked, about, besides, is_true, tell
 from agents.reporter.learned import LearnedReporter
 from agents.reporter.network import MOST_TOKENS, ReporterConfig, ReporterNetwork, read_config
-from agents.reporter.training import Checked, Checkpoint, Practice, caption, share_true, start_from
+from agents.reporter.training import Checkpoint, Practice, caption, share_true, start_from
 from agents.team import Team
 from envs import make_worlds
 from envs.commands import Command
