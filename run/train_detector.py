@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 from envs.errors import BadInput
 from run.folder import RunFolder
 from run.settings import at_least
-from run.training import Bar, Curve, State, best_of, kept, open_run, with_best
+from run.training import (
+    Bar,
+    Curve,
+    State,
+    best_of,
+    kept,
+    open_run,
+    rank,
+    with_best,
+    written_once,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -156,19 +163,8 @@ class TrainDetector:
 
 def train_detector(args: TrainDetector) -> Path:
     """Train as ``args`` say; returns the run folder."""
-    if not _rank():
-        return _train(args)
-    # Of several processes, the first alone writes what stays.
-    with TemporaryDirectory() as scratch:
-        resume = args.resume
-        if resume is not None:
-            resume = Path(shutil.copytree(resume, Path(scratch) / "resume"))
-        return _train(replace(args, runs_dir=Path(scratch), out=None, resume=resume))
-
-
-def _rank() -> int:
-    """The number of this process among those of ``accelerate launch``, from 0."""
-    return int(os.environ.get("RANK", "0"))
+    with written_once(args) as mine:
+        return _train(mine)
 
 
 def _train(args: TrainDetector) -> Path:
@@ -186,7 +182,7 @@ def _train(args: TrainDetector) -> Path:
             raise
         with kept(folder):
             training.go()
-    if not _rank():
+    if not rank():
         print(folder.path)
     return folder.path
 
@@ -219,7 +215,7 @@ class _Training:
         spotted = args.model != "vision-language"
         self.frame_steps = args.frame_steps if spotted else 0
         self.total = self.frame_steps + args.steps
-        self.console = Console(stderr=True, quiet=_rank() > 0)
+        self.console = Console(stderr=True, quiet=rank() > 0)
         self.console.print(f"reading the clips in {args.data}", highlight=False)
         given = all_labels(args.labels) if args.labels else {}
 
@@ -295,7 +291,7 @@ class _Training:
                 save=self._offer,
                 resume=self.saved,
             )
-        if _rank():
+        if rank():
             return
         if self.best:
             self.judge.load_state_dict(self.best)
@@ -332,7 +328,7 @@ class _Training:
         every = args.validate_every
         if (
             every
-            and not _rank()
+            and not rank()
             and asked > 0
             and (progress.step % every == 0 or asked == args.steps)
         ):

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any, Literal
 from envs.errors import BadInput
 from run.folder import RunFolder
 from run.settings import at_least
-from run.training import Bar, Curve, State, best_of, kept, open_run, with_best
+from run.training import (
+    Bar,
+    Curve,
+    State,
+    best_of,
+    kept,
+    open_run,
+    rank,
+    with_best,
+    written_once,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -63,6 +73,9 @@ class TrainReporter:
     A vision encoder and gated cross-attention learn; the language model stays as it is. Now and
     then validation is played: how many reports are true in captioning, success in reinforcement;
     the weights that did best are kept.
+
+    accelerate launch --num_processes N --module run train-reporter … shares the work of each step
+    among processes.
 
     The run folder gets the curve as CSV, TensorBoard log and picture, and in checkpoints/ the
     weights captioning and final, which --reporter takes by their path.
@@ -180,6 +193,11 @@ class TrainReporter:
 
 def train_reporter(args: TrainReporter) -> Path:
     """Train as ``args`` say; returns the run folder."""
+    with written_once(args) as mine:
+        return _train(mine)
+
+
+def _train(args: TrainReporter) -> Path:
     import torch
 
     args, folder = open_run(args, "train-reporter", args.name, LOOKS)
@@ -194,7 +212,8 @@ def train_reporter(args: TrainReporter) -> Path:
             raise
         with kept(folder):
             training.go()
-    print(folder.path)
+    if not rank():
+        print(folder.path)
     return folder.path
 
 
@@ -214,7 +233,7 @@ class _Training:
 
         self.args = args
         self.folder = folder
-        self.console = Console(stderr=True)
+        self.console = Console(stderr=True, quiet=rank() > 0)
         options = PlannerOptions(device=args.device, cache=args.cache)
         model, tokenizer = load_model(args.base, options)
         config = ReporterConfig(args.base, args.width, gates=args.gates, every=args.every)
@@ -253,6 +272,8 @@ class _Training:
         if args.rl_steps:
             self._reinforce()
         self.curve.close()
+        if rank():
+            return
         if self.curve.rows:
             self._plot()
         for path in (self.folder.part("checkpoints", "final"), args.out):
@@ -290,6 +311,7 @@ class _Training:
 
     def _reinforce(self) -> None:
         from agents.actor import make_actor
+        from agents.crew import Crew
         from agents.reporter.reinforcement import Watch, reinforce
         from envs import make_worlds
 
@@ -304,6 +326,7 @@ class _Training:
                 n.removeprefix(mark): t for n, t in self.saved.tensors.items() if n.startswith(mark)
             }
         self.reference.load_state_dict(start)
+        own = Crew(self.network.device).part(args.groups, "groups")
         watch = Watch(*self.head.get("watch", ([], [])))
         self.watch = watch
         with Bar(self.console, "reinforcement", args.rl_steps, "steps") as bar:
@@ -312,7 +335,7 @@ class _Training:
                 self.reference,
                 self.planner,
                 make_actor(args.actor),
-                make_worlds("visual-conditional", args.groups * args.members, items="train"),
+                make_worlds("visual-conditional", own * args.members, items="train"),
                 self._terms(),
                 steps=args.rl_steps,
                 groups=args.groups,

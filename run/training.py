@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from envs.errors import BadInput
@@ -43,6 +46,28 @@ def open_run(args: T, command: str, name: str, looks: Collection[str]) -> tuple[
         )
     kept = {name: changed[name] for name in looks if name in changed}
     return replace(stored, **kept), RunFolder.resume(given.resume, command)  # type: ignore[type-var]
+
+
+def rank() -> int:
+    """The number of this process among those of ``accelerate launch``, from 0."""
+    return int(os.environ.get("RANK", "0"))
+
+
+@contextmanager
+def written_once(args: T) -> Iterator[T]:
+    """The settings with which this process trains: of several, the first alone writes what stays.
+
+    ``args`` have ``runs_dir``, ``out`` and ``resume``.
+    """
+    given: Any = args
+    if not rank():
+        yield args
+        return
+    with TemporaryDirectory() as scratch:
+        resume = given.resume
+        if resume is not None:
+            resume = Path(shutil.copytree(resume, Path(scratch) / "resume"))
+        yield replace(given, runs_dir=Path(scratch), out=None, resume=resume)
 
 
 @contextmanager

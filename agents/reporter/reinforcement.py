@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from agents.crew import Crew
 from agents.dialogue import Decision, Dialogue, Rollout
 from agents.film import Film
 from agents.parts import Actor, Part, Planner
@@ -175,7 +177,8 @@ def reinforce(
 ) -> None:
     """Policy gradient on the reports' tokens, clipped (arXiv 1707.06347), in the loop of the team.
 
-    Each step plays ``groups`` worlds ``members`` times over; a member's advantage is its reward,
+    Each step plays ``groups`` worlds ``members`` times over, shared among processes if there are
+    several, each with ``worlds`` for its share; a member's advantage is its reward,
     the sum of the ``terms`` by their weights, less the mean of its group's others. ``kl`` weighs
     the divergence from ``reference``, the Reporter as it was at the beginning, estimated at each
     token. A term "truth" is left out of what the ``watch`` takes for judged.
@@ -183,6 +186,8 @@ def reinforce(
     Raises BadInput where reward or loss is not finite (before the step is made; what was saved is
     still there), where the Planner's commands are none, and where the watch says so.
     """
+    crew = Crew(network.device)
+    own = crew.part(groups, "groups")
     parameters = [p for p in network.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, learning_rate, (0.9, 0.98), weight_decay=0.0)
     first = 0
@@ -192,8 +197,8 @@ def reinforce(
     network.eval()
     for step in range(first, steps):
         began = time.monotonic()
-        start = RL_FIRST_SEED + (seed * 100_000 + step) * groups
-        seeds = [start + g for g in range(groups) for _ in range(members)]
+        start = RL_FIRST_SEED + (seed * 100_000 + step) * groups + crew.rank * own
+        seeds = [start + g for g in range(own) for _ in range(members)]
         drawn = LearnedReporter(network, temperature, seed * 1_000_003 + step)
         recorder, film = Recorder(drawn), Film()
         team = Team(Once(planner), actor, recorder, max_turns, patience)
@@ -204,7 +209,7 @@ def reinforce(
         total = sum((w * each[n] for n, (w, _) in terms.items()), np.zeros(len(seeds)))
         if not np.isfinite(total).all():
             raise BadInput(f"a reward is not finite at step {step + 1}")
-        table = total.reshape(groups, members)
+        table = total.reshape(own, members)
         others = (table.sum(1, keepdims=True) - table) / (members - 1)
         advantages = (table - others).reshape(-1)
         pairs = [
@@ -215,21 +220,28 @@ def reinforce(
             group["lr"] = rate
         rng = np.random.default_rng([seed, 4, step])
         loss, divergence = learn(
-            network, reference, pairs, optimiser, parameters, rng, kl, clip, epochs, batch
+            network, reference, pairs, optimiser, parameters, rng, crew, kl, clip, epochs, batch
         )
         every = [r for its in reports for r in its]
         told = [r.matters for r in every if r.matters is not None]
         success = [float(bool(e.success)) for e in episodes]
+        seen: list[Any] = [loss, np.mean(success), divergence]
+        seen.append(np.mean([len(r.tokens) for r in every]))
+        seen.append(np.mean([r.true for r in every]))
+        seen.append(np.mean(told) if told else 0.0)
+        loss, won, divergence, length, true, matters, *rewards = crew.means(
+            [float(x) for x in (*seen, *(v.mean() for v in each.values()))]
+        )
         progress = Progress(
             step + 1,
             loss,
-            float(np.mean(success)),
-            {n: float(v.mean()) for n, v in each.items()},
+            won,
+            dict(zip(each, rewards, strict=True)),
             divergence,
-            float(np.mean([len(r.tokens) for r in every])),
-            float(np.mean([r.true for r in every])),
-            float(np.mean(told)) if told else 0.0,
-            len(seeds) / (time.monotonic() - began),
+            length,
+            true,
+            matters,
+            crew.n * len(seeds) / (time.monotonic() - began),
         )
         on_progress(progress)
         save(partial(pack, step + 1, network, optimiser, parameters))
@@ -256,6 +268,7 @@ def learn(
     optimiser: torch.optim.Optimizer,
     parameters: Sequence[nn.Parameter],
     rng: np.random.Generator,
+    crew: Crew,
     kl: float,
     clip: float,
     epochs: int,
@@ -266,8 +279,13 @@ def learn(
     with torch.no_grad():
         before = [(_logs(network, part), _logs(reference, part)) for part in parts]
     losses, divergences = [], []
+    n = crew.most(len(parts))
     for _ in range(epochs):
-        for k in rng.permutation(len(parts)):
+        for k in rng.permutation(n):
+            optimiser.zero_grad()
+            if k >= len(parts):  # others have more
+                _go(optimiser, parameters, crew)
+                continue
             part, (old, fixed) = parts[k], before[k]
             logs = _logs(network, part)
             lengths = [len(x) for x in logs]
@@ -281,15 +299,20 @@ def learn(
             loss = (kl * divergence - gain).mean()
             if not torch.isfinite(loss):
                 raise BadInput("the loss is not finite; try a lower learning rate")
-            optimiser.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimiser.step()
+            _go(optimiser, parameters, crew)
             losses.append(loss.item())
             divergences.append(divergence.detach().mean().item())
     if not losses:  # all groups agreed
         return 0.0, 0.0
     return float(np.mean(losses)), float(np.mean(divergences))
+
+
+def _go(optimiser: torch.optim.Optimizer, parameters: Sequence[nn.Parameter], crew: Crew) -> None:
+    """Make a step, with the gradients of all processes."""
+    crew.share_gradients(parameters)
+    nn.utils.clip_grad_norm_(parameters, 1.0)
+    optimiser.step()
 
 
 def _logs(network: ReporterNetwork, part: Sequence[tuple[Report, float]]) -> list[torch.Tensor]:

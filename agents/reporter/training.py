@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from agents.actor import make_actor
+from agents.crew import Crew
 from agents.dialogue import Dialogue
 from agents.film import Film
 from agents.parts import Reporter
@@ -113,7 +114,10 @@ def caption(
     save: Callable[[Callable[[], Checkpoint]], None] = lambda make: None,
     resume: Checkpoint | None = None,
 ) -> None:
-    """Learn from ``batch`` captions a step. Raises BadInput where the loss is not finite."""
+    """Learn from ``batch`` captions a step, of which each of several processes makes its share.
+    Raises BadInput where the loss is not finite."""
+    crew = Crew(network.device)
+    own = crew.part(batch, "captions a step")
     parameters = [p for p in network.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, learning_rate, (0.9, 0.98), weight_decay=0.01)
     first = 0
@@ -124,10 +128,10 @@ def caption(
     network.train()
     for step in range(first, steps):
         rng = np.random.default_rng([seed, 3, step])
-        start = FIRST_SEED + (seed * 1_000_000 + step) * batch
+        start = FIRST_SEED + (seed * 1_000_000 + step) * batch + crew.rank * own
         patience = PATIENCE[int(rng.integers(4) > 0)]
-        told = practice.play(teacher, range(start, start + batch), patience)
-        some = [told[k] for k in rng.permutation(len(told))[:batch]]
+        told = practice.play(teacher, range(start, start + own), patience)
+        some = [told[k] for k in rng.permutation(len(told))[:own]]
         media = network.see(np.stack([c.clip for c in some]))
         logs = network.log_likelihood(
             media,
@@ -141,9 +145,10 @@ def caption(
             group["lr"] = learning_rate_at(step, steps, learning_rate)
         optimiser.zero_grad()
         loss.backward()
+        crew.share_gradients(parameters)
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
-        on_progress(Progress(step + 1, loss.item()))
+        on_progress(Progress(step + 1, *crew.means([loss.item()])))
         save(partial(pack, step + 1, network, optimiser, parameters))
     network.eval()
 

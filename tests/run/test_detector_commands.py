@@ -25,9 +25,9 @@ from run.behaviours import OTHER, TRAINING, film
 from run.detectors import load_detector
 from run.splits import SPLITS
 from tests.agents.tiny import tiny_model, tiny_tokenizer
-from tests.rewards.test_vlm import small
-from tests.run.command import start
+from tests.run.command import LAUNCH, start
 from tests.run.warm import kill_when
+from tests.tiny_vision import small
 
 TRAIN = [
     *("--steps", "4", "--frame-steps", "5", "--batch", "4", "--width", "16", "--gates", "1"),
@@ -265,10 +265,9 @@ def test_a_vision_language_model_is_tuned(
 
 def test_two_processes_train_one_baseline(data: Path, tmp_path: Path) -> None:
     command = ["train-detector", "--model", "baseline", "--data", str(data), *TRAIN]
-    launch = "import sys; from accelerate.commands.accelerate_cli import main; sys.exit(main())"
     how = ["launch", "--cpu", "--num_processes", "2", "--num_cpu_threads_per_process", "1"]
     runs = ["--runs-dir", str(tmp_path)]
-    process = start(*how, "--module", "run", *command, *runs, code=launch)
+    process = start(*how, "--module", "run", *command, *runs, code=LAUNCH)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     (folder,) = (tmp_path / "train-detector").iterdir()

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from rewards.success_vqa.baseline import Baseline, BaselineConfig
 from run.__main__ import main
 from tests.agents.tiny import tiny_model, tiny_tokenizer
-from tests.run.command import episode, lines
+from tests.run.command import HOUSE, LAUNCH, episode, lines, start
 from tests.run.warm import in_stage, kill_when
 
 TRAIN = [
@@ -54,6 +54,45 @@ def test_a_killed_run_goes_on_and_its_reporter_reports(
         *("--reporter", str(tmp_path / "r"), "--max-turns", "2"),
     )
     assert len(lines(played)) == 2
+
+
+def test_two_processes_train_one_reporter(tmp_path: Path) -> None:
+    tiny_model("llama").save_pretrained(tmp_path / "base")
+    tiny_tokenizer().save_pretrained(tmp_path / "base")
+    command = ["train-reporter", "--base", str(tmp_path / "base"), *TRAIN]
+    how = ["launch", "--cpu", "--num_processes", "2", "--num_cpu_threads_per_process", "1"]
+    process = start(
+        *(*how, "--module", "run", *command, "--runs-dir", str(tmp_path)),
+        *("--episode-weight", "0", "--command-weight", "0"),
+        code=LAUNCH,
+    )
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    (folder,) = (tmp_path / "train-reporter").iterdir()
+    assert out.split() == [str(folder)]
+    assert len((folder / "curve.csv").read_text().splitlines()) == 1 + 6 + 3
+    assert len(load_file(folder / "checkpoints" / "final" / "model.safetensors")) > 40
+
+
+def test_a_step_is_the_mean_of_all_processes(tmp_path: Path) -> None:
+    how = ["launch", "--cpu", "--num_processes", "2", "--num_cpu_threads_per_process", "1"]
+    script = tmp_path / "both.py"
+    script.write_text(
+        "import torch\n"
+        "from agents.crew import Crew\n"
+        "crew = Crew(torch.device('cpu'))\n"
+        "p, q = (torch.nn.Parameter(torch.zeros(2)) for _ in range(2))\n"
+        "if crew.rank: p.grad = torch.tensor([4.0, 2.0])\n"
+        "else: q.grad = torch.tensor([1.0, 3.0])\n"
+        "crew.share_gradients([p, q])\n"
+        "told = [p.grad.tolist(), q.grad.tolist()]\n"
+        "told += [crew.means([crew.rank, 1.5]), crew.most(crew.rank)]\n"
+        "if not crew.rank: print(told)\n"
+    )
+    process = start(*how, str(script), code=LAUNCH, environment={"PYTHONPATH": str(HOUSE)})
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert out.strip() == "[[2.0, 1.0], [0.5, 1.5], [0.5, 1.5], 1]"
 
 
 @pytest.mark.parametrize(
