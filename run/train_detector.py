@@ -48,7 +48,8 @@ class TrainDetector:
 
     The run folder gets the curve as CSV, TensorBoard log and picture, and in checkpoints/ the final
     weights, which score-detector and --reward take by their path. With several processes:
-    accelerate launch --num_processes N -m run train-detector …
+    torchrun --nproc-per-node N -m run train-detector … (with GPUs also accelerate launch
+    --num_processes N --module run train-detector …)
 
     Examples:
       python -m run make-clips --out data/clips

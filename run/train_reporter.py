@@ -74,8 +74,8 @@ class TrainReporter:
     then validation is played: how many reports are true in captioning, success in reinforcement;
     the weights that did best are kept.
 
-    accelerate launch --num_processes N --module run train-reporter … shares the work of each step
-    among processes.
+    torchrun --nproc-per-node N -m run train-reporter … shares the work of each step among processes
+    (with GPUs also accelerate launch --num_processes N --module run train-reporter …).
 
     The run folder gets the curve as CSV, TensorBoard log and picture, and in checkpoints/ the
     weights captioning and final, which --reporter takes by their path.

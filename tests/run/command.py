@@ -13,8 +13,8 @@ from typing import Any
 from run.__main__ import main
 
 HOUSE = Path(__file__).resolve().parents[2]
-# With it, `start` runs ``accelerate``.
-LAUNCH = "import sys; from accelerate.commands.accelerate_cli import main; sys.exit(main())"
+# With it, `start` runs ``torchrun``: accelerate's launcher has one process where no GPU is.
+TORCHRUN = "from torch.distributed.run import main; main()"
 CHEATS = ("--planner", "oracle", "--actor", "scripted")
 
 

@@ -25,7 +25,7 @@ from run.behaviours import OTHER, TRAINING, film
 from run.detectors import load_detector
 from run.splits import SPLITS
 from tests.agents.tiny import tiny_model, tiny_tokenizer
-from tests.run.command import LAUNCH, start
+from tests.run.command import TORCHRUN, start
 from tests.run.warm import kill_when
 from tests.tiny_vision import small
 
@@ -265,9 +265,9 @@ def test_a_vision_language_model_is_tuned(
 
 def test_two_processes_train_one_baseline(data: Path, tmp_path: Path) -> None:
     command = ["train-detector", "--model", "baseline", "--data", str(data), *TRAIN]
-    how = ["launch", "--cpu", "--num_processes", "2", "--num_cpu_threads_per_process", "1"]
+    how = ["--standalone", "--nproc-per-node", "2"]
     runs = ["--runs-dir", str(tmp_path)]
-    process = start(*how, "--module", "run", *command, *runs, code=LAUNCH)
+    process = start(*how, "--module", "run", *command, *runs, code=TORCHRUN)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     (folder,) = (tmp_path / "train-detector").iterdir()

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from rewards.success_vqa.baseline import Baseline, BaselineConfig
 from run.__main__ import main
 from tests.agents.tiny import tiny_model, tiny_tokenizer
-from tests.run.command import HOUSE, LAUNCH, episode, lines, start
+from tests.run.command import HOUSE, TORCHRUN, episode, lines, start
 from tests.run.warm import in_stage, kill_when
 
 TRAIN = [
@@ -60,11 +60,11 @@ def test_two_processes_train_one_reporter(tmp_path: Path) -> None:
     tiny_model("llama").save_pretrained(tmp_path / "base")
     tiny_tokenizer().save_pretrained(tmp_path / "base")
     command = ["train-reporter", "--base", str(tmp_path / "base"), *TRAIN]
-    how = ["launch", "--cpu", "--num_processes", "2", "--num_cpu_threads_per_process", "1"]
+    how = ["--standalone", "--nproc-per-node", "2"]
     process = start(
         *(*how, "--module", "run", *command, "--runs-dir", str(tmp_path)),
         *("--episode-weight", "0", "--command-weight", "0"),
-        code=LAUNCH,
+        code=TORCHRUN,
     )
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
@@ -75,7 +75,7 @@ def test_two_processes_train_one_reporter(tmp_path: Path) -> None:
 
 
 def test_a_step_is_the_mean_of_all_processes(tmp_path: Path) -> None:
-    how = ["launch", "--cpu", "--num_processes", "2", "--num_cpu_threads_per_process", "1"]
+    how = ["--standalone", "--nproc-per-node", "2"]
     script = tmp_path / "both.py"
     script.write_text(
         "import torch\n"
@@ -89,7 +89,7 @@ def test_a_step_is_the_mean_of_all_processes(tmp_path: Path) -> None:
         "told += [crew.means([crew.rank, 1.5]), crew.most(crew.rank)]\n"
         "if not crew.rank: print(told)\n"
     )
-    process = start(*how, str(script), code=LAUNCH, environment={"PYTHONPATH": str(HOUSE)})
+    process = start(*how, str(script), code=TORCHRUN, environment={"PYTHONPATH": str(HOUSE)})
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert out.strip() == "[[2.0, 1.0], [0.5, 1.5], [0.5, 1.5], 1]"
