@@ -33,6 +33,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agents.actor import make_actor
+from agents.crew import Crew
 from agents.film import Film
 from agents.planner.loading import load_model
 from agents.planner.options import PlannerOptions
@@ -142,6 +143,7 @@ def main(options: Options) -> None:
 
     parameters = [p for p in network.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, 1e-6)
+    crew = Crew(network.device)
 
     def one(seed: int) -> float:
         """Seconds of one episode by itself, and of learning from it."""
@@ -152,7 +154,7 @@ def main(options: Options) -> None:
         gain = sum(w * term(episodes, film, reports)[0] for w, term in terms.values())
         rng = np.random.default_rng(seed)
         pairs = [(r, gain - 0.5) for r in reports[0]]
-        learn(network, reference, pairs, optimiser, parameters, rng, 0.05, 0.2, 1, 1)
+        learn(network, reference, pairs, optimiser, parameters, rng, crew, 0.05, 0.2, 1, 1)
         return time.perf_counter() - began
 
     n = options.groups * options.members

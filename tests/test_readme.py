@@ -188,7 +188,11 @@ def test_links_to_files_lead_somewhere() -> None:
         "docs/evaluation.md",
         "docs/extending.md",
         "docs/leaderboard.md",
+        "docs/reporter.md",
         "agents/planner/adapters/parley-135m/README.md",
+        "agents/planner/adapters/parley-visible/README.md",
+        "agents/reporter/weights/README.md",
+        "rewards/success_vqa/weights/detector/README.md",
         "agents/actor/weights/README.md",
     ):
         text = re.sub(

@@ -20,7 +20,7 @@ from torch import nn
 
 from envs.commands import Command
 from envs.errors import BadInput
-from envs.sight.encoder import VisionEncoder
+from envs.sight.encoder import VisionEncoder, are_shown
 from envs.sight.gated import GatedLanguage, alike
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -95,9 +95,22 @@ class ReporterNetwork(nn.Module):
 
     def see(self, clips: np.ndarray | torch.Tensor) -> torch.Tensor:
         """Clips ``[N, 8, 64, 64, 3] uint8``, as `prepare` makes them, as vectors."""
+        return self.sum_up(*self.look(clips))
+
+    def look(self, clips: np.ndarray | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of clips, ``[N, 8, 3, width]`` what the encoder sees in each frame, and ``[N, 8] bool``
+        which frames there are. Clips that are the same are looked at once."""
+        frames = torch.as_tensor(clips)
+        first: dict[bytes, int] = {}
+        which = [first.setdefault(f.numpy().tobytes(), len(first)) for f in frames.cpu()]
+        once = frames[[which.index(k) for k in range(len(first))]].to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16):
-            found: torch.Tensor = self.encoder(torch.as_tensor(clips).to(self.device))
-        return found
+            return self.encoder.see(once)[which], are_shown(once)[which]
+
+    def sum_up(self, vectors: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
+        """What `look` saw in clips, as vectors."""
+        with torch.autocast(self.device.type, torch.bfloat16):
+            return self.encoder.sum_up(vectors, shown)
 
     def log_likelihood(
         self,

@@ -275,9 +275,9 @@ def learn(
     batch: int,
 ) -> tuple[float, float]:
     """Learn from reports and their advantages; the mean loss and divergence a token."""
-    parts = [pairs[k : k + batch] for k in range(0, len(pairs), batch)]
+    parts = [_Part(network, pairs[k : k + batch]) for k in range(0, len(pairs), batch)]
     with torch.no_grad():
-        before = [(_logs(network, part), _logs(reference, part)) for part in parts]
+        before = [(part.logs(network), part.logs(reference)) for part in parts]
     losses, divergences = [], []
     n = crew.most(len(parts))
     for _ in range(epochs):
@@ -287,10 +287,10 @@ def learn(
                 _go(optimiser, parameters, crew)
                 continue
             part, (old, fixed) = parts[k], before[k]
-            logs = _logs(network, part)
+            logs = part.logs(network)
             lengths = [len(x) for x in logs]
             new, old_, fixed_ = (torch.cat(x) for x in (logs, old, fixed))
-            told = torch.tensor([a for _, a in part], device=new.device)
+            told = torch.tensor(part.advantages, device=new.device)
             advantage = told.repeat_interleave(torch.tensor(lengths, device=new.device))
             ratio = (new - old_).exp()
             gain = torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
@@ -315,9 +315,25 @@ def _go(optimiser: torch.optim.Optimizer, parameters: Sequence[nn.Parameter], cr
     optimiser.step()
 
 
-def _logs(network: ReporterNetwork, part: Sequence[tuple[Report, float]]) -> list[torch.Tensor]:
-    media = network.see(np.stack([r.clip for r, _ in part]))
-    return network.log_likelihood(media, [r.prompt for r, _ in part], [r.tokens for r, _ in part])
+class _Part:
+    """Some reports to learn from. Where the vision encoder rests, each clip is looked at once."""
+
+    def __init__(self, network: ReporterNetwork, pairs: Sequence[tuple[Report, float]]) -> None:
+        self.advantages = [a for _, a in pairs]
+        self._reports = [r for r, _ in pairs]
+        self._clips = np.stack([r.clip for r in self._reports])
+        self._seen: tuple[torch.Tensor, torch.Tensor] | None = None
+        if network.encoder.rests:
+            with torch.no_grad():
+                self._seen = network.look(self._clips)
+
+    def logs(self, network: ReporterNetwork) -> list[torch.Tensor]:
+        """The log-probabilities of each report's tokens."""
+        return network.log_likelihood(
+            network.sum_up(*(self._seen or network.look(self._clips))),
+            [r.prompt for r in self._reports],
+            [r.tokens for r in self._reports],
+        )
 
 
 def truth(

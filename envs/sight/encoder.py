@@ -248,6 +248,11 @@ class VisionEncoder(nn.Module):
         for part in (*parts, self.norm_vectors):
             part.requires_grad_(False)
 
+    @property
+    def rests(self) -> bool:
+        """Whether `look` learns nothing more."""
+        return not self.norm_vectors.weight.requires_grad
+
     def look(self, frames: torch.Tensor) -> Seen:
         """Frames ``[N, side, side, 3] uint8``, each by itself."""
         # Black, of which there is most, is 0.

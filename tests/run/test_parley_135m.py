@@ -13,7 +13,7 @@ from run.__main__ import main
 
 
 def test_it_is_small_and_says_what_it_is_for() -> None:
-    assert list(shipped()) == ["parley-135m"]
+    assert list(shipped()) == ["parley-135m", "parley-visible"]
     for folder in shipped().values():
         assert (folder / WEIGHTS).stat().st_size < 15e6
         about = read_about(folder)
