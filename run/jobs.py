@@ -94,20 +94,25 @@ def at(part: Part) -> Iterator[None]:
         raise BadInput(f"{str(error).rstrip('.')}; see {part.where}") from error
 
 
+def players_of(part: Part, actor: str, reporter: str) -> tuple[Actor, Reporter]:
+    """Who acts and reports in a part, where it is to be this Actor, and this Reporter unless the
+    part has its own. Raises BadInput for those that cannot be made."""
+    name, options = part.reporter or (reporter, {})
+    try:
+        reports = make_reporter(name, **options)
+    except TypeError as error:
+        raise BadInput(f"the reporter '{name}' cannot be made: {error}") from error
+    acts: Actor = make_actor(actor)
+    return FailingActor(acts, part.actor_fails) if part.actor_fails else acts, reports
+
+
 def jobs_of(args: Any, suite: Suite, cell: Cell) -> Iterator[Job]:
     """A cell's jobs. Raises BadInput for parts that cannot be made."""
     for part, episodes in zip(cell.parts, cell.share(args.episodes), strict=True):
         items = {"items": args.items} if part.has_items else {}
         with at(part):
             team = with_team(args, part.team)
-            name, options = part.reporter or (team.reporter, {})
-            try:
-                reporter = make_reporter(name, **options)
-            except TypeError as error:
-                raise BadInput(f"the reporter '{name}' cannot be made: {error}") from error
-            actor: Actor = make_actor(team.actor)
-        if part.actor_fails:
-            actor = FailingActor(actor, part.actor_fails)
+            actor, reporter = players_of(part, team.actor, team.reporter)
         seed = suite.seed(cell, part, args.seed)
         language = dataclasses.replace(team.language, seed=args.seed)
         settings = {**part.settings, **items}

@@ -389,10 +389,8 @@ def _turn(turn: Mapping[str, Any]) -> dict[str, Any]:
 
 def _film(run: Run, line: dict[str, Any]) -> Replayed | None:
     """The episode again; None where its suite is not at hand, or has no such cell any more."""
-    from agents.actor import make_actor
-    from agents.actor.failing import FailingActor
-    from agents.reporter import make_reporter
     from envs.tasks import make_worlds
+    from run.jobs import players_of
     from run.replay import replay
     from run.suites import find_suite
 
@@ -403,12 +401,11 @@ def _film(run: Run, line: dict[str, Any]) -> Replayed | None:
         part = parts[line["cell"], line["part"]]
         items = {"items": config["items"] or suite.items} if part.has_items else {}
         worlds = make_worlds(part.task, 1, **{**part.settings, **items})
-        actor = make_actor(str(part.team.get("actor", config["actor"])))
-        if part.actor_fails:
-            actor = FailingActor(actor, part.actor_fails)
-        name, options = part.reporter or (part.team.get("reporter", config["reporter"]), {})
+        actor, reporter = players_of(
+            part, *(str(part.team.get(n, config[n])) for n in ("actor", "reporter"))
+        )
         limits = int(config["max_turns"]), int(config["command_steps"])
-        (found,) = replay([line], worlds, actor, make_reporter(name, **options), *limits)
+        (found,) = replay([line], worlds, actor, reporter, *limits)
     except (BadInput, KeyError, TypeError, ValueError):
         return None
     return found
