@@ -100,10 +100,8 @@ class ReporterNetwork(nn.Module):
     def look(self, clips: np.ndarray | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Of clips, ``[N, 8, 3, width]`` what the encoder sees in each frame, and ``[N, 8] bool``
         which frames there are. Clips that are the same are looked at once."""
-        frames = torch.as_tensor(clips)
-        first: dict[bytes, int] = {}
-        which = [first.setdefault(f.numpy().tobytes(), len(first)) for f in frames.cpu()]
-        once = frames[[which.index(k) for k in range(len(first))]].to(self.device)
+        once, which = _different(clips)
+        once = once.to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16):
             return self.encoder.see(once)[which], are_shown(once)[which]
 
@@ -151,8 +149,10 @@ class ReporterNetwork(nn.Module):
         """
         prompts = [self.prompt(c) for c in commands]
         with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16):
+            once, which = _different(clips)
             tokens = self._language.sample(
-                self.see(clips),
+                self.see(once),
+                which,
                 prompts,
                 torch.as_tensor(chance),
                 end=self.end,
@@ -201,3 +201,11 @@ def read_config(folder: Path) -> ReporterConfig:
         return ReporterConfig(**about)
     except (OSError, ValueError, TypeError) as error:
         raise BadInput(f"'{folder}' holds no Reporter: {error}") from error
+
+
+def _different(clips: np.ndarray | torch.Tensor) -> tuple[torch.Tensor, list[int]]:
+    """The clips without those that are the same, and of each clip which of them it is."""
+    frames = torch.as_tensor(clips)
+    first: dict[bytes, int] = {}
+    which = [first.setdefault(f.numpy().tobytes(), len(first)) for f in frames.cpu()]
+    return frames[[which.index(k) for k in range(len(first))]], which

@@ -163,32 +163,38 @@ class GatedLanguage:
     def sample(
         self,
         media: torch.Tensor,
+        which: Sequence[int],
         prompts: Sequence[tuple[int, ...]],
         chance: torch.Tensor,
         *,
         end: int,
         temperature: float = 1.0,
     ) -> list[tuple[int, ...]]:
-        """What follows each prompt ``[N]``, with its own ``media [N, vectors, width]``: tokens up
-        to and with ``end``, at most as many as ``chance [N, most]`` has columns.
+        """What follows each prompt ``[N]``, with that of the ``media [n, vectors, width]`` which
+        ``which [N]`` names: tokens up to and with ``end``, at most as many as ``chance [N, most]``
+        has columns.
 
         ``chance`` are numbers from 0 to 1 that decide each token, so that a text does not depend on
         what it is sampled beside; ``temperature`` 0 takes the likeliest. Keys and values of what
-        was read are kept from token to token.
+        was read are kept from token to token. Texts that are the same so far are read once, and
+        those that have ended no more.
         """
+        first: dict[tuple[int, tuple[int, ...]], int] = {}
+        row = [first.setdefault(x, len(first)) for x in zip(which, prompts, strict=True)]
         longest = max(map(len, prompts))
-        ids = torch.zeros(len(prompts), longest, dtype=torch.long, device=self.device)
+        ids = torch.zeros(len(first), longest, dtype=torch.long, device=self.device)
         mask = torch.zeros_like(ids)
-        for k, prompt in enumerate(prompts):
+        for k, (_, prompt) in enumerate(first):
             ids[k, longest - len(prompt) :] = torch.tensor(prompt)
             mask[k, longest - len(prompt) :] = 1
         places = (mask.cumsum(1) - 1).clamp(min=0)
+        media = media[[k for k, _ in first]]
         cache = DynamicCache()
-        open_ = torch.ones(len(prompts), dtype=torch.bool, device=self.device)
-        said: list[torch.Tensor] = []
-        for layer in self._gated:
-            layer.media = media
+        said: list[list[int]] = [[] for _ in prompts]
+        open_ = list(range(len(prompts)))  # those that have not ended
         for column in chance.to(self.device).T:
+            for layer in self._gated:
+                layer.media = media
             hidden = self._whole(
                 input_ids=ids,
                 attention_mask=mask,
@@ -197,25 +203,29 @@ class GatedLanguage:
                 use_cache=True,
             ).last_hidden_state[:, -1]
             logits = self.head(hidden).float()
+            at = [row[k] for k in open_]
             if temperature:
-                shares = (logits / temperature).softmax(-1).cumsum(-1)
-                drawn = torch.searchsorted(shares, column[:, None] * shares[:, -1:])[:, 0]
-                token = drawn.clamp(max=logits.shape[1] - 1)
+                shares = (logits / temperature).softmax(-1).cumsum(-1)[at]
+                drawn = torch.searchsorted(shares, column[open_, None] * shares[:, -1:])[:, 0]
+                tokens = drawn.clamp(max=logits.shape[1] - 1).tolist()
             else:
-                token = logits.argmax(-1)
-            token = torch.where(open_, token, end)
-            said.append(token)
-            open_ = open_ & (token != end)
-            if not open_.any():
+                tokens = logits.argmax(-1)[at].tolist()
+            for k, token in zip(open_, tokens, strict=True):
+                said[k].append(token)
+            open_ = [k for k in open_ if said[k][-1] != end]
+            if not open_:
                 break
-            ids, places = token[:, None], places[:, -1:] + 1
-            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
+            next_: dict[tuple[int, int], int] = {}
+            for k in open_:
+                row[k] = next_.setdefault((row[k], said[k][-1]), len(next_))
+            kept = torch.tensor([k for k, _ in next_], device=self.device)
+            cache.batch_select_indices(kept)
+            ids = torch.tensor([[token] for _, token in next_], device=self.device)
+            media, places = media[kept], places[kept, -1:] + 1
+            mask = torch.cat([mask[kept], mask.new_ones(len(kept), 1)], 1)
         for layer in self._gated:
             layer.media = None
-        found = []
-        for row in torch.stack(said, 1).tolist():
-            found.append(tuple(row[: row.index(end) + 1] if end in row else row))
-        return found
+        return [tuple(tokens) for tokens in said]
 
 
 def alike(texts: Sequence[tuple[int, ...]], most: int = 16) -> list[list[int]]:
