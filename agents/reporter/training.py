@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,7 @@ def caption(
         start = FIRST_SEED + (seed * 1_000_000 + step) * batch + crew.rank * own
         patience = PATIENCE[int(rng.integers(4) > 0)]
         told = practice.play(teacher, range(start, start + own), patience)
-        some = [told[k] for k in rng.permutation(len(told))[:own]]
+        some = varied(told, own, rng)
         media = network.see(np.stack([c.clip for c in some]))
         logs = network.log_likelihood(
             media,
@@ -151,6 +152,18 @@ def caption(
         on_progress(Progress(step + 1, *crew.means([loss.item()])))
         save(partial(pack, step + 1, network, optimiser, parameters))
     network.eval()
+
+
+def varied(told: Sequence[Caption], n: int, rng: np.random.Generator) -> list[Caption]:
+    """``n`` of the captions, in turn of marks, of floors, of where things lie, and of all else, so
+    that what is seldom seen is often told."""
+    kinds: list[list[Caption]] = [[], [], [], []]
+    for k in rng.permutation(len(told)):
+        words = ((" mark",), (" floor",), ("beside", "corner", "next to"), ("",))
+        report = told[k].report
+        kinds[next(i for i, w in enumerate(words) if any(x in report for x in w))].append(told[k])
+    turns = zip_longest(*kinds)
+    return [c for turn in turns for c in turn if c is not None][:n]
 
 
 def share_true(network: ReporterNetwork, practice: Practice, episodes: int) -> float:

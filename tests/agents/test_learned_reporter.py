@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,15 @@ from agents.reporter import make_reporter
 from agents.reporter.facts import Checked, about, besides, is_true, tell
 from agents.reporter.learned import LearnedReporter
 from agents.reporter.network import MOST_TOKENS, ReporterConfig, ReporterNetwork, read_config
-from agents.reporter.training import Checkpoint, Practice, caption, share_true, start_from
+from agents.reporter.training import (
+    Caption,
+    Checkpoint,
+    Practice,
+    caption,
+    share_true,
+    start_from,
+    varied,
+)
 from agents.team import Team
 from envs import make_worlds
 from envs.commands import Command
@@ -180,3 +189,26 @@ def test_what_is_drawn_in_an_episode_is_not_what_its_world_was_drawn_from() -> N
     told = practice.play(make_reporter("scripted"), range(128), 64)
     marks = [c.report for c in told if "shows a" in c.report]
     assert len(marks) > 5
+
+
+def test_what_is_seldom_seen_is_told_first() -> None:
+    blank = np.zeros((8, 64, 64, 3), np.uint8)
+    moved, lies = "I turned left.", "I examined the red ring, it is beside a wall."
+    mark = "I examined the red ring, it shows a white mark and is in a corner."
+    floor = "I examined the red ring, it is on a red floor."
+    command = Command.parse("examine the solid red ring")
+    told = [Caption(blank, command, t) for t in [moved] * 9 + [lies] * 9 + [mark, floor, floor]]
+    made = Counter(c.report for c in varied(told, 9, np.random.default_rng(0)))
+    assert made == {moved: 3, lies: 3, mark: 1, floor: 2}
+    assert len(varied(told, 50, np.random.default_rng(0))) == len(told)
+
+
+def test_texts_that_begin_alike_are_sampled_as_if_each_were_alone() -> None:
+    net = network()
+    clips = np.random.default_rng(0).integers(1, 256, (2, 8, 64, 64, 3), np.uint8)[[0, 1, 0, 0, 1]]
+    command = Command.parse("examine the solid red ring")
+    chance = np.random.default_rng(1).random((5, MOST_TOKENS)).astype(np.float32)
+    together = net.report(clips, [command] * 5, chance, 1.0)
+    alone = [net.report(clips[k : k + 1], [command], chance[k : k + 1], 1.0)[0] for k in range(5)]
+    assert [s.tokens for s in together] == [s.tokens for s in alone]
+    assert len({s.tokens for s in together}) > 2
