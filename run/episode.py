@@ -112,7 +112,8 @@ class Episode:
 
     reporter: str = "scripted"
     """Who reports: scripted (the truth), irrelevant (adds useless truths to it), thorough (all that
-    can be seen of the item), random-fact, silent, human, or the folder of a learned one."""
+    can be seen of the item), random-fact, silent, human, learned (sees frames alone), the folder of
+    one of train-reporter, or a vision-language model by its folder or hub id."""
 
     irrelevant_p: Annotated[float | None, shown("P", "0.5")] = None
     """How probable it is, 0 to 1, that the irrelevant Reporter adds something."""

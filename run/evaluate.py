@@ -115,8 +115,8 @@ class Evaluate:
     """Who acts: scripted (shortest path, sees all) or learned (from the 7x7 view)."""
 
     reporter: str = "scripted"
-    """Who reports: scripted (the truth) or irrelevant (adds useless truths to it). Cells of
-    irrelevant reports have their own."""
+    """Who reports: scripted (the truth), irrelevant (adds useless truths to it), learned (sees
+    frames alone), or any other of episode. Some cells have their own."""
 
     episodes: Annotated[int, tyro.conf.arg(metavar="N")] = 400
     """How many episodes in each cell; at least one for each of its parts."""

@@ -120,7 +120,7 @@ class TrainReporter:
     """Weight of the detector's answers whether the commands were carried out, their mean."""
     detector: str = "detector"
     """The success detector: detector, baseline, or a folder."""
-    planner: str = "parley-135m"
+    planner: str = "parley-visible"
     """The Planner that reads the reports; see episode --help."""
     actor: Literal["scripted", "learned"] = "scripted"
     """Who carries the commands out."""
