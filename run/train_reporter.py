@@ -475,28 +475,31 @@ class _Training:
         from matplotlib.figure import Figure
 
         rows = [dict(zip(COLUMNS, row, strict=True)) for row in self.curve.rows]
-        figure = Figure(figsize=(8, 7), layout="constrained")
-        upper, lower = figure.subplots(2, 1)
-        first = [r for r in rows if r["stage"] == "captioning"]
-        upper.plot([r["step"] for r in first], [r["loss"] for r in first], label="captions' loss")
-        shares = {
-            "success": "success",
-            "episode": "detector: task achieved",
-            "command": "detector: commands done",
-            "true": "reports true",
-            "matters": "reports say what was revealed",
+        stages = [s for s in ("captioning", "reinforcement") if any(r["stage"] == s for r in rows)]
+        figure = Figure(figsize=(8, 3.5 * len(stages)), layout="constrained")
+        curves = {
+            "captioning": {"loss": "captions' loss"},
+            "reinforcement": {
+                "success": "success",
+                "episode": "detector: task achieved",
+                "command": "detector: commands done",
+                "true": "reports true",
+                "matters": "reports say what was revealed",
+            },
         }
-        for name, label in shares.items():
-            seen = [r for r in rows if r["stage"] != "captioning" and r[name] != ""]
-            if seen:
-                lower.plot([r["step"] for r in seen], [r[name] for r in seen], label=label)
-        for axes, stage in ((upper, "captioning"), (lower, "reinforcement")):
-            seen = [r for r in rows if r["validation"] != "" and r["stage"] == stage]
+        for axes, stage in zip(
+            figure.subplots(len(stages), squeeze=False)[:, 0], stages, strict=True
+        ):
+            its = [r for r in rows if r["stage"] == stage]
+            for name, label in curves[stage].items():
+                seen = [r for r in its if r[name] != ""]
+                if seen:
+                    axes.plot([r["step"] for r in seen], [r[name] for r in seen], label=label)
+            seen = [r for r in its if r["validation"] != ""]
             if seen:
                 points = [r["step"] for r in seen], [r["validation"] for r in seen]
                 axes.plot(*points, "ko-", ms=4, label="validation")
             axes.set(xlabel="step", title=stage)
             axes.grid(alpha=0.3)
-            if axes.lines:
-                axes.legend()
+            axes.legend()
         figure.savefig(self.folder.part("plots", "curve.png"), dpi=120)
