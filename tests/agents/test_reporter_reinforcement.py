@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from agents.actor import make_actor
+from agents.crew import Crew
 from agents.dialogue import Decision, Dialogue
 from agents.film import Film
 from agents.parts import Part
@@ -83,6 +84,7 @@ def test_the_penalty_holds_it_back() -> None:
     clips = np.random.default_rng(0).integers(0, 256, (8, 8, 64, 64, 3), np.uint8)
     command = Command("examine", TRAIN_ITEMS[0])
     chance = np.random.default_rng(1).random((8, 40)).astype(np.float32)
+    crew = Crew(torch.device("cpu"))
     apart = []
     for kl in (0.0, 5.0):
         judge, fixed = network().eval(), network().eval().requires_grad_(False)
@@ -94,7 +96,7 @@ def test_the_penalty_holds_it_back() -> None:
         mine = list(judge.parameters())
         optimiser = torch.optim.Adam(mine, 3e-3)
         rng = np.random.default_rng(2)
-        apart.append(learn(judge, fixed, pairs, optimiser, mine, rng, kl, 10.0, 8, 64)[1])
+        apart.append(learn(judge, fixed, pairs, optimiser, mine, rng, crew, kl, 10.0, 8, 64)[1])
     assert apart[1] < apart[0] / 2
 
 

@@ -132,7 +132,18 @@ def test_requests_of_other_hosts_are_refused(
 
 
 @pytest.fixture
-def page(data: Path, tmp_path: Path) -> Iterator[str]:
+def chromium() -> str:
+    """The browser, found before any page is opened for it."""
+    pytest.importorskip("playwright.sync_api", reason="the browser needs playwright")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next((found for n in names if (found := shutil.which(n))), None)
+    if found is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    return found
+
+
+@pytest.fixture
+def page(chromium: str, data: Path, tmp_path: Path) -> Iterator[str]:
     pytest.importorskip("gradio", reason="the label page needs Gradio: pip install -e '.[label]'")
     command = ["label", "--data", str(data), "--by", "anna", "--questions", "6", "--no-browser"]
     process = start(*command, "--out", str(tmp_path / "a.jsonl"))
@@ -149,12 +160,11 @@ def page(data: Path, tmp_path: Path) -> Iterator[str]:
         process.kill()
 
 
-def test_a_browser_labels_with_the_keyboard(page: str, data: Path, tmp_path: Path) -> None:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="the browser needs playwright")
-    names = ("chromium", "chromium-browser", "google-chrome")
-    chromium = next((found for n in names if (found := shutil.which(n))), None)
-    if chromium is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
+def test_a_browser_labels_with_the_keyboard(
+    chromium: str, page: str, data: Path, tmp_path: Path
+) -> None:
+    from playwright import sync_api
+
     asked = [q.text for q in choose(Labelling(data, by="anna", questions=6))]
     with sync_api.sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
