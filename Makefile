@@ -8,7 +8,7 @@ WORKERS ?= 2
 DEMO ?= --planner parley-135m --actor learned --episodes 3 --video 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint clean
+.PHONY: help venv demo test lint compiled clean
 
 help:
 	@echo "make demo   install what is needed into $(VENV) and play 3 episodes with a language model"
@@ -23,7 +23,8 @@ demo: $(VENV)/base
 	@$(BIN)/python -c "$(PREPARE)"
 	@$(BIN)/python -m run episode $(DEMO)
 
-test: lint
+test: $(VENV)/dev
+	@$(MAKE) --no-print-directory -j2 lint compiled
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: $(VENV)/dev
@@ -31,6 +32,10 @@ lint: $(VENV)/dev
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+
+# The batched engine, which whoever steps it first would else wait for.
+compiled: $(VENV)/dev
+	@$(BIN)/python -m envs.batched
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -20,6 +20,7 @@ from agents.team import Episode as Played
 from agents.team import Team, Watcher
 from envs.errors import BadInput, whole_number
 from envs.tasks import make_worlds
+from envs.worlds import Worlds
 from run.blame import Line, blame, how, table
 from run.cells import plot, summary_of, tell, write_table
 from run.episode import (
@@ -246,19 +247,24 @@ def success_rates(planner: Planner, suite: str, episodes: int, seed: int = 0) ->
     args = Evaluate(suite=suite, episodes=episodes, seed=seed)
     found = find_suite(suite)
     args = dataclasses.replace(args, items=items_of(args, found))
-    rates = {}
+    # All that is reported alike is played together, whatever its cell.
+    to_play: dict[Any, list[tuple[Job, int]]] = {}
     for cell in found.cells:
-        episodes_played: list[Played] = []
         for job in jobs_of(args, found, cell):
-            worlds = make_worlds(job.part.task, min(TOGETHER, job.episodes), **job.settings)
-            team = Team(planner, make_actor("scripted"), job.reporter, args.max_turns)
-            for indices in groups(job.episodes, TOGETHER, ()):
-                episodes_played += team.play(worlds, [job.seed + i for i in indices])
-        for episode in episodes_played:
-            if episode.error is not None:
-                raise BadInput(f"an episode broke: {episode.error.strip().splitlines()[-1]}")
-        rates[cell.name] = sum(bool(e.success) for e in episodes_played) / len(episodes_played)
-    return rates
+            seeds = range(job.seed, job.seed + job.episodes)
+            to_play.setdefault(repr(job.part.reporter), []).extend((job, s) for s in seeds)
+    succeeded: dict[str, list[bool]] = {cell.name: [] for cell in found.cells}
+    for waiting in to_play.values():
+        for first in range(0, len(waiting), TOGETHER):
+            some = waiting[first : first + TOGETHER]
+            worlds = Worlds([make_worlds(j.part.task, 1, **j.settings).envs[0] for j, _ in some])
+            team = Team(planner, make_actor("scripted"), some[0][0].reporter, args.max_turns)
+            played = team.play(worlds, [seed for _, seed in some])
+            for (job, _), episode in zip(some, played, strict=True):
+                if episode.error is not None:
+                    raise BadInput(f"an episode broke: {episode.error.strip().splitlines()[-1]}")
+                succeeded[job.cell.name].append(bool(episode.success))
+    return {name: sum(each) / len(each) for name, each in succeeded.items()}
 
 
 def _play(

@@ -92,11 +92,11 @@ def film_split(split: str, n: int, seed: int, words: Wording) -> Iterator[Clip]:
             table = TRAINING if about.behaviours == "training" else OTHER
             names = [list(table)[rng.integers(len(table))] for _ in seeds]
             reels = film(worlds, seeds, [table[name] for name in names])
-            clips = [
+            clips = (
                 clip
                 for name, reel in zip(names, reels, strict=True)
                 if (clip := _clip_of(reel, name, words, about, rng)) is not None
-            ]
+            )
         for clip in clips:
             kept = []
             for asked in clip.asked:
@@ -106,9 +106,11 @@ def film_split(split: str, n: int, seed: int, words: Wording) -> Iterator[Clip]:
                     continue
                 surplus[asked.kind] = more
                 kept.append(asked)
-            if kept and made < n:
+            if kept:
                 made += 1
                 yield replace(clip, asked=tuple(kept))
+            if made == n:
+                break
 
 
 def _clip_of(
@@ -248,7 +250,7 @@ def _in_both_orders(
     words: Wording,
     about: Split,
     rng: np.random.Generator,
-) -> list[Clip]:
+) -> Iterator[Clip]:
     """Pairs of clips with one question and both answers.
 
     Two thirds show one world in which two things are done in one order and in the other; the
@@ -256,7 +258,6 @@ def _in_both_orders(
     """
     reels = film(worlds, seeds, [_two_deeds] * len(seeds))
     turned = film(worlds, seeds, [lambda items, rng: _two_deeds(items, rng)[::-1]] * len(seeds))
-    clips: list[Clip] = []
     for k, (reel, other) in enumerate(zip(reels, turned, strict=True)):
         first, second = (Deed(p.command.verb, p.command.item) for p in reel.phases)
         camera = draw_camera(about.camera, rng)
@@ -273,7 +274,8 @@ def _in_both_orders(
                 if both and end > 0:
                     pair.append(_shoot(r, 0, end, [asked], "in order", about, rng, camera))
             answers = {c.asked[0].answer for c in pair}
-            clips += pair if len(pair) == 2 and len(answers) == 2 else []
+            if len(pair) == 2 and len(answers) == 2:
+                yield from pair
             continue
         end = next((s for s, d in reel.deeds if d == second), 0)
         start = max(0, end - 14)
@@ -290,5 +292,5 @@ def _in_both_orders(
         backwards = replace(
             clip, frames=clip.frames[::-1].copy(), asked=(no,), caption="", notes=clip.notes[::-1]
         )
-        clips += [clip, replace(backwards, steps=clip.steps[::-1], behaviour="backwards")]
-    return clips
+        yield clip
+        yield replace(backwards, steps=clip.steps[::-1], behaviour="backwards")

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -312,20 +308,3 @@ def test_an_order_is_kept_or_not_as_in_minigrid(seed: int) -> None:
         assert theirs.over[0] and shown(theirs) == shown(ours)
         kept += bool(ours.success[0])
     assert 0 < kept < len(orders)
-
-
-def test_the_engine_compiles_whatever_is_compiled_first(tmp_path: Path) -> None:
-    program = (
-        "import numpy as np; from envs import make_worlds; w = make_worlds('playground', 1, "
-        "batched=True); w.reset(0, 1); w.step(np.zeros(1, int), np.ones(1, bool)); print(w.steps)"
-    )
-    house = Path(__file__).parents[3]
-    found = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=house,
-        # Compiled in the cheapest way, since nothing but that it compiles is asked.
-        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_OPT": "0"},
-        capture_output=True,
-        text=True,
-    )
-    assert found.stdout == "[1]\n", found.stderr[-2000:]
