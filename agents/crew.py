@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Sequence
 
 import torch
@@ -24,6 +25,9 @@ class Crew:
         state = PartialState(cpu=device.type == "cpu")
         self.n: int = state.num_processes
         self.rank: int = state.process_index
+        if self.n > 1:
+            # Threads that still talk to the others when a process ends would abort it.
+            atexit.register(state.destroy_process_group)
 
     def part(self, number: int, what: str) -> int:
         """This process's share of ``number``. Raises BadInput where that cannot be split evenly."""
