@@ -33,7 +33,9 @@ from agents.schedule import learning_rate_at
 from agents.team import Team
 from envs import make_worlds
 from envs.commands import Command
+from envs.conditional import CONDITIONS
 from envs.errors import BadInput
+from envs.worlds import Worlds
 
 FIRST_SEED = 2_500_000_000  # of training's episodes
 FIRST_VALIDATION_SEED = 2_400_000_000
@@ -83,10 +85,20 @@ class _Notes(Film):
 
 
 class Practice:
-    """Episodes of visual tasks in which commands are given at random. ``n`` is the most at once."""
+    """Episodes of visual tasks in which commands are given at random. ``n`` is the most at once.
+
+    Every other world has marks: elsewhere they are so seldom that white and orange are confused.
+    """
 
     def __init__(self, n: int, actor: str = "scripted", items: str = "train") -> None:
-        self.worlds = make_worlds("visual-conditional", n, items=items)
+        envs = [
+            env
+            for k in range(n)
+            for env in make_worlds(
+                "visual-conditional", 1, items=items, conditions=CONDITIONS if k % 2 else ("mark",)
+            ).envs
+        ]
+        self.worlds = Worlds(envs)
         self._planner = make_planner("random")
         self._actor = make_actor(actor)
 
