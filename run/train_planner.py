@@ -64,6 +64,9 @@ class TrainPlanner:
     """choices: learn what to say where candidates part; tokens: every token of the commands."""
     strange: float = 0.0
     """Imitation: the largest share of a dialogue's words that are read as random vectors."""
+    boxes: float = 0.0
+    """Imitation: how often a dialogue tells of boxes and balls in place of items. In half of these
+    the task says beforehand what examining would tell."""
     rl_steps: int = 20
     """Steps of reinforcement; 0 leaves it out."""
     groups: int = 8
@@ -138,8 +141,9 @@ class TrainPlanner:
                 "kl": 0,
             },
         )
-        if not 0 <= self.strange < 1:
-            raise BadInput(f"--strange must be from 0 to below 1, not {self.strange}")
+        for name in ("strange", "boxes"):
+            if not 0 <= (value := getattr(self, name)) < 1:
+                raise BadInput(f"--{name} must be from 0 to below 1, not {value}")
         for name in ("learning_rate", "rl_learning_rate", "temperature"):
             if not getattr(self, name) > 0:
                 raise BadInput(f"--{name.replace('_', '-')} must be above 0")
@@ -250,6 +254,7 @@ class _Training:
                     learning_rate=args.learning_rate,
                     objective=args.objective,
                     strange=args.strange,
+                    boxes=args.boxes,
                     on_progress=lambda p: self._log(p, bar, args.imitation_steps),
                     resume=resume,
                     **common,

@@ -7,6 +7,7 @@ more than five items, BabyAI's missions) is zero-shot.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -15,15 +16,17 @@ from typing import Any
 import numpy as np
 
 from agents.actor import make_actor
-from agents.dialogue import Decision, Dialogue
+from agents.dialogue import Decision, Dialogue, Turn
 from agents.film import Film
 from agents.parts import Actor, Planner
 from agents.planner.oracle import OraclePlanner, examined
 from agents.planner.scoring import Question, build_trie
 from agents.reporter import make_reporter
 from agents.team import Episode, Team
-from envs.commands import Command
+from envs.commands import VERBS, Command
 from envs.errors import BadInput, unknown
+from envs.items import Item
+from envs.room import coin, one_of
 from envs.search import SecretSearch
 from envs.tasks import make_worlds
 from envs.worlds import Worlds
@@ -32,6 +35,7 @@ from envs.worlds import Worlds
 FIRST_SEED = 1_000_000_000
 MAX_TURNS = 12
 PATIENCE = 64
+_SEEN = re.compile(r"I examined the ([^,.]+), it (has [^.]+\.)")
 
 
 @dataclass(frozen=True)
@@ -206,6 +210,81 @@ class School:
             if episode.error is not None:
                 raise BadInput(f"an episode of training broke: {episode.error.splitlines()[-1]}")
         return episodes, notes
+
+
+def told_before(decided: Sequence[tuple[Dialogue, Decision]]) -> list[tuple[Dialogue, Decision]]:
+    """One conditional episode's decisions, where the task says what examining would have told.
+
+    Then there is nothing to look at first, and no verb to do it with. Other episodes stay as they
+    are.
+    """
+    looked = [d.command is not None and d.command.verb == "examine" for _, d in decided]
+    n = sum(looked)
+    if not all(looked[:n]) or n == len(decided):
+        return list(decided)
+    seen = _SEEN.fullmatch(decided[n][0].turns[-1].report)
+    if seen is None or len({d.command for _, d in decided[:n]}) > 1:
+        return list(decided)
+    task = f"The {seen[1]} {seen[2]} {decided[0][0].task}"
+    verbs = tuple(v for v in VERBS if v != "examine")
+    return [(replace(d, task=task, verbs=verbs, turns=d.turns[n:]), x) for d, x in decided[n:]]
+
+
+def with_boxes(
+    decided: Sequence[tuple[Dialogue, Decision]], rng: np.random.Generator
+) -> list[tuple[Dialogue, Decision]]:
+    """One episode's decisions, told of boxes and balls in place of items that nobody examined.
+
+    Boxes can be opened too, and where deeds are what the sentence says, some are opened, so that
+    the sentence alone says whether to open, to pick up or to put.
+    """
+    first = decided[0][0]
+    looked = {d.command.item for _, d in decided if d.command and d.command.verb == "examine"}
+    texts: dict[str, str] = {}
+    items: dict[Item, Item] = {}
+    opened: set[Item] = set()
+    for item in first.items():
+        other = Item(one_of(rng, ("box", "box", "ball")), item.colour)
+        if item in looked or other in items.values() or rng.random() < 0.25:
+            continue
+        items[item] = other
+        can_open = other.shape == "box" and "open" in first.verbs and coin(rng)
+        for verb, past in (("go to", "went to"), ("pick up", "picked up")):
+            deed = f"{verb} the {item}"
+            if can_open and first.task.count(deed) == first.task.count(str(item)) == 1:
+                opened.add(item)
+                texts[deed] = f"open the {other}"
+                texts[f"I {past} the {item}"] = f"I opened the {other}"
+        texts[str(item)] = str(other)
+
+    def told(text: str) -> str:
+        for old, new in texts.items():
+            text = text.replace(old, new)
+        return text
+
+    def done(command: Command | None) -> Command | None:
+        if command is None:
+            return None
+        verb = "open" if command.item in opened else command.verb
+        target = command.target and items.get(command.target, command.target)
+        return Command(verb, items.get(command.item, command.item), target)
+
+    found = []
+    for dialogue, decision in decided:
+        turns = []
+        for turn in dialogue.turns:
+            command = done(turn.command)
+            said = command.sentence() if command else turn.said
+            turns.append(Turn(said, command, told(turn.report)))
+        command = done(decision.command)
+        assert command is not None
+        found.append(
+            (
+                replace(dialogue, task=told(dialogue.task), turns=tuple(turns)),
+                Decision(command.sentence(), command),
+            )
+        )
+    return found
 
 
 def lessons_of(

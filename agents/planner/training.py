@@ -37,13 +37,22 @@ from agents.planner.adapter import (
     write_about,
 )
 from agents.planner.language import LanguagePlanner
-from agents.planner.lessons import FIRST_SEED, Lesson, School, Teacher, lessons_of
+from agents.planner.lessons import (
+    FIRST_SEED,
+    Lesson,
+    School,
+    Teacher,
+    lessons_of,
+    told_before,
+    with_boxes,
+)
 from agents.planner.options import PlannerOptions
 from agents.planner.prompt import PROMPTS
 from agents.planner.scoring import Question
 from agents.schedule import learning_rate_at
 from agents.team import Episode
 from envs.errors import BadInput
+from envs.room import coin
 
 # How many words' vectors make a strange word's.
 MIXED = 64
@@ -257,6 +266,7 @@ def imitate(
     learning_rate: float = 5e-4,
     objective: Objective = "choices",
     strange: float = 0.0,
+    boxes: float = 0.0,
     seed: int = 0,
     on_progress: Callable[[Progress], None] = _nothing,
     save: Callable[[Callable[[], Checkpoint]], None] = _nothing,
@@ -266,8 +276,9 @@ def imitate(
 
     ``objective``: the likelihood of what was chosen where candidates part, or of every token of
     the commands. ``strange`` is the largest share of a dialogue's words that are read as random
-    vectors (`Lesson.estranged`). Raises BadInput where the loss is not finite; what was saved is
-    then still there.
+    vectors (`Lesson.estranged`), ``boxes`` the chance that items are told of as boxes
+    (`with_boxes`). Raises BadInput where the loss is not finite; what was saved is then still
+    there.
     """
     parameters = list(student.parameters().values())
     optimiser = torch.optim.AdamW(parameters, learning_rate, weight_decay=0.0)
@@ -282,6 +293,9 @@ def imitate(
                 _, notes = school.play(teacher, number, range(start, start + n))
                 start += n
                 for decided in notes.decided.values():
+                    if rng.random() < boxes:
+                        decided = with_boxes(decided, rng)
+                        decided = told_before(decided) if coin(rng) else decided
                     lessons += lessons_of(decided, student.question)
         lessons = [x.estranged(strange, rng) for x in lessons]
         count = sum(len(x.choices if objective == "choices" else x.said) for x in lessons)

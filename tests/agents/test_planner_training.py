@@ -23,6 +23,8 @@ from agents.planner.lessons import (
     Teacher,
     families_without,
     lessons_of,
+    told_before,
+    with_boxes,
 )
 from agents.planner.options import PlannerOptions
 from agents.planner.oracle import OraclePlanner
@@ -139,6 +141,45 @@ def test_a_strange_word_is_one_vector_wherever_it_stands_and_none_is_to_be_said(
     with torch.no_grad():
         first, other = (who.choices([x])[0] for x in (lesson, strange))
     assert not torch.allclose(first, other)
+
+
+def test_boxes_take_the_place_of_what_nobody_examined() -> None:
+    deeds = next(f for f in TRAINING if f.name == "conditional, deeds")
+    _, notes = School(40, (deeds,)).play(Teacher(), 0, range(40))
+    rng = np.random.default_rng(0)
+    verbs, could = set(), set()
+    for decided in notes.decided.values():
+        told = with_boxes(decided, rng)
+        assert len(told) == len(decided)
+        for (now, decision), (before, _) in zip(told, decided, strict=True):
+            assert decision.command in now.candidates()
+            assert len(now.items()) == len(before.items())
+            for turn in now.turns:
+                assert turn.command is not None and turn.said == turn.command.sentence()
+            could |= {c.verb for c in now.candidates()}
+        sentence = decision.said.rstrip(".")
+        assert f"{sentence[0].lower()}{sentence[1:]}" in now.task
+        verbs.add(decision.command.verb)
+    assert "open" in could and {"open", "pick up", "put", "go to"} <= verbs
+
+
+def test_what_examining_would_tell_can_be_told_beforehand() -> None:
+    families = {f.name: k for k, f in enumerate(TRAINING)}
+    school = School(10)
+    for name in ("conditional, deeds", "conditional, impatient", "search 5"):
+        _, notes = school.play(Teacher(), families[name], range(10))
+        for decided in notes.decided.values():
+            told, last = told_before(decided), decided[-1][1].command
+            assert told[-1][1].command == last
+            looked = [d.command for _, d in decided if d.command and d.command.verb == "examine"]
+            if len(set(looked)) > 1:
+                assert told == decided
+                continue
+            assert all(d.command and d.command.verb != "examine" for _, d in told)
+            start = told[0][0]
+            assert start.turns == () and "examine" not in start.verbs
+            assert start.task.startswith(f"The {looked[0].item} has secret property ")
+            assert start.task.endswith(decided[0][0].task)
 
 
 @pytest.mark.parametrize("examples", [0, 2])
