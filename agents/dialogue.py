@@ -35,20 +35,24 @@ class Turn:
 
 @dataclass(frozen=True)
 class Dialogue:
-    """The task sentence and the turns so far, with the verbs that the Actor understands."""
+    """The task sentence and the turns so far, with the verbs that the Actor understands.
+
+    ``opening`` is what was reported before the first command; mostly nothing is.
+    """
 
     task: str
     verbs: tuple[str, ...]
     turns: tuple[Turn, ...] = ()
     world: int = 0
     seed: int = 0
+    opening: str = ""
 
     def add(self, turn: Turn) -> Dialogue:
         return replace(self, turns=(*self.turns, turn))
 
     def items(self) -> tuple[Item, ...]:
         """The items named in the task and in the reports, in order of first mention."""
-        return find_items("\n".join([self.task, *(t.report for t in self.turns)]))
+        return find_items("\n".join([self.task, self.opening, *(t.report for t in self.turns)]))
 
     def candidates(self) -> tuple[Command, ...]:
         """Every command that can be made from the items named so far, and from nothing else.

@@ -17,12 +17,20 @@ class Part:
 
     tells_facts = False
     """Of a Reporter: whether its reports are of those that ``agents.reporter.facts`` can check."""
+    tells_views = False
+    """Of a Reporter: whether it says what is in view, which is all there is to say of a move."""
+    verbs: tuple[str, ...] | None = None
+    """Of an Actor: the verbs that it understands, where they are not the world's."""
 
     def begin(self, worlds: Worlds) -> None:
         """Called when a group of episodes starts, after every world has been reset."""
 
     def on_step(self, worlds: Worlds) -> None:
         """Called, of a Reporter, after each low-level step of the Actors: it may look."""
+
+    def opening(self, worlds: Worlds, i: int) -> str:
+        """Of a Reporter: what the Planner is told of world i before its first command."""
+        return ""
 
 
 class Planner(Protocol):
@@ -35,6 +43,8 @@ class Planner(Protocol):
 
 class Actor(Protocol):
     """Carries out one command in each world, all worlds stepped together."""
+
+    verbs: tuple[str, ...] | None
 
     def begin(self, worlds: Worlds) -> None: ...
 
@@ -50,7 +60,11 @@ class Actor(Protocol):
 class Reporter(Protocol):
     """Turns each rollout into the text that the Planner reads."""
 
+    tells_views: bool
+
     def begin(self, worlds: Worlds) -> None: ...
+
+    def opening(self, worlds: Worlds, i: int) -> str: ...
 
     def on_step(self, worlds: Worlds) -> None: ...
 

@@ -62,7 +62,8 @@ class Watcher:
 class Team:
     """A Planner, an Actor and a Reporter, with the limits of their work.
 
-    ``max_turns`` commands an episode, ``command_steps`` low-level steps a command.
+    ``max_turns`` commands an episode, ``command_steps`` low-level steps a command; where each
+    command is a step (the Actor ``direct``), ``command_steps`` commands an episode.
     """
 
     planner: Planner
@@ -76,6 +77,16 @@ class Team:
         for name in ("max_turns", "command_steps"):
             if getattr(self, name) < 1:
                 raise BadInput(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.actor.verbs is not None and not self.reporter.tells_views:
+            raise BadInput(
+                "where each command is one step (the actor 'direct'), only the reporter 'view' has "
+                "something to tell"
+            )
+
+    @property
+    def most_turns(self) -> int:
+        """How many turns an episode can have."""
+        return self.max_turns if self.actor.verbs is None else self.command_steps
 
     def play(
         self, worlds: Worlds, seeds: Sequence[int], watcher: Watcher | None = None
@@ -98,7 +109,9 @@ class Team:
                 self._end(broken, worlds, watcher, traceback.format_exc())
             else:
                 task = one_line(worlds.tasks[i])
-                dialogues[i] = Dialogue(task, worlds.verbs(i), world=i, seed=seed)
+                verbs = self.actor.verbs or worlds.verbs(i)
+                opening = one_line(self.reporter.opening(worlds, i))
+                dialogues[i] = Dialogue(task, verbs, world=i, seed=seed, opening=opening)
         for part in (self.planner, self.actor, self.reporter):
             part.begin(worlds)
         watcher.on_begin(worlds, list(dialogues.values()))
@@ -147,7 +160,7 @@ class Team:
             said = one_line(decision.said)
             dialogues[i] = dialogues[i].add(Turn(said, decision.command, report))
             watcher.on_report(i, dialogues[i])
-            if worlds.over[i] or len(dialogues[i].turns) >= self.max_turns:
+            if worlds.over[i] or len(dialogues[i].turns) >= self.most_turns:
                 self._end(dialogues.pop(i), worlds, watcher)
 
     def _end(

@@ -1,7 +1,7 @@
 """Commands: what the Planner tells the Actor, and the truth of when each is done.
 
-The grammar is closed: a verb and the names of one or two items. Whatever a language model, a
-server or a person writes becomes a command of this grammar or no command at all.
+The grammar is closed: a verb and the names of one or two items, or a move. Whatever a language
+model, a server or a person writes becomes a command of this grammar or no command at all.
 """
 
 from __future__ import annotations
@@ -11,15 +11,26 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from minigrid.core.actions import Actions
 from minigrid.core.world_object import Door, WorldObj
 from minigrid.minigrid_env import MiniGridEnv
 
 from envs.errors import BadInput
 from envs.events import Event, item_of
-from envs.items import MINIGRID_SHAPES, Item
+from envs.items import ANY_SHAPE, MINIGRID_SHAPES, Item
 from envs.places import Places
 
 VERBS = ("go to", "examine", "pick up", "open", "put")
+# What is said where nobody stands between the Planner and the world: an action each.
+MOVES = {
+    "turn left": Actions.left,
+    "turn right": Actions.right,
+    "go forward": Actions.forward,
+    "pick up what is ahead": Actions.pickup,
+    "drop what you carry": Actions.drop,
+    "use what is ahead": Actions.toggle,
+}
+_WHATEVER = Item(ANY_SHAPE)
 
 
 @dataclass(frozen=True)
@@ -55,6 +66,8 @@ class Command:
         Raises BadInput, in one sentence with the nearest right word, if it is none.
         """
         words = " ".join(text.lower().split()).rstrip(".!")
+        if words in MOVES:
+            return Move(words)
         for verb in VERBS:
             if words.startswith(verb + " "):
                 names = words[len(verb) + 1 :]
@@ -65,6 +78,20 @@ class Command:
                     raise BadInput(f"'{text}' is no command; put what next to what?")
                 return cls(verb, Item.parse(parts[0]), Item.parse(parts[1]))
         raise BadInput(unknown_verb(words))
+
+
+@dataclass(frozen=True)
+class Move(Command):
+    """A single low-level action, which is about whatever is there."""
+
+    item: Item = _WHATEVER
+
+    def __post_init__(self) -> None:
+        if self.verb not in MOVES:
+            raise BadInput(f"'{self.verb}' is no move; known moves: {', '.join(MOVES)}")
+
+    def __str__(self) -> str:
+        return self.verb
 
 
 def unknown_verb(words: str) -> str:
@@ -78,7 +105,8 @@ def unknown_verb(words: str) -> str:
 
 
 def all_commands(items: Iterable[Item], verbs: Iterable[str] = VERBS) -> tuple[Command, ...]:
-    """Every command that can be made from these items and verbs, in a fixed order.
+    """Every command that can be made from these items and verbs, moves among them, in a fixed
+    order.
 
     What the words alone rule out is left out: only doors and boxes open, doors are not picked
     up or put anywhere, nothing is put next to itself, and only our own items are examined.
@@ -86,7 +114,9 @@ def all_commands(items: Iterable[Item], verbs: Iterable[str] = VERBS) -> tuple[C
     items = tuple(items)
     commands: list[Command] = []
     for verb in verbs:
-        if verb == "put":
+        if verb in MOVES:
+            commands.append(Move(verb))
+        elif verb == "put":
             commands += [
                 Command(verb, a, b) for a in items for b in items if a != b and a.shape != "door"
             ]

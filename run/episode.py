@@ -20,6 +20,7 @@ from rich.console import Console
 from agents.actor import make_actor
 from agents.dialogue import Cost, Decision, Dialogue
 from agents.planner.options import PlannerOptions
+from agents.planner.prompt import prompted
 from agents.planner.registry import make_planner
 from agents.reporter import make_reporter
 from agents.team import Episode as Played
@@ -108,12 +109,14 @@ class Episode:
     smollm2-135m, openai:MODEL, a model's or adapter's folder, a .gguf file, an id on the hub."""
 
     actor: str = "learned"
-    """Who acts: learned (from the 7x7 view), scripted (shortest path, sees all) or human."""
+    """Who acts: learned (from the 7x7 view), scripted (shortest path, sees all), human, or direct:
+    nobody, the Planner says each single step, and view must report."""
 
     reporter: str = "scripted"
     """Who reports: scripted (the truth), irrelevant (adds useless truths to it), thorough (all that
-    can be seen of the item), random-fact, silent, human, learned (sees frames alone), the folder of
-    one of train-reporter, or a vision-language model by its folder or hub id."""
+    can be seen of the item), random-fact, silent, view (what is in view), human, learned (sees
+    frames alone), the folder of one of train-reporter, or a vision-language model by its folder or
+    hub id."""
 
     irrelevant_p: Annotated[float | None, shown("P", "0.5")] = None
     """How probable it is, 0 to 1, that the irrelevant Reporter adds something."""
@@ -131,7 +134,7 @@ class Episode:
     """The most commands in one episode."""
 
     command_steps: Annotated[int, tyro.conf.arg(metavar="N")] = 64
-    """The most steps that the Actor takes for one command."""
+    """The most steps that the Actor takes for one command; with direct, the most in an episode."""
 
     video: Annotated[int, tyro.conf.arg(metavar="K")] = 0
     """Of how many episodes, from the first on, to make videos (mp4, GIF and a still)."""
@@ -264,7 +267,8 @@ def episode(args: Episode) -> Path:
     actor = make_actor(args.actor)
     with open_folder("episode", args, args.title) as folder:
         with discarded_for_nothing(args, folder):
-            planner = make_planner(args.planner, dataclasses.replace(args.language, seed=args.seed))
+            language = prompted(args.language, actor, args.planner)
+            planner = make_planner(args.planner, dataclasses.replace(language, seed=args.seed))
         team = Team(planner, actor, reporter, args.max_turns, args.command_steps)
         try:
             lines = _play(args, team, worlds, folder)

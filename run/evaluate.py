@@ -63,7 +63,8 @@ class Evaluate:
       planner-validation: conditional-paraphrases, search-paraphrases, property-words,
         visual-conditional, irrelevant, nor, three, commands, missions go to, missions pick up,
         missions put next, missions sequence, missions unlock
-      reasoning, language, worlds, robustness, babyai, scale: see --list
+      reasoning, language, worlds, robustness, reporter, babyai, baselines,
+        scale: see --list
 
     The first is what the small Planner is judged on, with held-out items. The second is for
     choosing among checkpoints: no held-out item, and no phrasing or property word of the first.
@@ -87,8 +88,8 @@ class Evaluate:
     """
 
     suite: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[SUITE]")] = "planner"
-    """planner, planner-validation, reasoning, language, worlds, robustness, babyai, scale, or a
-    YAML file such as those in run/suites."""
+    """planner, planner-validation, reasoning, language, worlds, robustness, reporter, babyai,
+    baselines, scale, or a YAML file such as those in run/suites."""
 
     cells: Annotated[str | None, shown("NAMES", "all")] = None
     """Which of the suite's cells to play, by name or pattern ("search*"), separated by commas.
@@ -104,8 +105,9 @@ class Evaluate:
     all. In planner-validation always those of training; BabyAI has its own things."""
 
     team: Annotated[str | None, shown("TEAM", "--planner, --actor, --reporter")] = None
-    """Planner, Actor and Reporter at once: small, few-shot, untaught, unheard, random, cheats, or a
-    YAML file such as those in run/teams. Cells that have their own keep it."""
+    """Planner, Actor and Reporter at once: small, few-shot, untaught, unheard, random, cheats,
+    low-level, random-steps, or a YAML file such as those in run/teams. Cells that have their own
+    keep it."""
 
     planner: str = "parley-135m"
     """Who commands: oracle (knows the right answer), random, or a language model:
@@ -113,7 +115,8 @@ class Evaluate:
     smollm2-135m, openai:MODEL, a model's or adapter's folder, a .gguf file, an id on the hub."""
 
     actor: str = "scripted"
-    """Who acts: scripted (shortest path, sees all) or learned (from the 7x7 view)."""
+    """Who acts: scripted (shortest path, sees all), learned (from the 7x7 view), or direct: nobody,
+    the Planner says each single step, and view must report."""
 
     reporter: str = "scripted"
     """Who reports: scripted (the truth), irrelevant (adds useless truths to it), learned (sees
@@ -145,7 +148,7 @@ class Evaluate:
     """The most commands in one episode."""
 
     command_steps: Annotated[int, tyro.conf.arg(metavar="N")] = 64
-    """The most steps that the Actor takes for one command."""
+    """The most steps that the Actor takes for one command; with direct, the most in an episode."""
 
     blame: Annotated[int, tyro.conf.arg(metavar="N")] = 0
     """Find out whose fault the first N failures of each cell are: they are played again with one
@@ -196,6 +199,8 @@ def evaluate(args: Evaluate) -> Path:
     for job in jobs:
         with at(job.part):
             make_worlds(job.part.task, 1, **job.settings)
+        if args.blame and job.actor.verbs is not None:
+            raise BadInput("--blame is for teams: with the actor 'direct' no part can be replaced")
     planners = Planners()
     with open_folder("evaluate", args, Path(args.suite).stem) as folder:
         # With workers, each has its own.

@@ -13,6 +13,7 @@ from agents.actor import make_actor
 from agents.actor.failing import FailingActor
 from agents.parts import Actor, Planner, Reporter
 from agents.planner.options import PlannerOptions
+from agents.planner.prompt import prompted
 from agents.planner.registry import make_planner
 from agents.reporter import make_reporter
 from agents.reporter.facts import Checked
@@ -114,7 +115,7 @@ def jobs_of(args: Any, suite: Suite, cell: Cell) -> Iterator[Job]:
             team = with_team(args, part.team)
             actor, reporter = players_of(part, team.actor, team.reporter)
         seed = suite.seed(cell, part, args.seed)
-        language = dataclasses.replace(team.language, seed=args.seed)
+        language = dataclasses.replace(prompted(team.language, actor, team.planner), seed=args.seed)
         settings = {**part.settings, **items}
         yield Job(cell, part, seed, episodes, settings, team.planner, language, actor, reporter)
 

@@ -25,6 +25,7 @@ class FailingActor(Part):
         if not 0 <= p <= 1:
             raise BadInput(f"probability {p} is not between 0 and 1")
         self.actor = actor
+        self.verbs = actor.verbs
         self.p = p
         self._given: list[int] = []
         self._keys: list[int] = []

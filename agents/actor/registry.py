@@ -11,8 +11,8 @@ ACTORS: Registry[Callable[..., Actor]] = Registry("actor")
 
 
 def make_actor(name: str) -> Actor:
-    """The Actor of this name: ``scripted``, ``learned`` or ``human``; ``module:name`` imports the
-    module that registers it first.
+    """The Actor of this name: ``scripted``, ``learned``, ``human`` or ``direct``; ``module:name``
+    imports the module that registers it first.
 
     Raises BadInput for any other name.
     """
@@ -20,6 +20,7 @@ def make_actor(name: str) -> Actor:
     if name == "scripted":
         import agents.actor.scripted
     else:
+        import agents.actor.direct
         import agents.actor.human
         import agents.actor.learned
         import agents.actor.scripted  # noqa: F401

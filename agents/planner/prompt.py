@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from jinja2 import StrictUndefined, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from agents.dialogue import Dialogue, Turn, one_line
+from agents.parts import Actor
+from agents.planner.options import PlannerOptions
 from envs.commands import VERBS
 from envs.errors import BadInput
 from envs.items import MINIGRID_SHAPES, find_items
 
 FOLDER = Path(__file__).parent / "prompts"
 DEFAULT = FOLDER / "dialogue.jinja"
+SERVER = "openai:"  # planners whose model a server has
 CHAT = FOLDER / "chat.jinja"
+MOVES = FOLDER / "moves.jinja"
 # Those that an adapter can be trained with, by name.
 PROMPTS = {name: FOLDER / f"{name}.jinja" for name in ("dialogue", "short")}
 # A key or door of a colour that no world has is as strange as a star.
@@ -52,6 +57,7 @@ class Prompt:
             text = self._template.render(
                 task=one_line(dialogue.task),
                 verbs=dialogue.verbs,
+                opening=one_line(dialogue.opening),
                 turns=[
                     Turn(one_line(t.said), t.command, one_line(t.report)) for t in dialogue.turns
                 ],
@@ -77,6 +83,14 @@ class Prompt:
         for word in ("<task>", "<said>", "<report>"):
             if word not in text:
                 raise BadInput(f"prompt file '{self.file}' leaves the {word[1:-1]} out")
+
+
+def prompted(options: PlannerOptions, actor: Actor, planner: str) -> PlannerOptions:
+    """The options of the Planner of this name beside an Actor: what a server's model is told says
+    itself what can be said, any other model gets a prompt of its own for single moves."""
+    if actor.verbs is None or options.prompt is not None or planner.startswith(SERVER):
+        return options
+    return replace(options, prompt=MOVES)
 
 
 def _why(error: Exception) -> str:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from agents.parts import Planner
 from agents.planner.options import PlannerOptions
+from agents.planner.prompt import SERVER
 from envs.errors import BadInput, unknown
 from envs.registry import Registry
 
 PLANNERS: Registry[Callable[[PlannerOptions], Planner]] = Registry("planner")
-SERVER = "openai:"
 
 
 def make_planner(name: str, options: PlannerOptions | None = None) -> Planner:

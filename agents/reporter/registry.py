@@ -24,7 +24,8 @@ def make_reporter(name: str, **options: Any) -> Reporter:
     import agents.reporter.human
     import agents.reporter.irrelevant
     import agents.reporter.scripted
-    import agents.reporter.troubled  # noqa: F401
+    import agents.reporter.troubled
+    import agents.reporter.view  # noqa: F401
 
     config = Path(name) / "config.json"
     if name not in REPORTERS and (config.is_file() or HUB_ID.fullmatch(name)):

@@ -16,7 +16,7 @@ import pytest
 from agents.actor import make_actor
 from agents.actor.failing import FailingActor
 from agents.dialogue import Decision, Dialogue, Rollout
-from agents.parts import Actor
+from agents.parts import Actor, Part
 from agents.planner.oracle import OraclePlanner
 from agents.reporter import make_reporter
 from agents.reporter.scripted import truth
@@ -187,7 +187,7 @@ class Silly(OraclePlanner):
         ]
 
 
-class Lazy:
+class Lazy(Part):
     """An Actor that does nothing."""
 
     def begin(self, worlds: Any) -> None: ...

@@ -1,0 +1,57 @@
+"""The direct Actor: nobody between the Planner and the world, each command is one action."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from minigrid.core.actions import Actions
+
+from agents.actor.registry import ACTORS
+from agents.dialogue import Rollout
+from agents.parts import OnStep, Part
+from envs.commands import MOVES, Command, Move
+from envs.errors import BadInput
+from envs.worlds import Worlds
+
+
+@ACTORS.register("direct")
+class DirectActor(Part):
+    """Takes each command, which must be a move, as the one action that it names.
+
+    It is what a language model that chooses low-level actions is measured as, beside a team
+    (BALROG, arXiv 2411.13543). Raises BadInput for any other command.
+    """
+
+    verbs: tuple[str, ...] | None = tuple(MOVES)
+
+    def execute(
+        self,
+        worlds: Worlds,
+        commands: Sequence[Command | None],
+        max_steps: int,
+        on_step: OnStep | None = None,
+    ) -> list[Rollout | None]:
+        """One step of each world that has a move."""
+        for command in commands:
+            if command is not None and not isinstance(command, Move):
+                raise BadInput(
+                    f"the actor 'direct' takes single moves, such as '{next(iter(MOVES))}', and "
+                    f"not '{command}': it goes with planners that read what they can say"
+                )
+        active = np.array([c is not None for c in commands])
+        worlds.step(
+            np.array([Actions.done if c is None else MOVES[c.verb] for c in commands]), active
+        )
+        if on_step is not None:
+            on_step(worlds)
+        return [
+            None
+            if c is None
+            else Rollout(c, 1, tuple(worlds.events[i]), True, _why(bool(worlds.over[i])))
+            for i, c in enumerate(commands)
+        ]
+
+
+def _why(over: bool) -> str:
+    return "episode" if over else "done"

@@ -1,0 +1,118 @@
+"""The view Reporter: what lies in the agent's view, in words, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from minigrid.core.constants import IDX_TO_COLOR, IDX_TO_OBJECT
+
+from agents.dialogue import Dialogue, Rollout
+from agents.parts import Part
+from agents.reporter.registry import REPORTERS
+from envs.items import SHAPES, TEXTURES
+from envs.objects import MARKS
+from envs.worlds import Worlds
+
+DOORS = ("open", "closed", "locked")
+_NO_THING = ("unseen", "empty", "floor", "wall", "agent")
+
+
+@REPORTERS.register("view")
+class ViewReporter(Part):
+    """Says what can be seen in the 7x7 cells ahead and what examining revealed, after each command
+    and before the first; what came of the command is for the Planner to tell from it.
+
+    The words are near to those of BALROG's BabyAI (arXiv 2411.13543): each thing with how many
+    steps ahead and to a side it is.
+    """
+
+    tells_views = True
+
+    def __init__(self) -> None:
+        self._worlds: Worlds | None = None
+
+    def begin(self, worlds: Worlds) -> None:
+        self._worlds = worlds
+
+    def opening(self, worlds: Worlds, i: int) -> str:
+        return describe(worlds.images[i])
+
+    def report(self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]) -> list[str]:
+        assert self._worlds is not None, "begin() has not been called"
+        return [
+            " ".join(
+                [
+                    *(f"The {e.item} {e.fact}." for e in rollout.events if e.fact),
+                    describe(self._worlds.images[dialogue.world]),
+                ]
+            )
+            for rollout, dialogue in zip(rollouts, dialogues, strict=True)
+        ]
+
+
+def describe(view: np.ndarray) -> str:
+    """An agent's view ``[v, v, 3] uint8``, in which it stands below, in the middle, looking up, in
+    words: walls straight ahead and beside it, all things from the nearest on, what it carries."""
+    size = len(view)
+    middle, here = size // 2, size - 1
+    seen: list[tuple[int, str]] = []
+    walls: dict[str, tuple[int, str]] = {}
+    for i in range(size):
+        for j in range(size):
+            ahead, right = here - j, i - middle
+            if (ahead, right) == (0, 0):
+                continue
+            far = ahead + abs(right)
+            if (wall := _is_wall(view[i, j])) and not (ahead and right):
+                side = "ahead" if ahead else "right" if right > 0 else "left"
+                walls[side] = min(walls.get(side, (size, "")), (far, where(ahead, right)))
+            elif not wall and (name := name_of(view[i, j])):
+                seen.append((far, f"{name} {where(ahead, right)}"))
+    found = [f"a wall {walls[side][1]}" for side in ("ahead", "left", "right") if side in walls]
+    found += [name for _, name in sorted(seen, key=lambda s: s[0])]
+    said = [f"I see {', '.join(found)}." if found else "I see nothing."]
+    if carried := name_of(view[middle, here]):
+        said.append(f"I carry {carried}.")
+    return " ".join(said)
+
+
+def where(ahead: int, right: int) -> str:
+    """A place as seen by the agent, in cells: ``2 steps ahead and 1 step to the left``."""
+    parts = [f"{_steps(ahead)} ahead"] if ahead else []
+    if right:
+        parts.append(f"{_steps(abs(right))} to the {'right' if right > 0 else 'left'}")
+    return " and ".join(parts)
+
+
+def name_of(cell: np.ndarray) -> str:
+    """What lies in a cell ``[3] uint8``, with its article; nothing where nothing does that has a
+    name."""
+    kind, colour, state = IDX_TO_OBJECT[int(cell[0])], IDX_TO_COLOR[int(cell[1])], int(cell[2])
+    if kind in _NO_THING:
+        return ""
+    words = [kind] if kind in ("goal", "lava") else [colour, kind]
+    after = ""
+    if kind == "door":
+        words.insert(0, DOORS[state])
+    elif kind in SHAPES:
+        n = len(TEXTURES)
+        words.insert(0, TEXTURES[state % n])
+        mark, floor = MARKS[state // n % len(MARKS)], state // (n * len(MARKS))
+        if floor:
+            after += f" on a {IDX_TO_COLOR[floor - 1]} floor"
+        if mark:
+            after += f" with {_an(mark)} mark"
+    return f"{_an(' '.join(words))}{after}"
+
+
+def _is_wall(cell: np.ndarray) -> bool:
+    return IDX_TO_OBJECT[int(cell[0])] == "wall"
+
+
+def _an(words: str) -> str:
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+
+
+def _steps(n: int) -> str:
+    return f"{n} step{'s' if n > 1 else ''}"
