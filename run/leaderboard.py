@@ -11,6 +11,7 @@ from typing import Any
 
 from envs.errors import BadInput
 from run.report import Run, command_of
+from run.summary import wilson
 
 # What is kept of a run, and of each of its cells.
 KEPT = ("config", "commit", "date", "n", "n_errors", "seconds", "cells")
@@ -39,7 +40,7 @@ class Leaderboard:
     """Run folders of evaluate to keep from now on, each in the place of an older run of the same
     command."""
     out: Path = Path("docs/leaderboard.md")
-    """The page; its plot lies beside it."""
+    """The page; its plots lie beside it, one of all cells and one of whole suites."""
 
 
 def leaderboard(args: Leaderboard) -> Path:
@@ -51,6 +52,7 @@ def leaderboard(args: Leaderboard) -> Path:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(page(runs, args.out.with_suffix(".png").name), encoding="utf-8")
         plot(runs, args.out.with_suffix(".png"))
+        plot_suites(runs, args.out.with_name(f"{args.out.stem}-suites.png"))
     except OSError as error:
         raise BadInput(f"cannot write '{args.out}': {error.strerror or error}") from error
     print(args.out)
@@ -120,6 +122,10 @@ def page(runs: Sequence[Mapping[str, Any]], picture: str) -> str:
         "its numbers came about. This page is made by `python -m run leaderboard` from the runs in",
         "[results](results); a test makes it anew and compares.",
         "",
+        "All cells of a suite together:",
+        "",
+        *overview(runs),
+        "",
         f"![success by cell]({picture})",
         "",
     ]
@@ -146,6 +152,39 @@ def page(runs: Sequence[Mapping[str, Any]], picture: str) -> str:
             ]
         out.append("")
     return "\n".join(out).rstrip() + "\n"
+
+
+def overview(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A table of whole suites, as lines of Markdown: each team's success over all cells that it
+    played, and how many of the suite's cells those are where they are not all."""
+    teams = list(dict.fromkeys(run["name"] for run in runs))
+    rows = [["suite", "cells", *teams], ["---"] * (len(teams) + 2)]
+    for suite, its in _suites(runs).items():
+        n = len({c for run in its for c in run["cells"]})
+        by_team = {run["name"]: _whole(run) for run in its}
+        best = max((w["success_rate"] for w in by_team.values()), default=0.0)
+        rows.append(
+            [suite, str(n)]
+            + [
+                _cell(by_team.get(t), best, len(its) > 1)
+                + (
+                    f", of {by_team[t]['cells']}"
+                    if t in by_team and by_team[t]["cells"] < n
+                    else ""
+                )
+                for t in teams
+            ]
+        )
+    return [f"| {' | '.join(row)} |" for row in rows]
+
+
+def _whole(run: Mapping[str, Any]) -> dict[str, Any]:
+    """The cells of a run as one: each counts by its episodes."""
+    known = [c for c in run["cells"].values() if c["success_rate"] is not None]
+    n = sum(c["n"] - c["n_errors"] for c in known)
+    won = round(sum(c["success_rate"] * (c["n"] - c["n_errors"]) for c in known))
+    rate = won / n if n else 0.0
+    return {"cells": len(known), "success_rate": rate, "success_ci95": wilson(won, n)}
 
 
 def _cell(cell: Mapping[str, Any] | None, best: float, several: bool) -> str:
@@ -187,4 +226,31 @@ def plot(runs: Sequence[Mapping[str, Any]], file: Path) -> None:
     lines = [Line2D([], [], color=f"C{k}", marker="o") for k in range(len(teams))]
     figure.legend(lines, teams, loc="outside upper center", ncols=min(4, len(teams)))
     figure.supxlabel("success, 95 % interval; dotted: chance")
+    figure.savefig(file, dpi=110)
+
+
+def plot_suites(runs: Sequence[Mapping[str, Any]], file: Path) -> None:
+    """A row for each suite: each team's success over all of its cells, and from its worst cell to
+    its best."""
+    from matplotlib.figure import Figure
+
+    suites = _suites(runs)
+    teams = list(dict.fromkeys(run["name"] for run in runs))
+    figure = Figure(figsize=(8, 1.4 + 0.55 * len(suites)), layout="constrained")
+    axes = figure.subplots()
+    for y, its in enumerate(suites.values()):
+        for run in its:
+            k = teams.index(run["name"])
+            at = y + 0.2 * (its.index(run) - (len(its) - 1) / 2)
+            rates = [
+                c["success_rate"] for c in run["cells"].values() if c["success_rate"] is not None
+            ]
+            axes.plot([min(rates), max(rates)], [at, at], f"C{k}", linewidth=2, alpha=0.4)
+            axes.plot([_whole(run)["success_rate"]], [at], f"C{k}o", label=run["name"])
+    axes.set_yticks(range(len(suites)), list(suites))
+    axes.set(xlim=(-0.01, 1.01), ylim=(len(suites) - 0.5, -0.5))
+    axes.set_xlabel("success over all cells of a suite; lines: from its worst cell to its best")
+    axes.grid(alpha=0.3)
+    handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    figure.legend(handles.values(), handles, loc="outside upper center", ncols=min(4, len(teams)))
     figure.savefig(file, dpi=110)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from run.__main__ import main
-from run.leaderboard import page, read_kept
+from run.leaderboard import overview, page, read_kept
 from run.report import command_of
 from tests.run.command import one_sentence, summary
 
@@ -29,6 +29,11 @@ def test_runs_are_kept_and_put_side_by_side(
     assert main(["leaderboard", "--keep", *map(str, made), *where]) == 0
     text = out.read_text()
     assert out.with_suffix(".png").stat().st_size > 5_000
+    assert out.with_name("page-suites.png").stat().st_size > 5_000
+    # All cells as one: of as many episodes each, the mean of their rates.
+    rates = [c["success_rate"] for c in summary(made[1])["cells"].values()]
+    row = next(x for x in text.splitlines() if x.startswith("| reasoning | 2 |"))
+    assert "| **1.000** (0.81 to 1.00) |" in row and f"| {sum(rates) / 2:.3f} (" in row
     assert "| cell | chance | " in text and "cheats" in text and "**1.000** (" in text
     for folder in made:
         for cell in summary(folder)["cells"].values():
@@ -67,3 +72,5 @@ def test_the_page_that_is_kept_is_made_of_the_runs_that_are_kept() -> None:
     runs = read_kept(HOUSE / "docs" / "results")
     kept = (HOUSE / "docs" / "leaderboard.md").read_text(encoding="utf-8")
     assert kept == page(runs, "leaderboard.png")
+    readme = (HOUSE / "README.md").read_text(encoding="utf-8")
+    assert "\n".join(overview(runs)) in readme
