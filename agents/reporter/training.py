@@ -87,15 +87,17 @@ class _Notes(Film):
 class Practice:
     """Episodes of visual tasks in which commands are given at random. ``n`` is the most at once.
 
-    Every other world has marks: elsewhere they are so seldom that white and orange are confused.
+    A third of the worlds have marks and a third floors: elsewhere both are so seldom that their
+    colours are confused.
     """
 
     def __init__(self, n: int, actor: str = "scripted", items: str = "train") -> None:
+        kinds = (CONDITIONS, ("mark",), ("floor",))
         envs = [
             env
             for k in range(n)
             for env in make_worlds(
-                "visual-conditional", 1, items=items, conditions=CONDITIONS if k % 2 else ("mark",)
+                "visual-conditional", 1, items=items, conditions=kinds[k % len(kinds)]
             ).envs
         ]
         self.worlds = Worlds(envs)
