@@ -8,7 +8,7 @@ from typing import Any
 from envs.commands import VERBS, Command, CommandWatch, judge
 from envs.errors import some_of, whole_number, yes_or_no
 from envs.events import Event
-from envs.items import COLOURS, Item
+from envs.items import COLOURS, Item, with_article
 from envs.objects import ItemObject
 from envs.phrasings import CONDITIONAL_PHRASINGS, DEEDS, ORDINALS, PROPERTY_WORDS
 from envs.room import Cell, RoomEnv, coin, one_of, right_pick
@@ -85,8 +85,7 @@ class ConditionalEnv(RoomEnv):
             return ItemObject(item)
         white = self.holds if first else coin(self.np_random)
         mark = "white" if white else "orange"
-        article = "a" if white else "an"
-        return ItemObject(item, f"shows {article} {mark} mark", mark)
+        return ItemObject(item, f"shows {with_article(mark)} mark", mark)
 
     def _draw_floors(self, items: Sequence[Item], asked: str | None = None) -> str:
         """Lay each item on a floor; returns the colour asked for, drawn where it is not given."""

@@ -103,6 +103,11 @@ def _named(texture: str, colour: str, shape: str, place: str) -> Item:
     return Item(shape, colour or None, texture or None, where)
 
 
+def with_article(words: str) -> str:
+    """Words of items with "a" or "an" before them."""
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+
+
 def unknown_word(word: str) -> str:
     """One sentence that says that ``word`` is no item word, with the nearest that is."""
     near = difflib.get_close_matches(word, (*WORDS, *_PLACE_WORDS), n=1)

@@ -15,6 +15,7 @@ import numpy as np
 from minigrid.core.constants import (
     COLOR_TO_IDX,
     COLORS,
+    IDX_TO_COLOR,
     IDX_TO_OBJECT,
     OBJECT_TO_IDX,
     STATE_TO_IDX,
@@ -83,6 +84,18 @@ class ItemObject(WorldObj):
             across, down = np.minimum(x, 1 - x), np.minimum(y, 1 - y)
             corner = (np.maximum(across, down) < 1 / 4) & (np.minimum(across, down) < 1 / 8)
             img[corner] = MARK_RGB[self.mark]
+
+
+def decode(kind: int, colour: int, state: int) -> WorldObj | None:
+    """The object that MiniGrid encodes as these three numbers, as far as it can be seen."""
+    shape = IDX_TO_OBJECT[kind]
+    if shape not in SHAPES:
+        return WorldObj.decode(kind, colour, state)
+    floor = state // 9
+    item = Item(shape, IDX_TO_COLOR[colour], TEXTURES[state % 3])
+    thing = ItemObject(item, floor=IDX_TO_COLOR[floor - 1] if floor else None)
+    thing.mark = MARKS[state // 3 % 3]
+    return thing
 
 
 _WHITE = np.array((255, 255, 255))

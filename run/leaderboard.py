@@ -113,6 +113,10 @@ def _suites(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, An
     return found
 
 
+def _teams(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(run["name"] for run in runs))
+
+
 def page(runs: Sequence[Mapping[str, Any]], picture: str) -> str:
     """The page as Markdown."""
     out = [
@@ -157,12 +161,12 @@ def page(runs: Sequence[Mapping[str, Any]], picture: str) -> str:
 def overview(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     """A table of whole suites, as lines of Markdown: each team's success over all cells that it
     played, and how many of the suite's cells those are where they are not all."""
-    teams = list(dict.fromkeys(run["name"] for run in runs))
+    teams = _teams(runs)
     rows = [["suite", "cells", *teams], ["---"] * (len(teams) + 2)]
     for suite, its in _suites(runs).items():
         n = len({c for run in its for c in run["cells"]})
         by_team = {run["name"]: _whole(run) for run in its}
-        best = max((w["success_rate"] for w in by_team.values()), default=0.0)
+        best = max(w["success_rate"] or 0 for w in by_team.values())
         rows.append(
             [suite, str(n)]
             + [
@@ -179,12 +183,19 @@ def overview(runs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _whole(run: Mapping[str, Any]) -> dict[str, Any]:
-    """The cells of a run as one: each counts by its episodes."""
+    """The cells of a run as one, each by its episodes, and the worst and the best of them."""
     known = [c for c in run["cells"].values() if c["success_rate"] is not None]
+    if not known:
+        return {"cells": 0, "success_rate": None}
     n = sum(c["n"] - c["n_errors"] for c in known)
     won = round(sum(c["success_rate"] * (c["n"] - c["n_errors"]) for c in known))
-    rate = won / n if n else 0.0
-    return {"cells": len(known), "success_rate": rate, "success_ci95": wilson(won, n)}
+    rates = [c["success_rate"] for c in known]
+    return {
+        "cells": len(known),
+        "success_rate": won / n,
+        "success_ci95": wilson(won, n),
+        "range": (min(rates), max(rates)),
+    }
 
 
 def _cell(cell: Mapping[str, Any] | None, best: float, several: bool) -> str:
@@ -202,7 +213,7 @@ def plot(runs: Sequence[Mapping[str, Any]], file: Path) -> None:
 
     suites = _suites(runs)
     cells = [list(dict.fromkeys(c for r in its for c in r["cells"])) for its in suites.values()]
-    teams = list(dict.fromkeys(run["name"] for run in runs))
+    teams = _teams(runs)
     figure = Figure(figsize=(8, 1.2 + 0.24 * sum(map(len, cells))), layout="constrained")
     panels = figure.subplots(len(suites), 1, squeeze=False, height_ratios=[*map(len, cells)])
     for axes, (suite, its), names in zip(panels[:, 0], suites.items(), cells, strict=True):
@@ -235,18 +246,17 @@ def plot_suites(runs: Sequence[Mapping[str, Any]], file: Path) -> None:
     from matplotlib.figure import Figure
 
     suites = _suites(runs)
-    teams = list(dict.fromkeys(run["name"] for run in runs))
+    teams = _teams(runs)
     figure = Figure(figsize=(8, 1.4 + 0.55 * len(suites)), layout="constrained")
     axes = figure.subplots()
     for y, its in enumerate(suites.values()):
         for run in its:
             k = teams.index(run["name"])
             at = y + 0.2 * (its.index(run) - (len(its) - 1) / 2)
-            rates = [
-                c["success_rate"] for c in run["cells"].values() if c["success_rate"] is not None
-            ]
-            axes.plot([min(rates), max(rates)], [at, at], f"C{k}", linewidth=2, alpha=0.4)
-            axes.plot([_whole(run)["success_rate"]], [at], f"C{k}o", label=run["name"])
+            whole = _whole(run)
+            if whole["cells"]:
+                axes.plot(whole["range"], [at, at], f"C{k}", linewidth=2, alpha=0.4)
+                axes.plot([whole["success_rate"]], [at], f"C{k}o", label=run["name"])
     axes.set_yticks(range(len(suites)), list(suites))
     axes.set(xlim=(-0.01, 1.01), ylim=(len(suites) - 0.5, -0.5))
     axes.set_xlabel("success over all cells of a suite; lines: from its worst cell to its best")

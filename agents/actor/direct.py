@@ -48,10 +48,8 @@ class DirectActor(Part):
         return [
             None
             if c is None
-            else Rollout(c, 1, tuple(worlds.events[i]), True, _why(bool(worlds.over[i])))
+            else Rollout(
+                c, 1, tuple(worlds.events[i]), True, "episode" if worlds.over[i] else "done"
+            )
             for i, c in enumerate(commands)
         ]
-
-
-def _why(over: bool) -> str:
-    return "episode" if over else "done"

@@ -8,6 +8,8 @@ from typing import Literal
 
 from envs.errors import BadInput
 
+SERVER = "openai:"  # how the names of Planners begin whose model a server has
+
 
 @dataclass(frozen=True)
 class PlannerOptions:

@@ -11,14 +11,13 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from agents.dialogue import Dialogue, Turn, one_line
 from agents.parts import Actor
-from agents.planner.options import PlannerOptions
+from agents.planner.options import SERVER, PlannerOptions
 from envs.commands import VERBS
 from envs.errors import BadInput
 from envs.items import MINIGRID_SHAPES, find_items
 
 FOLDER = Path(__file__).parent / "prompts"
 DEFAULT = FOLDER / "dialogue.jinja"
-SERVER = "openai:"  # planners whose model a server has
 CHAT = FOLDER / "chat.jinja"
 MOVES = FOLDER / "moves.jinja"
 # Those that an adapter can be trained with, by name.

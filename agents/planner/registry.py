@@ -6,8 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agents.parts import Planner
-from agents.planner.options import PlannerOptions
-from agents.planner.prompt import SERVER
+from agents.planner.options import SERVER, PlannerOptions
 from envs.errors import BadInput, unknown
 from envs.registry import Registry
 

@@ -15,7 +15,7 @@ from agents.reporter.irrelevant import irrelevant_truths
 from agents.reporter.registry import REPORTERS
 from agents.reporter.scripted import deed
 from envs.conditional import walls_beside
-from envs.items import Item
+from envs.items import Item, with_article
 from envs.objects import ItemObject
 from envs.room import one_of
 from envs.worlds import Worlds
@@ -34,8 +34,7 @@ def phrases(world: MiniGridEnv, item: Item) -> list[str]:
                 if thing.floor:
                     found.append(f"is on a {thing.floor} floor")
                 if thing.mark:
-                    article = "an" if thing.mark[0] in "aeiou" else "a"
-                    found.append(f"shows {article} {thing.mark} mark")
+                    found.append(f"shows {with_article(thing.mark)} mark")
                 for dx, dy in ((1, 0), (0, 1), (-1, 0), (0, -1)):
                     other = world.grid.get(x + dx, y + dy)
                     if isinstance(other, ItemObject):

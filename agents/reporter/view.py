@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from minigrid.core.constants import IDX_TO_COLOR, IDX_TO_OBJECT
+from minigrid.core.world_object import Door, Floor, Wall, WorldObj
 
 from agents.dialogue import Dialogue, Rollout
 from agents.parts import Part
 from agents.reporter.registry import REPORTERS
-from envs.items import SHAPES, TEXTURES
-from envs.objects import MARKS
+from envs.events import item_of
+from envs.items import with_article
+from envs.objects import ItemObject, decode
 from envs.worlds import Worlds
-
-DOORS = ("open", "closed", "locked")
-_NO_THING = ("unseen", "empty", "floor", "wall", "agent")
 
 
 @REPORTERS.register("view")
@@ -63,16 +61,16 @@ def describe(view: np.ndarray) -> str:
             ahead, right = here - j, i - middle
             if (ahead, right) == (0, 0):
                 continue
-            far = ahead + abs(right)
-            if (wall := _is_wall(view[i, j])) and not (ahead and right):
+            far, thing = ahead + abs(right), decode(*map(int, view[i, j]))
+            if isinstance(thing, Wall) and not (ahead and right):
                 side = "ahead" if ahead else "right" if right > 0 else "left"
                 walls[side] = min(walls.get(side, (size, "")), (far, where(ahead, right)))
-            elif not wall and (name := name_of(view[i, j])):
+            elif name := name_of(thing):
                 seen.append((far, f"{name} {where(ahead, right)}"))
     found = [f"a wall {walls[side][1]}" for side in ("ahead", "left", "right") if side in walls]
     found += [name for _, name in sorted(seen, key=lambda s: s[0])]
     said = [f"I see {', '.join(found)}." if found else "I see nothing."]
-    if carried := name_of(view[middle, here]):
+    if carried := name_of(decode(*map(int, view[middle, here]))):
         said.append(f"I carry {carried}.")
     return " ".join(said)
 
@@ -85,33 +83,17 @@ def where(ahead: int, right: int) -> str:
     return " and ".join(parts)
 
 
-def name_of(cell: np.ndarray) -> str:
-    """What lies in a cell ``[3] uint8``, with its article; nothing where nothing does that has a
-    name."""
-    kind, colour, state = IDX_TO_OBJECT[int(cell[0])], IDX_TO_COLOR[int(cell[1])], int(cell[2])
-    if kind in _NO_THING:
+def name_of(thing: WorldObj | None) -> str:
+    """A thing as it looks, with its article; nothing for what has no name."""
+    if thing is None or isinstance(thing, Floor | Wall):
         return ""
-    words = [kind] if kind in ("goal", "lava") else [colour, kind]
-    after = ""
-    if kind == "door":
-        words.insert(0, DOORS[state])
-    elif kind in SHAPES:
-        n = len(TEXTURES)
-        words.insert(0, TEXTURES[state % n])
-        mark, floor = MARKS[state // n % len(MARKS)], state // (n * len(MARKS))
-        if floor:
-            after += f" on a {IDX_TO_COLOR[floor - 1]} floor"
-        if mark:
-            after += f" with {_an(mark)} mark"
-    return f"{_an(' '.join(words))}{after}"
-
-
-def _is_wall(cell: np.ndarray) -> bool:
-    return IDX_TO_OBJECT[int(cell[0])] == "wall"
-
-
-def _an(words: str) -> str:
-    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+    name, after = str(item_of(thing) or thing.type), ""
+    if isinstance(thing, Door):
+        name = f"{'locked' if thing.is_locked else 'open' if thing.is_open else 'closed'} {name}"
+    elif isinstance(thing, ItemObject):
+        after += f" on a {thing.floor} floor" if thing.floor else ""
+        after += f" with {with_article(thing.mark)} mark" if thing.mark else ""
+    return f"{with_article(name)}{after}"
 
 
 def _steps(n: int) -> str:

@@ -10,16 +10,13 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from minigrid.core.constants import IDX_TO_COLOR, IDX_TO_OBJECT
 from minigrid.core.grid import Grid
-from minigrid.core.world_object import WorldObj
 
-from envs.batched.cells import EMPTY, FIRST_ITEM, UNSEEN, colour_of, kind_of, state_of
+from envs.batched.cells import EMPTY, UNSEEN, colour_of, kind_of, state_of
 from envs.batched.compiled import kernel
 from envs.batched.view import step_x, step_y
 from envs.errors import whole_number
-from envs.items import TEXTURES, Item
-from envs.objects import MARKS, ItemObject
+from envs.objects import decode
 
 TILE_SIZES = (1, 128)
 # A key: type 5 bits, colour 3, state 6, highlighted 1, and the agent: 0 none, else 1 + direction.
@@ -52,23 +49,12 @@ class Tiles:
     def _render(self, key: int) -> np.ndarray:
         agent = key >> _AGENT
         tile = Grid.render_tile(
-            _object(key & 31, key >> _COLOUR & 7, key >> _STATE & 63),
+            decode(key & 31, key >> _COLOUR & 7, key >> _STATE & 63),
             agent_dir=agent - 1 if agent else None,
             highlight=bool(key >> _LIT & 1),
             tile_size=self.size,
         )
         return tile.astype(np.uint8)  # cut off, not rounded, as where MiniGrid uses it
-
-
-def _object(kind: int, colour: int, state: int) -> WorldObj | None:
-    """The object that MiniGrid encodes as these three numbers, as far as it can be seen."""
-    if kind < FIRST_ITEM:
-        return WorldObj.decode(kind, colour, state)
-    item = Item(IDX_TO_OBJECT[kind], IDX_TO_COLOR[colour], TEXTURES[state % 3])
-    floor = state // 9
-    thing = ItemObject(item, floor=IDX_TO_COLOR[floor - 1] if floor else None)
-    thing.mark = MARKS[state // 3 % 3]
-    return thing
 
 
 @cache

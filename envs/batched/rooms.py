@@ -33,7 +33,7 @@ from envs.batched.truth import TOLD_PICK_UP
 from envs.commands import VERBS
 from envs.conditional import CONDITIONS, PROPERTIES
 from envs.errors import some_of, unknown, whole_number, yes_or_no
-from envs.items import COLOURS, ITEM_SETS, TEXTURES, Item
+from envs.items import COLOURS, ITEM_SETS, TEXTURES, Item, with_article
 from envs.objects import MARKS
 from envs.phrasings import PROPERTY_WORDS
 from envs.room import ROOM_SIZES, RoomEnv
@@ -51,7 +51,7 @@ FACTS = (
     "is not beside a wall",
     "is in a corner",
     "is not in a corner",
-    *(f"shows {'a' if m == 'white' else 'an'} {m} mark" for m in MARKS[1:]),
+    *(f"shows {with_article(m)} mark" for m in MARKS[1:]),
     *(f"is on a {c} floor" for c in COLOURS),
     # At the end, so that the numbers of the others stay what they are in pool files.
     *(f"has secret property {p}" for t in PROPERTY_WORDS.values() for p in t if t != PROPERTIES),

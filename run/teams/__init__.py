@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from agents.planner.options import PlannerOptions
-from agents.planner.registry import SERVER
+from agents.planner.options import SERVER, PlannerOptions
 from envs.errors import BadInput, unknown
 
 T = TypeVar("T")
