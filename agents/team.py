@@ -23,7 +23,7 @@ class Episode:
     ``success`` is None where the world has no notion of it (a free instruction) and where the
     episode broke; then ``error`` holds the traceback. ``ended`` says how it ended: ``success``,
     ``failure``, ``max_turns``, ``max_steps`` (the world's own limit), ``judged by nobody`` or
-    ``error``.
+    ``error``. ``opening`` is as in `Dialogue`.
     """
 
     seed: int
@@ -34,6 +34,7 @@ class Episode:
     ended: str
     unparsed: int
     error: str | None = None
+    opening: str = ""
 
 
 class Watcher:
@@ -188,5 +189,6 @@ class Team:
             ended=ended,
             unparsed=sum(t.command is None for t in dialogue.turns),
             error=error,
+            opening=dialogue.opening,
         )
         watcher.on_end(i, self._episodes[i])

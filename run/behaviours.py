@@ -165,6 +165,15 @@ def _undone(items: Sequence[Item], rng: np.random.Generator) -> list[Phase]:
     return phases
 
 
+@_behaviour("moving on", TRAINING)
+def _moving_on(items: Sequence[Item], rng: np.random.Generator) -> list[Phase]:
+    a, b = (items[k] for k in rng.choice(len(items), 2, replace=False))
+    first = Command("pick up", a)
+    who = ("scripted", "learned")[rng.integers(2)]
+    second = Command(("go to", "examine")[rng.integers(2)], b)
+    return [Phase(who, first), Phase("dropping", first, 6), Phase(who, second)]
+
+
 @_behaviour("two deeds", TRAINING)
 def _two_deeds(items: Sequence[Item], rng: np.random.Generator) -> list[Phase]:
     a, b = (items[k] for k in rng.choice(len(items), 2, replace=False))

@@ -488,6 +488,7 @@ def line_of(
         "episode": index,
         "seed": episode.seed,
         "task": episode.task,
+        **({"opening": episode.opening} if episode.opening else {}),
         "turns": [
             {
                 "said": turn.said,

@@ -110,6 +110,8 @@ class PlainLines(Stage):
             return
         if self.verbose:
             say(f"Task: {episode.task}")
+            if episode.opening:
+                say(f"  Reporter: {episode.opening}")
             for turn in episode.turns:
                 say(f"  Planner: {turn.said}\n  Reporter: {turn.report}")
         why = "" if episode.error is None else f": {episode.error.strip().splitlines()[-1]}"

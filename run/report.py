@@ -366,6 +366,7 @@ def _players_of(run: Run, most: int) -> list[tuple[dict[str, Any], dict[str, Any
         frames = [_png(f) for f in film.frames]
         about = {
             "task": x["task"],
+            "opening": x.get("opening", ""),
             "success": bool(x["success"]),
             "ended": x["ended"],
             "where": f"{run.name}, {x['cell']}, seed {x['seed']}"

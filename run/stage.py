@@ -44,6 +44,8 @@ class Stage(Watcher):
         """The dialogue so far as (who, text), with what is being carried out right now."""
         dialogue = self.dialogues[i]
         said = [(TASK, dialogue.task)]
+        if dialogue.opening:
+            said.append((REPORTER, dialogue.opening))
         for turn in dialogue.turns:
             said += [(PLANNER, turn.said), (REPORTER, turn.report)]
         if i in self.pending:

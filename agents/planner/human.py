@@ -27,6 +27,8 @@ class HumanPlanner(Part):
 
     def _ask(self, dialogue: Dialogue) -> Decision:
         print(f"\nTask: {dialogue.task}")
+        if dialogue.opening:
+            print(f"Reporter: {dialogue.opening}")
         for turn in dialogue.turns:
             print(f"Planner: {turn.said}\nReporter: {turn.report}")
         while True:

@@ -18,13 +18,13 @@ from agents.planner.grammar import parse_decision
 from agents.planner.language import LanguagePlanner
 from agents.planner.options import PlannerOptions
 from agents.planner.prompt import MOVES as PROMPT
-from agents.planner.prompt import Prompt, prompted
+from agents.planner.prompt import PROMPTS, Prompt, prompted
 from agents.planner.registry import make_planner
 from agents.reporter import make_reporter
 from agents.reporter.view import describe
 from agents.team import Team
 from envs import make_worlds
-from envs.commands import MOVES, Command, Move
+from envs.commands import MOVES, VERBS, Command, Move
 from envs.errors import BadInput
 from envs.events import item_of
 from run.__main__ import main
@@ -109,6 +109,7 @@ def test_moves_are_minigrids_actions() -> None:
         alone.step(np.array([action]), np.array([True]))
         told.append(describe(alone.images[0]))
     assert [planner.seen[0].opening, *(t.report for t in episode.turns)] == told
+    assert episode.opening == told[0]
     assert episode.ended == "max_turns" and episode.steps == 5 and episode.unparsed == 0
 
 
@@ -150,6 +151,9 @@ def test_a_language_model_says_moves() -> None:
         and one.turns
         and {t.said.rstrip(".").lower() for t in one.turns} <= {*MOVES}
     )
+    for file in PROMPTS.values():
+        shown = Prompt(file, 0).render(Dialogue("t", VERBS, opening="I see a red ball."))
+        assert shown.endswith("Task: t\nReporter: I see a red ball.\nPlanner:")
     assert Prompt(PROMPT, 3).render(Dialogue("t", tuple(MOVES))).count("Task:") == 4
 
 
@@ -171,6 +175,26 @@ def test_the_suite_of_baselines_plays(tmp_path: Path, capsys: pytest.CaptureFixt
         f"{t} random steps" for t in ("conditional", "search", "go to")
     }
     assert all(x["error"] is None and x["steps"] == len(x["turns"]) for x in lines(made))
+    assert all(x["opening"].startswith("I see") for x in lines(made))
     # The page's player finds the same episodes again.
     assert main(["report", str(made), "--out", str(tmp_path / "page.html")]) == 0
-    assert "came out differently" not in (tmp_path / "page.html").read_text("utf-8")
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert "came out differently" not in page
+    assert any(
+        f'<div class="told">{x["opening"]}</div>\n<div class="turn">' in page for x in lines(made)
+    )
+
+
+def test_what_is_told_before_the_first_command_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter(["go to the red ball"] * 2)
+    monkeypatch.setattr("builtins.input", lambda prompt: next(answers))
+    command = ["episode", "--planner", "human", "--reporter", "view", "--actor", "scripted"]
+    command += ["--task", "BabyAI-GoToRedBallNoDists-v0", "--episodes", "1", "--verbose"]
+    assert main([*command, "--runs-dir", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    (line,) = lines(next((tmp_path / "episode").iterdir()))
+    assert line["opening"].startswith("I see")
+    assert f"\nReporter: {line['opening']}\n" in said  # asking the person
+    assert f"\n  Reporter: {line['opening']}\n" in said  # what was played

@@ -18,7 +18,6 @@ from transformers import (
 )
 
 from agents.dialogue import Dialogue
-from agents.planner.prompt import DEFAULT
 from envs.items import COLOURS, SHAPES, TEXTURES
 
 VERBS = ("go to", "examine", "pick up")
@@ -26,13 +25,29 @@ TASK = (
     "If the solid red circle is good, pick up the striped blue cross, "
     "otherwise pick up the checkered grey ring."
 )
+# What the tokenizer learns its tokens from.
+TEXT = f"""
+You command an agent in a room with items. You see nothing yourself; after each command you are told
+what happened. Answer with one command and nothing else.
+
+Task: {TASK}
+Command: examine the solid red circle
+Report: I examined the solid red circle, it is good and is beside a wall.
+Command: pick up the striped blue cross
+Report: I did not manage to pick up the striped blue cross.
+Task: Search for the item that is bad among these: the striped green ring, the solid grey square.
+Command: go to the striped green ring
+Report: I see the striped green ring in a corner, it shows a white mark and is on a yellow floor.
+Command: say done
+{" ".join(TEXTURES + COLOURS + SHAPES)}
+"""
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
 HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 4096}
 
 
 @cache
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer with 400 tokens, trained on the prompt file."""
+    """A byte-level BPE tokenizer with 400 tokens."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -42,8 +57,7 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
         special_tokens=["<end>"],
         show_progress=False,
     )
-    words = " ".join(TEXTURES + COLOURS + SHAPES)
-    tokenizer.train_from_iterator([DEFAULT.read_text(encoding="utf-8"), words], trainer)
+    tokenizer.train_from_iterator([TEXT], trainer)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>")
 
 
