@@ -114,8 +114,8 @@ def test_moves_are_minigrids_actions() -> None:
 
 
 def test_what_examining_reveals_is_told() -> None:
-    worlds = make_worlds("conditional", 64)
-    played = direct(make_planner("random"), 200).play(worlds, range(64))
+    worlds = make_worlds("conditional", 24, room_size=6)
+    played = direct(make_planner("random"), 120).play(worlds, range(24))
     reports = [t.report for e in played for t in e.turns]
     facts = [r for r in reports if "has secret property" in r]
     assert facts and all(r.startswith("The ") and " I see" in r for r in facts)

@@ -293,7 +293,7 @@ def test_the_divergence_is_what_it_is_by_hand_and_holds_the_student_back(tmp_pat
             steps=6,
             groups=1,
             members=8,
-            learning_rate=2e-2,
+            learning_rate=1e-2,
             kl=kl,
             reward=lambda episodes, film: [float(len(e.turns)) for e in episodes],
             on_progress=lambda p, told=told: told.append(p.divergence),

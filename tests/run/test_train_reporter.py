@@ -64,13 +64,14 @@ def test_two_processes_train_one_reporter(tmp_path: Path) -> None:
     process = start(
         *(*how, "--module", "run", *command, "--runs-dir", str(tmp_path)),
         *("--episode-weight", "0", "--command-weight", "0"),
+        *("--steps", "2", "--rl-steps", "2", "--validate-every", "2"),
         code=TORCHRUN,
     )
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     (folder,) = (tmp_path / "train-reporter").iterdir()
     assert out.split() == [str(folder)]
-    assert len((folder / "curve.csv").read_text().splitlines()) == 1 + 6 + 3
+    assert len((folder / "curve.csv").read_text().splitlines()) == 1 + 2 + 2
     assert len(load_file(folder / "checkpoints" / "final" / "model.safetensors")) > 40
 
 
