@@ -363,6 +363,7 @@ def finished(folder: RunFolder, also: Collection[str] = ()) -> list[dict[str, An
     """
     found = folder.lines()
     needed = {f.name for f in dataclasses.fields(Played)} | {"episode", "seconds", *also}
+    needed.discard("opening")  # only in lines of episodes that have one
     for k, line in enumerate(found, 1):
         if not needed <= set(line):
             raise BadInput(f"line {k} of {folder.lines_file} is damaged; remove it and resume")
