@@ -233,7 +233,7 @@ def test_it_learns_what_depends_on_picture_and_question(judge: Judge) -> None:
     train(
         judge,
         store,
-        steps=100,
+        steps=70,
         batch=8,
         learning_rate=5e-3,
         tune_vision=True,
