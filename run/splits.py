@@ -71,6 +71,7 @@ def film_split(split: str, n: int, seed: int, words: Wording) -> Iterator[Clip]:
     first = first_seed(split, seed)
     rng = np.random.default_rng([seed, place, 11])
     made, batch = 0, 0
+    many = min(BATCH, max(32, 2 * n))  # worlds that are played together
     surplus: dict[str, int] = {}  # of yes, by kind
     while made < n:
         size = int(rng.integers(6, 11))
@@ -82,9 +83,9 @@ def film_split(split: str, n: int, seed: int, words: Wording) -> Iterator[Clip]:
             "clutter": int(about.clutter[rng.integers(len(about.clutter))]),
             "max_steps": 10_000,
         }
-        worlds = make_worlds("playground", BATCH, batched=True, **settings)
+        worlds = make_worlds("playground", many, batched=True, **settings)
         assert isinstance(worlds, BatchedWorlds)
-        seeds = range(first + batch * BATCH, first + (batch + 1) * BATCH)
+        seeds = range(first + batch * many, first + (batch + 1) * many)
         batch += 1
         if about.behaviours == "order":
             clips = _in_both_orders(worlds, seeds, words, about, rng)
