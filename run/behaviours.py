@@ -136,6 +136,10 @@ def _deed(items: Sequence[Item], rng: np.random.Generator) -> Command:
     return Command(_verb(rng), one_of(rng, items))
 
 
+def _up_and_down(who: str, pick_up: Command) -> list[Phase]:
+    return [Phase(who, pick_up), Phase("dropping", pick_up, 6)]
+
+
 @_behaviour("learned", TRAINING)
 def _learned(items: Sequence[Item], rng: np.random.Generator) -> list[Phase]:
     return [Phase("learned", _deed(items, rng))]
@@ -159,7 +163,7 @@ def _interrupted(items: Sequence[Item], rng: np.random.Generator) -> list[Phase]
 @_behaviour("undone", TRAINING)
 def _undone(items: Sequence[Item], rng: np.random.Generator) -> list[Phase]:
     first = Command("pick up", one_of(rng, items))
-    phases = [Phase("scripted", first), Phase("dropping", first, 6)]
+    phases = _up_and_down("scripted", first)
     if rng.integers(2):
         phases.append(Phase("wandering", first, 4))
     return phases
@@ -171,7 +175,7 @@ def _moving_on(items: Sequence[Item], rng: np.random.Generator) -> list[Phase]:
     first = Command("pick up", a)
     who = ("scripted", "learned")[rng.integers(2)]
     second = Command(("go to", "examine")[rng.integers(2)], b)
-    return [Phase(who, first), Phase("dropping", first, 6), Phase(who, second)]
+    return [*_up_and_down(who, first), Phase(who, second)]
 
 
 @_behaviour("two deeds", TRAINING)
@@ -208,7 +212,7 @@ def _noisy(items: Sequence[Item], rng: np.random.Generator) -> list[Phase]:
 @_behaviour("hoarding", OTHER)
 def _hoarding(items: Sequence[Item], rng: np.random.Generator) -> list[Phase]:
     a, b = (Command("pick up", items[k]) for k in rng.choice(len(items), 2, replace=False))
-    return [Phase("scripted", a), Phase("dropping", a, 6), Phase("noisy", b)]
+    return [*_up_and_down("scripted", a), Phase("noisy", b)]
 
 
 @_behaviour("circling", OTHER)

@@ -15,7 +15,7 @@ from envs.batched.kernels import step_x, step_y
 from envs.batched.worlds import BatchedWorlds, item_of_code, mark_of_code
 from envs.commands import Command
 from envs.conditional import PHRASES, walls_beside
-from envs.items import Item
+from envs.items import Item, with_article
 from envs.sight.encoder import evenly
 from rewards.success_vqa.clips import Asked, Clip, Note
 from rewards.success_vqa.questions import Deed, Query, Wording
@@ -187,7 +187,9 @@ def caption(reel: Reel, start: int, end: int) -> str:
     parts: list[str] = []
     for _, deed in happened.deeds:
         if deed.verb == "examine":
-            parts.append(f"examined the {deed.item}, which shows {_a(reel.marks[deed.item])} mark")
+            parts.append(
+                f"examined the {deed.item}, which shows {with_article(reel.marks[deed.item])} mark"
+            )
         else:
             parts.append(f"picked up the {deed.item}")
     parts = [p for k, p in enumerate(parts) if k == 0 or p != parts[k - 1]][-4:]
@@ -197,10 +199,6 @@ def caption(reel: Reel, start: int, end: int) -> str:
     if happened.facing is not None:
         parts.append(f"stands before the {happened.facing}")
     return f"The agent {', then '.join(parts)}."
-
-
-def _a(word: str) -> str:
-    return f"an {word}" if word[0] in "aeiou" else f"a {word}"
 
 
 def notes(reel: Reel, steps: Sequence[int], camera: Camera) -> tuple[Note, ...]:
