@@ -102,7 +102,7 @@ class TrainReporter:
     """Worlds in a step of reinforcement."""
     members: int = 8
     """How often each of them is played, at least 2; with few, there is little to compare."""
-    rl_learning_rate: float = 1e-4
+    rl_learning_rate: float = 2e-4
     """Reinforcement's highest step size."""
     kl: float = 0.05
     """Weight of the divergence from the Reporter that captioning made."""
@@ -401,7 +401,9 @@ class _Training:
     def _log_reinforcement(self, progress: reinforcement.Progress, bar: Bar) -> None:
         score: float | str = ""
         if self._is_due(progress.step, self.args.rl_steps):
-            score = self._validated(self._success(), "success", progress.step)
+            success, true = self._played()
+            what = f"mean of success {success:.4f} and reports true {true:.4f}"
+            score = self._validated((success + true) / 2, what, progress.step)
         values: dict[str, float] = dict(progress.rewards) | {
             "success": progress.success,
             "divergence": progress.divergence,
@@ -418,9 +420,13 @@ class _Training:
             progress.step,
         )
 
-    def _success(self) -> float:
-        """The true success with the likeliest reports, on episodes that training never plays."""
+    def _played(self) -> tuple[float, float]:
+        """The true success with the likeliest reports, and the share of them that is true, on
+        episodes that training never plays."""
+        import numpy as np
+
         from agents.actor import make_actor
+        from agents.reporter.facts import Checked
         from agents.reporter.learned import LearnedReporter
         from agents.reporter.reinforcement import Once
         from agents.reporter.training import FIRST_VALIDATION_SEED
@@ -431,13 +437,13 @@ class _Training:
         assert self.planner is not None
         n = args.validation_episodes
         worlds = make_worlds("visual-conditional", min(n, 64), items="train")
-        reporter = LearnedReporter(self.network)
-        team = Team(Once(self.planner), make_actor(args.actor), reporter, MAX_TURNS)
+        checked = Checked(LearnedReporter(self.network))
+        team = Team(Once(self.planner), make_actor(args.actor), checked, MAX_TURNS)
         won = 0
         for first in range(0, n, len(worlds)):
             seeds = range(FIRST_VALIDATION_SEED + first, FIRST_VALIDATION_SEED + n)
             won += sum(bool(e.success) for e in team.play(worlds, seeds[: len(worlds)]))
-        return won / n
+        return won / n, float(np.mean(checked.true or [0.0]))
 
     def _enter(
         self, step: int, loss: float, values: Mapping[str, float], score: float | str
