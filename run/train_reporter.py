@@ -51,6 +51,7 @@ COLUMNS = (
 )
 LOOKS = ("resume", "runs_dir", "name", "out", "checkpoint_seconds")
 MAX_TURNS = 8
+TUNED_RATE = 0.05  # at the full step size, a trained vision encoder forgets what it saw
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,8 @@ class TrainReporter:
     init: Path | None = None
     """Folder of a Reporter to start from, or of a detector that lends its vision encoder."""
     tune_vision: bool = False
-    """Let a vision encoder that comes by --init learn too; otherwise it stays as it is."""
+    """Let a vision encoder that comes by --init learn from captions too, slowly; otherwise it stays
+    as it is."""
     out: Path | None = None
     """Folder to which the final weights are also written."""
     resume: Path | None = None
@@ -302,6 +304,7 @@ class _Training:
                 steps=args.steps,
                 batch=args.batch,
                 learning_rate=args.learning_rate,
+                vision_rate=1.0 if args.init is None else TUNED_RATE,
                 seed=args.seed,
                 on_progress=lambda p: self._log_caption(p, bar),
                 save=self._offer,
@@ -326,6 +329,8 @@ class _Training:
                 n.removeprefix(mark): t for n, t in self.saved.tensors.items() if n.startswith(mark)
             }
         self.reference.load_state_dict(start)
+        if args.init is not None:
+            self.network.encoder.rest()
         own = Crew(self.network.device).part(args.groups, "groups")
         watch = Watch(*self.head.get("watch", ([], [])))
         self.watch = watch
@@ -443,7 +448,7 @@ class _Training:
         for first in range(0, n, len(worlds)):
             seeds = range(FIRST_VALIDATION_SEED + first, FIRST_VALIDATION_SEED + n)
             won += sum(bool(e.success) for e in team.play(worlds, seeds[: len(worlds)]))
-        return won / n, float(np.mean(checked.true or [0.0]))
+        return won / n, float(np.mean(checked.true)) if checked.true else 0.0
 
     def _enter(
         self, step: int, loss: float, values: Mapping[str, float], score: float | str

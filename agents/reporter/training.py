@@ -124,17 +124,25 @@ def caption(
     steps: int,
     batch: int = 32,
     learning_rate: float = 1e-3,
+    vision_rate: float = 1.0,
     seed: int = 0,
     on_progress: Callable[[Progress], None] = lambda p: None,
     save: Callable[[Callable[[], Checkpoint]], None] = lambda make: None,
     resume: Checkpoint | None = None,
 ) -> None:
     """Learn from ``batch`` captions a step, of which each of several processes makes its share.
-    Raises BadInput where the loss is not finite."""
+    The vision encoder learns ``vision_rate`` times as fast as all else. Raises BadInput where the
+    loss is not finite."""
     crew = Crew(network.device)
     own = crew.part(batch, "captions a step")
+    looking = {id(p) for p in network.encoder.looking()}
     parameters = [p for p in network.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, learning_rate, (0.9, 0.98), weight_decay=0.01)
+    rates = {
+        vision_rate: [p for p in parameters if id(p) in looking],
+        1.0: [p for p in parameters if id(p) not in looking or vision_rate == 1.0],
+    }
+    groups = [{"params": its, "rate": rate} for rate, its in rates.items() if its]
+    optimiser = torch.optim.AdamW(groups, learning_rate, (0.9, 0.98), weight_decay=0.01)
     first = 0
     if resume is not None:
         first = resume.step
@@ -157,7 +165,7 @@ def caption(
         if not torch.isfinite(loss):
             raise BadInput(f"the loss is not finite at step {step + 1}; try a lower learning rate")
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate_at(step, steps, learning_rate)
+            group["lr"] = group["rate"] * learning_rate_at(step, steps, learning_rate)
         optimiser.zero_grad()
         loss.backward()
         crew.share_gradients(parameters)

@@ -244,9 +244,13 @@ class VisionEncoder(nn.Module):
 
     def rest(self) -> None:
         """From now on `look` learns nothing more; `sum_up`, which relates frames, does."""
+        for parameter in self.looking():
+            parameter.requires_grad_(False)
+
+    def looking(self) -> list[nn.Parameter]:
+        """What `look` is made of, without what `sum_up` is."""
         parts = (self.stem, self.blocks, self.norm_places, self.where, self.what, self.scene)
-        for part in (*parts, self.norm_vectors):
-            part.requires_grad_(False)
+        return [p for part in (*parts, self.norm_vectors) for p in part.parameters()]
 
     @property
     def rests(self) -> bool:

@@ -158,6 +158,18 @@ def test_captioning_goes_on_as_it_would_have(tmp_path: Path) -> None:
     assert 0 <= share_true(whole, Practice(8), 10) <= 1
 
 
+def test_a_trained_vision_encoder_learns_more_slowly_than_all_else() -> None:
+    net = network()
+    before = {n: p.detach().clone() for n, p in net.named_parameters()}
+    looking = {id(p) for p in net.encoder.looking()}
+    caption(net, Practice(8), steps=2, batch=8, vision_rate=0.01)
+    moved: dict[bool, float] = {True: 0.0, False: 0.0}
+    for name, p in net.named_parameters():
+        looks = id(p) in looking
+        moved[looks] = max(moved[looks], float((p.detach() - before[name]).abs().max()))
+    assert 0 < moved[True] < 0.05 * moved[False]
+
+
 def test_facts_are_told_apart_from_lies() -> None:
     lengths: set[int] = set()
 
