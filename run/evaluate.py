@@ -194,7 +194,7 @@ def evaluate(args: Evaluate) -> Path:
     args = dataclasses.replace(args, items=items_of(args, suite))
     if args.team is not None and args.resume is None:
         args = joined(args, args.team)
-    cells = chosen(args, suite)
+    cells = chosen(args.suite, suite, args.cells)
     jobs = [job for cell in cells for job in jobs_of(args, suite, cell)]
     for job in jobs:
         with at(job.part):
@@ -244,21 +244,26 @@ def _list() -> None:
         say(f"team {name}: {of}")
 
 
-def success_rates(planner: Planner, suite: str, episodes: int, seed: int = 0) -> dict[str, float]:
-    """The success rate of each cell of a suite, for one who trains: nothing is written.
+def success_rates(
+    planner: Planner, suite: str, episodes: int, seed: int = 0, cells: str | None = None
+) -> dict[str, float]:
+    """The success rate of each cell of a suite, or of ``cells``, for one who trains.
+
+    ``cells`` are names or patterns between commas, as for ``evaluate``. Nothing is written.
 
     Scripted Actor and Reporter. Raises BadInput where an episode broke.
     """
     args = Evaluate(suite=suite, episodes=episodes, seed=seed)
     found = find_suite(suite)
+    asked = chosen(suite, found, cells)
     args = dataclasses.replace(args, items=items_of(args, found))
     # All that is reported alike is played together, whatever its cell.
     to_play: dict[Any, list[tuple[Job, int]]] = {}
-    for cell in found.cells:
+    for cell in asked:
         for job in jobs_of(args, found, cell):
             seeds = range(job.seed, job.seed + job.episodes)
             to_play.setdefault(repr(job.part.reporter), []).extend((job, s) for s in seeds)
-    succeeded: dict[str, list[bool]] = {cell.name: [] for cell in found.cells}
+    succeeded: dict[str, list[bool]] = {cell.name: [] for cell in asked}
     for waiting in to_play.values():
         for first in range(0, len(waiting), TOGETHER):
             some = waiting[first : first + TOGETHER]

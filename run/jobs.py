@@ -74,14 +74,14 @@ def items_of(args: Any, suite: Suite) -> Any:
     return args.items or suite.items
 
 
-def chosen(args: Any, suite: Suite) -> list[Cell]:
-    """The cells that are asked for, in the order of the suite."""
+def chosen(name: str, suite: Suite, cells: str | None) -> list[Cell]:
+    """The cells that are asked for, by names or patterns between commas, in the suite's order."""
     names = [cell.name for cell in suite.cells]
-    asked = names if args.cells is None else [name.strip() for name in args.cells.split(",")]
-    for name in asked:
-        if not any(fnmatchcase(n, name) for n in names):
-            raise unknown(f"cell of suite '{args.suite}'", name, names)
-    return [c for c in suite.cells if any(fnmatchcase(c.name, name) for name in asked)]
+    asked = names if cells is None else [each.strip() for each in cells.split(",")]
+    for each in asked:
+        if not any(fnmatchcase(n, each) for n in names):
+            raise unknown(f"cell of suite '{name}'", each, names)
+    return [c for c in suite.cells if any(fnmatchcase(c.name, each) for each in asked)]
 
 
 @contextmanager

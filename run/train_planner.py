@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from envs.errors import BadInput
+from run.episode import shown
 from run.folder import RunFolder
+from run.jobs import chosen
 from run.settings import at_least
 from run.suites import find_suite
 from run.training import Bar, Curve, State, best_of, kept, open_run, with_best
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from agents.planner.training import Checkpoint, Progress
 
 COLUMNS = ("stage", "step", "loss", "success", "reward", "divergence", "validation", "seconds")
+VALIDATION = "planner-validation"
 LOOKS = ("resume", "runs_dir", "name", "out", "checkpoint_seconds")
 
 
@@ -101,6 +104,9 @@ class TrainPlanner:
     """Steps between two looks at validation; 0 keeps the last adapters."""
     validation_episodes: int = 60
     """Episodes for each cell of the validation suite."""
+    validation_cells: Annotated[str | None, shown("NAMES", "all")] = None
+    """Which cells of planner-validation to choose by, by name or pattern ("visual*"), separated by
+    commas."""
     device: str = "auto"
     """Where the model learns: cpu, cuda, or auto for the best there is."""
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
@@ -123,7 +129,8 @@ class TrainPlanner:
     """Name at the end of the run folder."""
 
     def __post_init__(self) -> None:
-        parts = max(len(cell.parts) for cell in find_suite("planner-validation").cells)
+        cells = chosen(VALIDATION, find_suite(VALIDATION), self.validation_cells)
+        parts = max(len(cell.parts) for cell in cells)
         at_least(
             self,
             {
@@ -318,7 +325,10 @@ class _Training:
 
         self.student.sync()
         rates = success_rates(
-            self.student.planner, "planner-validation", self.args.validation_episodes
+            self.student.planner,
+            VALIDATION,
+            self.args.validation_episodes,
+            cells=self.args.validation_cells,
         )
         rate = sum(rates.values()) / len(rates)
         said = ", ".join(f"{name} {r:.2f}" for name, r in rates.items())

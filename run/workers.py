@@ -35,7 +35,9 @@ class Worker:
         suite = find_suite(args.suite)
         self.args = args
         self.jobs: Sequence[Job] = [
-            job for cell in chosen(args, suite) for job in jobs_of(args, suite, cell)
+            job
+            for cell in chosen(args.suite, suite, args.cells)
+            for job in jobs_of(args, suite, cell)
         ]
         self.planners = Planners()
         self.player: tuple[int, Callable[[Record, Watcher], None]] | None = None

@@ -20,9 +20,9 @@ from tests.run.warm import in_stage, kill_when
 
 SMALL = [
     *("--imitation-steps", "4", "--batch", "2", "--rl-steps", "3", "--groups", "2"),
-    *("--members", "3", "--rank", "2", "--validate-every", "4", "--validation-episodes", "12"),
+    *("--members", "3", "--rank", "2", "--validate-every", "4", "--validation-episodes", "4"),
     *("--checkpoint-seconds", "0", "--dtype", "float32", "--device", "cpu", "--threads", "1"),
-    *("--strange", "0.3", "--boxes", "0.5"),
+    *("--strange", "0.3", "--boxes", "0.5", "--validation-cells", "commands,nor"),
 ]
 
 
@@ -103,6 +103,7 @@ def test_it_trains_chooses_and_goes_on_after_a_kill_as_if_nothing_had_been(
         (["--temperature", "0"], "--temperature must be above 0"),
         (["--reward", "detecter"], "unknown detector 'detecter'; did you mean 'detector'?"),
         (["--base", "nowhere"], "there is no file or folder 'nowhere'"),
+        (["--validation-cells", "comands"], "did you mean 'commands'?"),
         (["--init", "nowhere"], "the adapter 'nowhere' has no planner.json"),
         (["--device", "abacus"], "device 'abacus' cannot be used"),
         (["--resume", "nowhere"], "is no run folder"),
