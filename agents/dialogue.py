@@ -16,6 +16,7 @@ from envs.events import Event
 from envs.items import COLOURS, Item, find_items
 
 _LOCKED = re.compile(r"\bdoor\b[^.]*\bis locked\b")
+TASK, PLANNER, REPORTER = "Task", "Planner", "Reporter"
 NOT_UNDERSTOOD = "I did not understand that command."
 
 
@@ -49,6 +50,15 @@ class Dialogue:
 
     def add(self, turn: Turn) -> Dialogue:
         return replace(self, turns=(*self.turns, turn))
+
+    def script(self) -> list[tuple[str, str]]:
+        """All of it as (who, text), in the order in which it was said."""
+        said = [(TASK, self.task)]
+        if self.opening:
+            said.append((REPORTER, self.opening))
+        for turn in self.turns:
+            said += [(PLANNER, turn.said), (REPORTER, turn.report)]
+        return said
 
     def items(self) -> tuple[Item, ...]:
         """The items named in the task and in the reports, in order of first mention."""

@@ -28,11 +28,11 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from agents.dialogue import Decision, Dialogue
+from agents.dialogue import PLANNER, REPORTER, TASK, Decision, Dialogue
 from agents.team import Episode
 from envs.errors import BadInput
 from envs.worlds import Worlds
-from run.stage import PLANNER, REPORTER, TASK, Stage, verdict
+from run.stage import Stage, verdict
 
 STYLE = {TASK: "bold yellow", PLANNER: "bold bright_blue", REPORTER: "bold green"}
 PAUSE = 0.06
@@ -109,11 +109,8 @@ class PlainLines(Stage):
         if self.indices[i] in self.skip:
             return
         if self.verbose:
-            say(f"Task: {episode.task}")
-            if episode.opening:
-                say(f"  Reporter: {episode.opening}")
-            for turn in episode.turns:
-                say(f"  Planner: {turn.said}\n  Reporter: {turn.report}")
+            for who, text in self.dialogues[i].script():
+                say(f"{who}: {text}" if who == TASK else f"  {who}: {text}")
         why = "" if episode.error is None else f": {episode.error.strip().splitlines()[-1]}"
         say(f"episode {self.indices[i]} seed {episode.seed}: {verdict(episode)}{why}")
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agents.dialogue import Decision, Dialogue
+from agents.dialogue import PLANNER, Decision, Dialogue
 from agents.team import Episode, Watcher
 from envs.worlds import Worlds
-
-TASK, PLANNER, REPORTER = "Task", "Planner", "Reporter"
 
 
 class Stage(Watcher):
@@ -42,12 +40,7 @@ class Stage(Watcher):
 
     def script(self, i: int) -> list[tuple[str, str]]:
         """The dialogue so far as (who, text), with what is being carried out right now."""
-        dialogue = self.dialogues[i]
-        said = [(TASK, dialogue.task)]
-        if dialogue.opening:
-            said.append((REPORTER, dialogue.opening))
-        for turn in dialogue.turns:
-            said += [(PLANNER, turn.said), (REPORTER, turn.report)]
+        said = self.dialogues[i].script()
         if i in self.pending:
             said.append((PLANNER, self.decisions[i].said))
         return said

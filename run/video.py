@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from agents.dialogue import Decision, Dialogue
+from agents.dialogue import PLANNER, REPORTER, TASK, Decision, Dialogue
 from agents.team import Episode
 from envs.errors import BadInput
 from envs.worlds import Worlds
-from run.stage import PLANNER, REPORTER, TASK, Stage, verdict
+from run.stage import Stage, verdict
 
 FPS = 8
 # How many frames each moment stays: the start, a decision, a step, a report, the end.

@@ -26,11 +26,7 @@ class HumanPlanner(Part):
         return [self._ask(d) for d in dialogues]
 
     def _ask(self, dialogue: Dialogue) -> Decision:
-        print(f"\nTask: {dialogue.task}")
-        if dialogue.opening:
-            print(f"Reporter: {dialogue.opening}")
-        for turn in dialogue.turns:
-            print(f"Planner: {turn.said}\nReporter: {turn.report}")
+        print("", *(f"{who}: {text}" for who, text in dialogue.script()), sep="\n")
         while True:
             try:
                 line = input(f"Planner ({', '.join(dialogue.verbs)} the …): ")
