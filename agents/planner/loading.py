@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import torch
@@ -18,6 +17,7 @@ from agents.planner.convert import gguf_model, packaged_model
 from agents.planner.options import PlannerOptions
 from agents.planner.weights import HUB_TIMEOUT_S, cache_folder, packaged
 from envs.errors import BadInput
+from envs.sight.precision import bfloat16_is_faster
 
 
 def load_model(
@@ -106,18 +106,3 @@ def _dtype(name: str, device: torch.device) -> torch.dtype:
     if device.type == "cuda" and not torch.cuda.is_bf16_supported():
         return torch.float16
     return torch.bfloat16
-
-
-def bfloat16_is_faster() -> bool:
-    """Whether this CPU multiplies bfloat16 matrices faster than float32, by a short trial."""
-    taken = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        a, b = torch.ones(64, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype)
-        a @ b
-        times = []
-        for _ in range(9):
-            start = time.perf_counter()
-            a @ b
-            times.append(time.perf_counter() - start)
-        taken[dtype] = min(times)
-    return taken[torch.bfloat16] < taken[torch.float32]

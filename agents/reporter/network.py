@@ -22,6 +22,7 @@ from envs.commands import Command
 from envs.errors import BadInput
 from envs.sight.encoder import VisionEncoder, are_shown
 from envs.sight.gated import GatedLanguage, alike
+from envs.sight.precision import half
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 VERSION = 1
@@ -102,12 +103,12 @@ class ReporterNetwork(nn.Module):
         which frames there are. Clips that are the same are looked at once."""
         once, which = _different(clips)
         once = once.to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with half(self.device):
             return self.encoder.see(once)[which], are_shown(once)[which]
 
     def sum_up(self, vectors: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
         """What `look` saw in clips, as vectors."""
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with half(self.device):
             return self.encoder.sum_up(vectors, shown)
 
     def log_likelihood(
@@ -121,7 +122,7 @@ class ReporterNetwork(nn.Module):
         texts = [p + s for p, s in zip(prompts, sentences, strict=True)]
         found: list[torch.Tensor | None] = [None] * len(texts)
         for part in alike(texts):
-            with torch.autocast(self.device.type, torch.bfloat16):
+            with half(self.device):
                 hidden = self._language.hidden(
                     media[part], self._language.read([texts[k] for k in part])
                 )
@@ -148,7 +149,7 @@ class ReporterNetwork(nn.Module):
         A ``temperature`` of 0 takes the likeliest token each time.
         """
         prompts = [self.prompt(c) for c in commands]
-        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16):
+        with torch.no_grad(), half(self.device):
             once, which = _different(clips)
             tokens = self._language.sample(
                 self.see(once),

@@ -25,6 +25,7 @@ from torch.nn import functional
 from envs.errors import BadInput
 from envs.sight.encoder import VisionEncoder, prepare, stack
 from envs.sight.gated import GatedLanguage, alike
+from envs.sight.precision import half
 from rewards.success_vqa.mixer import Findings, Mixer
 
 MOST_TOKENS = 128
@@ -118,7 +119,7 @@ class Judge(nn.Module):
         for first in range(0, len(order), batch):
             part = order[first : first + batch]
             shown = torch.from_numpy(stack([prepared[k] for k in part])).to(self.device)
-            with torch.autocast(self.device.type, torch.bfloat16):
+            with half(self.device):
                 media = self.encoder(shown)
             found += self.answer_seen(media, [questions[k] for k in part])
         return [found[k] for k in np.argsort(order)]
@@ -132,7 +133,7 @@ class Judge(nn.Module):
         flat = [t for texts in questions for t in texts]
         was_training = self.training
         self.eval()
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with half(self.device):
             odds = self.logits(media, torch.tensor(which, device=self.device), flat)
         self.train(was_training)
         sure = (odds.float() / self.temperature).sigmoid().cpu().numpy()

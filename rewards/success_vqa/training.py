@@ -27,6 +27,7 @@ from envs.errors import BadInput
 from envs.items import ALL_ITEMS, COLOURS, SHAPES, TEXTURES, find_items
 from envs.objects import MARKS
 from envs.sight.encoder import N_FRAMES, PATCH, Seen, are_shown, fit, prepare, stack
+from envs.sight.precision import half
 from rewards.success_vqa.baseline import words_of
 from rewards.success_vqa.clips import Asked, Clip, Note
 from rewards.success_vqa.detector import Judge
@@ -327,7 +328,7 @@ class Glances:
                 continue
             part = slice(chunk * _CHUNK, (chunk + 1) * _CHUNK)
             clips = torch.from_numpy(self._frames[part]).to(judge.device)
-            with torch.autocast(judge.device.type, torch.bfloat16):
+            with half(judge.device):
                 vectors = judge.encoder.see(clips)
             if self._vectors is None:
                 size = (len(self._frames), *vectors.shape[1:])
@@ -349,7 +350,7 @@ def answers(
     found: list[np.ndarray] = []
     for first in range(0, len(store), batch):
         which = np.arange(first, min(first + batch, len(store)))
-        with torch.no_grad(), torch.autocast(judge.device.type, torch.bfloat16):
+        with torch.no_grad(), half(judge.device):
             if glances is None:
                 media = judge.encoder(torch.from_numpy(store.frames[which]).to(judge.device))
             else:
@@ -585,7 +586,7 @@ def train(
         rate = _rate(place_in, length, learning_rate * (FRAMES_RATE if step < frame_steps else 1))
         for group in optimiser.param_groups:
             group["lr"] = rate
-        with torch.autocast(judge.device.type, torch.bfloat16):
+        with half(judge.device):
             loss, finding, caption = lesson(*what)
         total = loss + findings * finding + captions * caption
         if not torch.isfinite(total):
