@@ -92,7 +92,7 @@ class TrainDetector:
     """Files of people's answers, as label makes them, which take the place of the true ones: only
     what they answer is asked. Validation's stay true where these have none for it."""
     share: float = 1.0
-    """The share of training's clips that are used."""
+    """The share of training's clips that are used; --seed draws which."""
     width: int = 192
     """Size of the vision encoder's vectors."""
     gates: int = 2
