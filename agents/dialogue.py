@@ -8,7 +8,7 @@ into a prompt.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from envs.commands import Command, all_commands
@@ -34,6 +34,16 @@ class Turn:
     report: str
 
 
+def script(task: str, opening: str, turns: Sequence[Turn]) -> list[tuple[str, str]]:
+    """All that was said as (who, text), in its order."""
+    said = [(TASK, task)]
+    if opening:
+        said.append((REPORTER, opening))
+    for turn in turns:
+        said += [(PLANNER, turn.said), (REPORTER, turn.report)]
+    return said
+
+
 @dataclass(frozen=True)
 class Dialogue:
     """The task sentence and the turns so far, with the verbs that the Actor understands.
@@ -50,15 +60,6 @@ class Dialogue:
 
     def add(self, turn: Turn) -> Dialogue:
         return replace(self, turns=(*self.turns, turn))
-
-    def script(self) -> list[tuple[str, str]]:
-        """All of it as (who, text), in the order in which it was said."""
-        said = [(TASK, self.task)]
-        if self.opening:
-            said.append((REPORTER, self.opening))
-        for turn in self.turns:
-            said += [(PLANNER, turn.said), (REPORTER, turn.report)]
-        return said
 
     def items(self) -> tuple[Item, ...]:
         """The items named in the task and in the reports, in order of first mention."""

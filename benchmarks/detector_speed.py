@@ -38,7 +38,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from envs.errors import BadInput
 from envs.items import TRAIN_ITEMS
-from envs.sight.precision import bfloat16_is_faster
+from envs.sight.precision import faster_on_cpu
 from rewards.success_vqa.detector import Detector, Judge
 from run.detectors import NAMES, SHIPPED, load_judge
 
@@ -128,8 +128,7 @@ def _timed(work: object) -> float:
 
 def _matrix_speed() -> float:
     """Multiplications and additions a second of a large matrix product, in the same precision."""
-    dtype = torch.bfloat16 if bfloat16_is_faster() else torch.float32
-    a, b = (torch.randn(2048, 2048, dtype=dtype) for _ in range(2))
+    a, b = (torch.randn(2048, 2048, dtype=faster_on_cpu()) for _ in range(2))
     a @ b
     return 5 * 2 * 2048**3 / _timed(lambda: [a @ b for _ in range(5)])
 

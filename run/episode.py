@@ -30,7 +30,7 @@ from envs.tasks import make_worlds
 from envs.worlds import Worlds
 from run.folder import RunFolder, read_config, without_keys
 from run.live import PAUSE, HumanView, LiveView, PlainLines, Score, say
-from run.settings import differences, from_json, to_json
+from run.settings import differences, from_json, shown, to_json
 from run.stage import Watchers
 from run.summary import summarise
 from run.video import Videos
@@ -47,11 +47,6 @@ class LanguageOptions(PlannerOptions):
     """How a Planner that is a language model reads and decides. The other Planners ignore it."""
 
     seed: tyro.conf.Suppress[int] = 0
-
-
-def shown(metavar: str, default: str) -> Any:
-    """How an option whose default is None stands in the help."""
-    return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
 
 
 @dataclass(frozen=True)

@@ -32,14 +32,14 @@ from run.episode import (
     groups,
     open_folder,
     refuse_other_settings,
-    shown,
     stored_settings,
     tell_errors,
 )
 from run.folder import RunFolder
-from run.jobs import Job, Planners, at, chosen, items_of, jobs_of, player
+from run.jobs import Job, Planners, at, items_of, jobs_of, player
 from run.live import say
-from run.suites import MAX_SEED, find_suite, suite_names
+from run.settings import shown
+from run.suites import MAX_SEED, chosen, find_suite, suite_names
 from run.teams import find_team, joined, team_names
 from run.workers import play
 

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 from agents.actor import make_actor
@@ -18,7 +17,7 @@ from agents.planner.registry import make_planner
 from agents.reporter import make_reporter
 from agents.reporter.facts import Checked
 from agents.team import Team, Watcher
-from envs.errors import BadInput, unknown
+from envs.errors import BadInput
 from envs.tasks import make_worlds
 from run.episode import Record
 from run.stage import Watchers
@@ -72,16 +71,6 @@ def items_of(args: Any, suite: Suite) -> Any:
             f"suite '{args.suite}' is always played with --items {suite.items}, not {args.items}"
         )
     return args.items or suite.items
-
-
-def chosen(name: str, suite: Suite, cells: str | None) -> list[Cell]:
-    """The cells that are asked for, by names or patterns between commas, in the suite's order."""
-    names = [cell.name for cell in suite.cells]
-    asked = names if cells is None else [each.strip() for each in cells.split(",")]
-    for each in asked:
-        if not any(fnmatchcase(n, each) for n in names):
-            raise unknown(f"cell of suite '{name}'", each, names)
-    return [c for c in suite.cells if any(fnmatchcase(c.name, each) for each in asked)]
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from agents.dialogue import PLANNER, REPORTER, TASK, Decision, Dialogue
+from agents.dialogue import PLANNER, REPORTER, TASK, Decision, Dialogue, script
 from agents.team import Episode
 from envs.errors import BadInput
 from envs.worlds import Worlds
@@ -109,7 +109,7 @@ class PlainLines(Stage):
         if self.indices[i] in self.skip:
             return
         if self.verbose:
-            for who, text in self.dialogues[i].script():
+            for who, text in script(episode.task, episode.opening, episode.turns):
                 say(f"{who}: {text}" if who == TASK else f"  {who}: {text}")
         why = "" if episode.error is None else f": {episode.error.strip().splitlines()[-1]}"
         say(f"episode {self.indices[i]} seed {episode.seed}: {verdict(episode)}{why}")

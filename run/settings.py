@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import tyro
+
 from envs.errors import BadInput
 
 T = TypeVar("T")
@@ -83,3 +85,8 @@ def _is_path(hint: Any) -> bool:
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return Path in typing.get_args(hint)
     return hint is Path
+
+
+def shown(metavar: str, default: str) -> Any:
+    """How an option whose default is None stands in the help."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agents.dialogue import PLANNER, Decision, Dialogue
+from agents.dialogue import PLANNER, Decision, Dialogue, script
 from agents.team import Episode, Watcher
 from envs.worlds import Worlds
 
@@ -40,7 +40,8 @@ class Stage(Watcher):
 
     def script(self, i: int) -> list[tuple[str, str]]:
         """The dialogue so far as (who, text), with what is being carried out right now."""
-        said = self.dialogues[i].script()
+        dialogue = self.dialogues[i]
+        said = script(dialogue.task, dialogue.opening, dialogue.turns)
         if i in self.pending:
             said.append((PLANNER, self.decisions[i].said))
         return said

@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from envs.errors import BadInput
-from run.episode import shown
 from run.folder import RunFolder
-from run.jobs import chosen
-from run.settings import at_least
-from run.suites import find_suite
+from run.settings import at_least, shown
+from run.suites import chosen, find_suite
 from run.training import Bar, Curve, State, best_of, kept, open_run, with_best
 
 if TYPE_CHECKING:

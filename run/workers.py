@@ -15,8 +15,8 @@ from typing import Any
 from agents.team import Watcher
 from envs.errors import BadInput
 from run.episode import Record
-from run.jobs import Job, Planners, chosen, jobs_of, player
-from run.suites import find_suite
+from run.jobs import Job, Planners, jobs_of, player
+from run.suites import chosen, find_suite
 
 Task = tuple[int, range]  # the number of a job, and which of its episodes
 Made = list[dict[str, Any]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agents.dialogue import Decision, Dialogue
+from agents.dialogue import Decision, Dialogue, script
 from agents.parts import Part
 from agents.planner.options import PlannerOptions
 from agents.planner.registry import PLANNERS
@@ -26,7 +26,8 @@ class HumanPlanner(Part):
         return [self._ask(d) for d in dialogues]
 
     def _ask(self, dialogue: Dialogue) -> Decision:
-        print("", *(f"{who}: {text}" for who, text in dialogue.script()), sep="\n")
+        said = script(dialogue.task, dialogue.opening, dialogue.turns)
+        print("", *(f"{who}: {text}" for who, text in said), sep="\n")
         while True:
             try:
                 line = input(f"Planner ({', '.join(dialogue.verbs)} the …): ")

@@ -17,7 +17,7 @@ from agents.planner.convert import gguf_model, packaged_model
 from agents.planner.options import PlannerOptions
 from agents.planner.weights import HUB_TIMEOUT_S, cache_folder, packaged
 from envs.errors import BadInput
-from envs.sight.precision import bfloat16_is_faster
+from envs.sight.precision import faster_on_cpu
 
 
 def load_model(
@@ -102,7 +102,7 @@ def _dtype(name: str, device: torch.device) -> torch.dtype:
             "float32": torch.float32,
         }[name]
     if device.type == "cpu":
-        return torch.bfloat16 if bfloat16_is_faster() else torch.float32
+        return faster_on_cpu()
     if device.type == "cuda" and not torch.cuda.is_bf16_supported():
         return torch.float16
     return torch.bfloat16

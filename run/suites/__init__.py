@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,16 @@ def find_suite(name: str) -> Suite:
     if not file.is_file() and file.parent == FOLDER:
         raise unknown("suite", name, suite_names())
     return read_suite(file)
+
+
+def chosen(name: str, suite: Suite, cells: str | None) -> list[Cell]:
+    """The cells that are asked for, by names or patterns between commas, in the suite's order."""
+    names = [cell.name for cell in suite.cells]
+    asked = names if cells is None else [each.strip() for each in cells.split(",")]
+    for each in asked:
+        if not any(fnmatchcase(n, each) for n in names):
+            raise unknown(f"cell of suite '{name}'", each, names)
+    return [c for c in suite.cells if any(fnmatchcase(c.name, each) for each in asked)]
 
 
 def read_suite(file: Path) -> Suite:

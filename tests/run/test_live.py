@@ -12,9 +12,9 @@ from rich.console import Console
 from agents.actor import make_actor
 from agents.planner.registry import make_planner
 from agents.reporter import make_reporter
-from agents.team import Team
+from agents.team import Episode, Team
 from envs.tasks import make_worlds
-from run.live import HalfBlocks, LiveView, Score, letters, small_frame
+from run.live import HalfBlocks, LiveView, PlainLines, Score, letters, small_frame
 from tests.run.command import episode
 
 
@@ -92,6 +92,17 @@ def test_verbose_prints_the_dialogue(tmp_path: Path, capsys: pytest.CaptureFixtu
     out = capsys.readouterr().out
     assert "Task: If the" in out and "  Planner: Examine the" in out
     assert "  Reporter: I examined the" in out
+
+
+def test_verbose_tells_of_an_episode_that_broke_before_it_began(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    broken = Episode(7, "", (), None, steps=0, ended="error", unparsed=0, error="oh")
+    PlainLines([3], frozenset(), verbose=True).on_end(0, broken)
+    assert capsys.readouterr().out.splitlines() == [
+        "Task: ",
+        "episode 3 seed 7: broke after 0 turns, 0 steps: oh",
+    ]
 
 
 def test_a_person_as_planner(
