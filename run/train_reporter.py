@@ -49,7 +49,7 @@ COLUMNS = (
     "validation",
     "seconds",
 )
-LOOKS = ("resume", "runs_dir", "name", "out", "checkpoint_seconds")
+LOOKS = ("resume", "runs_dir", "name", "out", "checkpoint_seconds", "workers")
 MAX_TURNS = 8
 TUNED_RATE = 0.05  # at the full step size, a trained vision encoder forgets what it saw
 
@@ -141,6 +141,9 @@ class TrainReporter:
     """Where the model learns: cpu, cuda, or auto for the best there is."""
     threads: int = 0
     """Threads of torch; 0 for all cores. Another number gives other last digits."""
+    workers: int = 0
+    """Processes that play captioning's episodes ahead of it: worthwhile where a GPU waits for them.
+    The weights are the same."""
     init: Path | None = None
     """Folder of a Reporter to start from, or of a detector that lends its vision encoder."""
     tune_vision: bool = False
@@ -180,6 +183,7 @@ class TrainReporter:
                 "validate_every": 0,
                 "validation_episodes": 1,
                 "threads": 0,
+                "workers": 0,
             },
         )
         for name in ("learning_rate", "rl_learning_rate", "clip", "temperature"):
@@ -306,6 +310,7 @@ class _Training:
                 learning_rate=args.learning_rate,
                 vision_rate=1.0 if args.init is None else TUNED_RATE,
                 seed=args.seed,
+                workers=args.workers,
                 on_progress=lambda p: self._log_caption(p, bar),
                 save=self._offer,
                 resume=self.saved,

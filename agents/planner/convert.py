@@ -68,6 +68,7 @@ def convert(file: Path, target: Path) -> Path:
             console.print(f"converting {file.name} to bfloat16, once (about a minute)")
             with _read_once():
                 tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+                name_end(tokenizer, file)
                 model = AutoModelForCausalLM.from_pretrained(
                     file.parent,
                     gguf_file=file.name,
@@ -82,6 +83,16 @@ def convert(file: Path, target: Path) -> Path:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return target
+
+
+def name_end(tokenizer: Any, file: Path) -> None:
+    """Let texts end with the token that the file says, if it says one: transformers 5.17 takes
+    SmolLM2's first token for it, and a Reporter trained with another would never come to an end."""
+    import gguf
+
+    field = gguf.GGUFReader(str(file)).get_field("tokenizer.ggml.eos_token_id")
+    if field is not None:
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(int(field.contents()))
 
 
 @contextmanager

@@ -56,7 +56,9 @@ from envs.room import coin
 
 # How many words' vectors make a strange word's.
 MIXED = 64
-CHUNK = 1024  # tokens read in one go, padding included
+# Tokens read in one go, padding included: a GPU that gets few at a time mostly waits.
+CHUNK = 1024
+GPU_CHUNK = 16384
 Objective = Literal["choices", "tokens"]
 # Of a group of episodes and what was filmed of them, a number each.
 Reward = Callable[[Sequence[Episode], Film], Sequence[float]]
@@ -242,6 +244,10 @@ class Student:
             )
         return found
 
+    def parts(self, lessons: Sequence[Lesson]) -> list[list[Lesson]]:
+        """The lessons in parts that the device reads in one go."""
+        return chunks(lessons, CHUNK if self.accelerator.device.type == "cpu" else GPU_CHUNK)
+
     def choices(self, lessons: Sequence[Lesson]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Log-probabilities ``[choices, most targets]`` of what could be said where candidates
         part (minus infinity beyond a choice's targets), what was taken ``[choices]`` and the
@@ -299,7 +305,9 @@ def imitate(
                     lessons += lessons_of(decided, student.question)
         lessons = [x.estranged(strange, rng) for x in lessons]
         count = sum(len(x.choices if objective == "choices" else x.said) for x in lessons)
-        losses = (_imitation_loss(student, part, objective) / count for part in chunks(lessons))
+        losses = (
+            _imitation_loss(student, part, objective) / count for part in student.parts(lessons)
+        )
         rate = learning_rate_at(step, steps, learning_rate)
         loss = _descend(student, optimiser, losses, rate, step)
         on_progress(Progress("imitation", step + 1, loss, 1.0))
@@ -307,11 +315,12 @@ def imitate(
     student.sync()
 
 
-def chunks(lessons: Sequence[Lesson]) -> list[list[Lesson]]:
-    """The lessons in parts of similar lengths, each short enough to be read in one go."""
+def chunks(lessons: Sequence[Lesson], most: int) -> list[list[Lesson]]:
+    """The lessons in parts of similar lengths, each of at most ``most`` tokens to be read in one
+    go."""
     parts: list[list[Lesson]] = []
     for lesson in sorted(lessons, key=lambda x: len(x.tokens)):
-        if not parts or (len(parts[-1]) + 1) * len(lesson.tokens) > CHUNK:
+        if not parts or (len(parts[-1]) + 1) * len(lesson.tokens) > most:
             parts.append([])
         parts[-1].append(lesson)
     return parts
@@ -450,7 +459,7 @@ def _reference(
     with torch.no_grad():
         for name, p in parameters.items():
             p.copy_(before[name])
-        found = [(part, student.choices(part)[0]) for part in chunks(lessons)]
+        found = [(part, student.choices(part)[0]) for part in student.parts(lessons)]
         for name, p in parameters.items():
             p.copy_(now[name])
     return found

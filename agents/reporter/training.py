@@ -7,10 +7,13 @@ seed, so that training goes on after a checkpoint exactly as it would have gone 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import zip_longest
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +95,7 @@ class Practice:
     """
 
     def __init__(self, n: int, actor: str = "scripted", items: str = "train") -> None:
+        self.made_of = (n, actor, items)
         kinds = (CONDITIONS, ("mark",), ("floor",))
         envs = [
             env
@@ -116,6 +120,54 @@ class Practice:
                 raise BadInput(f"an episode of training broke: {episode.error.splitlines()[-1]}")
         return notes.captions
 
+    def captions(self, seed: int, step: int, first: int, n: int) -> list[Caption]:
+        """What a step of captioning learns from: ``n`` captions of the episodes from seed ``first``
+        on."""
+        rng = np.random.default_rng([seed, 3, step])
+        patience = PATIENCE[int(rng.integers(4) > 0)]
+        told = self.play(RandomFactReporter(), range(first, first + n), patience)
+        return varied(told, n, rng)
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """Plays what coming steps of captioning learn from in ``workers`` other processes, or, where
+    there are none, each step's in this process. Either way they are the same."""
+
+    practice: Practice
+    workers: int = 0
+
+    def captions(
+        self, seed: int, steps: range, first: Callable[[int], int], n: int
+    ) -> Iterator[list[Caption]]:
+        """Each step's captions; ``first`` gives its first seed. Raises BadInput where an episode
+        broke."""
+        if not self.workers:
+            for step in steps:
+                yield self.practice.captions(seed, step, first(step), n)
+            return
+        spawn = get_context("spawn")
+        with ProcessPoolExecutor(self.workers, spawn, _open, self.practice.made_of) as pool:
+            coming: deque[Future[list[Caption]]] = deque()
+            for step in (*steps, *[None] * 2 * self.workers):
+                if step is not None:
+                    coming.append(pool.submit(_captions, seed, step, first(step), n))
+                if coming and (step is None or len(coming) > 2 * self.workers):
+                    yield coming.popleft().result()
+
+
+_practice: Practice | None = None  # a worker's own
+
+
+def _open(n: int, actor: str, items: str) -> None:
+    global _practice
+    _practice = Practice(n, actor, items)
+
+
+def _captions(seed: int, step: int, first: int, n: int) -> list[Caption]:
+    assert _practice is not None
+    return _practice.captions(seed, step, first, n)
+
 
 def caption(
     network: ReporterNetwork,
@@ -126,13 +178,14 @@ def caption(
     learning_rate: float = 1e-3,
     vision_rate: float = 1.0,
     seed: int = 0,
+    workers: int = 0,
     on_progress: Callable[[Progress], None] = lambda p: None,
     save: Callable[[Callable[[], Checkpoint]], None] = lambda make: None,
     resume: Checkpoint | None = None,
 ) -> None:
     """Learn from ``batch`` captions a step, of which each of several processes makes its share.
-    The vision encoder learns ``vision_rate`` times as fast as all else. Raises BadInput where the
-    loss is not finite."""
+    The vision encoder learns ``vision_rate`` times as fast as all else. ``workers`` are processes
+    that play ahead (`Ahead`). Raises BadInput where the loss is not finite."""
     crew = Crew(network.device)
     own = crew.part(batch, "captions a step")
     looking = {id(p) for p in network.encoder.looking()}
@@ -147,14 +200,13 @@ def caption(
     if resume is not None:
         first = resume.step
         unpack(resume, network, optimiser, parameters)
-    teacher = RandomFactReporter()
     network.train()
-    for step in range(first, steps):
-        rng = np.random.default_rng([seed, 3, step])
-        start = FIRST_SEED + (seed * 1_000_000 + step) * batch + crew.rank * own
-        patience = PATIENCE[int(rng.integers(4) > 0)]
-        told = practice.play(teacher, range(start, start + own), patience)
-        some = varied(told, own, rng)
+
+    def start(step: int) -> int:
+        return FIRST_SEED + (seed * 1_000_000 + step) * batch + crew.rank * own
+
+    lessons = Ahead(practice, workers).captions(seed, range(first, steps), start, own)
+    for step, some in enumerate(lessons, first):
         media = network.see(np.stack([c.clip for c in some]))
         logs = network.log_likelihood(
             media,

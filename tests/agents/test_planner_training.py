@@ -219,7 +219,7 @@ def test_what_is_padded_is_not_seen(tmp_path: Path) -> None:
 
 def test_chunks_keep_every_lesson_and_their_size() -> None:
     lessons = [Lesson(tuple(range(n)), (), ()) for n in (5, 900, 70, 300, 2000, 20)]
-    parts = chunks(lessons)
+    parts = chunks(lessons, 1024)
     assert sorted(len(x.tokens) for part in parts for x in part) == [5, 20, 70, 300, 900, 2000]
     assert all(len(p) * max(len(x.tokens) for x in p) <= 1024 for p in parts if len(p) > 1)
 

@@ -10,6 +10,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import gguf
 import pytest
 import torch
 
@@ -187,16 +188,28 @@ def test_an_interrupted_conversion_leaves_no_folder_that_would_be_loaded(tmp_pat
     import transformers
 
     class Half:
+        eos_token = "first"
+
+        def convert_ids_to_tokens(self, token: int) -> str:
+            return ["first", "unknown", "last"][token]
+
         def save_pretrained(self, folder: Path) -> None:
             (folder / "config.json").write_text("{}")
             raise KeyboardInterrupt
 
+    half = Half()
     for auto in ("AutoTokenizer", "AutoModelForCausalLM"):
-        monkeypatch.setattr(getattr(transformers, auto), "from_pretrained", lambda *a, **k: Half())
+        monkeypatch.setattr(getattr(transformers, auto), "from_pretrained", lambda *a, **k: half)
     target = tmp_path / "models" / "half"
+    writer = gguf.GGUFWriter(tmp_path / "x.gguf", "llama")
+    writer.add_eos_token_id(2)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
     with pytest.raises(KeyboardInterrupt):
         convert(tmp_path / "x.gguf", target)
     assert [f for f in target.parent.iterdir() if f.is_dir()] == []
+    assert half.eos_token == "last"  # as the file says, whatever transformers made of it
 
 
 @pytest.fixture(scope="module")
