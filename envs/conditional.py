@@ -19,18 +19,20 @@ MARK_OF = ("white", "orange", "")
 DEED_VERBS = ("pick up", "go to", "put")
 CONDITIONS = ("wall", "corner", "floor", "mark")
 # For choosing among checkpoints, so that the others stay unseen until the end.
-VALIDATION_CONDITIONS = ("half",)
+VALIDATION_CONDITIONS = ("half", "middle")
 PHRASES = {
     "wall": "is beside a wall",
     "corner": "is in a corner",
     "mark": "shows a white mark when examined",
     "half": "is in the upper half of the room",
+    "middle": "is in the middle of the room",
 }
 # Where a place is what matters: what examining tells of a thing that is not there.
 _ELSEWHERE = {
     "wall": "is not beside a wall",
     "corner": "is not in a corner",
     "half": "is in the lower half of the room",
+    "middle": "is not in the middle of the room",
 }
 
 
@@ -108,6 +110,8 @@ class ConditionalEnv(RoomEnv):
     def _fits(self, cell: Cell) -> bool:
         if self.condition == "half":
             return 2 * cell[1] < self.height - 1
+        if self.condition == "middle":
+            return all(min(v, self.width - 1 - v) >= (self.width - 1) // 2 for v in cell)
         sides = walls_beside(cell, self.width)
         return sides == 2 if self.condition == "corner" else sides > 0
 
@@ -251,17 +255,18 @@ class VisualConditional(ConditionalEnv):
     A room with `n_items` items. Something that can be seen of one of them, the decider, decides
     which of two others to pick up: whether it is beside a wall, in a corner, on a floor of some
     colour, or shows a white mark once it is examined. It holds with a chance of one half.
-    `conditions` chooses among `wall`, `corner`, `floor` and `mark`; one more, `half` (whether it
-    is in the upper half of the room), is played only where it is chosen: it serves validation.
+    `conditions` chooses among `wall`, `corner`, `floor` and `mark`; two more, `half` (whether it
+    is in the upper half of the room) and `middle`, are played only where they are chosen: they
+    serve validation.
     Examining an item brings an event with the fact that the condition is about; nothing about it
     is secret.
 
     ## Mission space
 
     "If the {decider} is beside a wall | is in a corner | is on a {colour} floor | shows a white
-    mark when examined | is in the upper half of the room, pick up the {item}, otherwise pick up
-    the {item}.", or the same in another of the `phrasings` of `envs.phrasings`; where several are
-    given, each episode draws one.
+    mark when examined | is in the upper half of the room | is in the middle of the room, pick up
+    the {item}, otherwise pick up the {item}.", or the same in another of the `phrasings` of
+    `envs.phrasings`; where several are given, each episode draws one.
 
     ## Action space
 

@@ -161,6 +161,23 @@ def test_half_is_said_as_the_place_is_and_comes_up_only_where_it_is_chosen() -> 
     assert told == {True, False}
 
 
+@pytest.mark.parametrize("size, middle", [(6, {2, 3}), (7, {3}), (8, {3, 4})])
+def test_middle_is_said_as_the_place_is(size: int, middle: set[int]) -> None:
+    env = VisualConditional(conditions=("middle",), n_items=4, room_size=size)
+    told = set()
+    for seed in range(30):
+        obs, _ = env.reset(seed=seed)
+        decider, yes, no = find_items(obs["mission"])
+        assert f"If the {decider} is in the middle of the room, pick up" in obs["mission"]
+        for thing in env.things:
+            inside = set(thing.cur_pos) <= middle
+            assert thing.fact == f"is {'' if inside else 'not '}in the middle of the room"
+            if thing.item == decider:
+                assert env.right == (yes if inside else no)
+                told.add(inside)
+    assert told == {True, False}
+
+
 def test_all_conditions_come_up() -> None:
     env = VisualConditional()
     seen = set()
