@@ -68,9 +68,6 @@ class TrainPlanner:
     boxes: float = 0.0
     """Imitation: how often a dialogue tells of boxes and balls in place of items. In half of these
     the task says beforehand what examining would tell."""
-    denials: float = 0.0
-    """Imitation: how often a dialogue says of an item only that it is not good, not what else it
-    is."""
     rl_steps: int = 20
     """Steps of reinforcement; 0 leaves it out."""
     groups: int = 8
@@ -149,7 +146,7 @@ class TrainPlanner:
                 "kl": 0,
             },
         )
-        for name in ("strange", "boxes", "denials"):
+        for name in ("strange", "boxes"):
             if not 0 <= (value := getattr(self, name)) < 1:
                 raise BadInput(f"--{name} must be from 0 to below 1, not {value}")
         for name in ("learning_rate", "rl_learning_rate", "temperature"):
@@ -263,7 +260,6 @@ class _Training:
                     objective=args.objective,
                     strange=args.strange,
                     boxes=args.boxes,
-                    denials=args.denials,
                     on_progress=lambda p: self._log(p, bar, args.imitation_steps),
                     resume=resume,
                     **common,

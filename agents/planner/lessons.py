@@ -35,7 +35,6 @@ from envs.worlds import Worlds
 FIRST_SEED = 1_000_000_000
 MAX_TURNS = 12
 PATIENCE = 64
-_NOT_GOOD = re.compile(r"\bhas secret property (?:bad|unknown)\b")
 _SEEN = re.compile(r"I examined the ([^,.]+), it (has [^.]+\.)")
 
 
@@ -211,29 +210,6 @@ class School:
             if episode.error is not None:
                 raise BadInput(f"an episode of training broke: {episode.error.splitlines()[-1]}")
         return episodes, notes
-
-
-def denied(decided: Sequence[tuple[Dialogue, Decision]]) -> list[tuple[Dialogue, Decision]]:
-    """One episode's decisions, where it is told that an item is not good, not what else it is.
-
-    What is asked for is then the same words whether it holds or not, and one word more or less
-    decides.
-    """
-
-    def told(text: str) -> str:
-        return _NOT_GOOD.sub("does not have secret property good", text)
-
-    return [
-        (
-            replace(
-                d,
-                task=told(d.task),
-                turns=tuple(replace(t, report=told(t.report)) for t in d.turns),
-            ),
-            decision,
-        )
-        for d, decision in decided
-    ]
 
 
 def told_before(decided: Sequence[tuple[Dialogue, Decision]]) -> list[tuple[Dialogue, Decision]]:

@@ -42,7 +42,6 @@ from agents.planner.lessons import (
     Lesson,
     School,
     Teacher,
-    denied,
     lessons_of,
     told_before,
     with_boxes,
@@ -274,7 +273,6 @@ def imitate(
     objective: Objective = "choices",
     strange: float = 0.0,
     boxes: float = 0.0,
-    denials: float = 0.0,
     seed: int = 0,
     on_progress: Callable[[Progress], None] = _nothing,
     save: Callable[[Callable[[], Checkpoint]], None] = _nothing,
@@ -285,8 +283,8 @@ def imitate(
     ``objective``: the likelihood of what was chosen where candidates part, or of every token of
     the commands. ``strange`` is the largest share of a dialogue's words that are read as random
     vectors (`Lesson.estranged`), ``boxes`` the chance that items are told of as boxes
-    (`with_boxes`), ``denials`` the chance that what is not good is only said not to be (`denied`).
-    Raises BadInput where the loss is not finite; what was saved is then still there.
+    (`with_boxes`). Raises BadInput where the loss is not finite; what was saved is then still
+    there.
     """
     parameters = list(student.parameters().values())
     optimiser = torch.optim.AdamW(parameters, learning_rate, weight_decay=0.0)
@@ -304,8 +302,6 @@ def imitate(
                     if rng.random() < boxes:
                         decided = with_boxes(decided, rng)
                         decided = told_before(decided) if coin(rng) else decided
-                    if denials and rng.random() < denials:
-                        decided = denied(decided)
                     lessons += lessons_of(decided, student.question)
         lessons = [x.estranged(strange, rng) for x in lessons]
         count = sum(len(x.choices if objective == "choices" else x.said) for x in lessons)

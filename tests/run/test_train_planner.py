@@ -22,8 +22,7 @@ SMALL = [
     *("--imitation-steps", "4", "--batch", "2", "--rl-steps", "3", "--groups", "2"),
     *("--members", "3", "--rank", "2", "--validate-every", "4", "--validation-episodes", "4"),
     *("--checkpoint-seconds", "0", "--dtype", "float32", "--device", "cpu", "--threads", "1"),
-    *("--strange", "0.3", "--boxes", "0.5", "--denials", "0.5"),
-    *("--validation-cells", "commands,nor"),
+    *("--strange", "0.3", "--boxes", "0.5", "--validation-cells", "commands,nor"),
 ]
 
 
