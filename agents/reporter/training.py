@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import zip_longest
@@ -43,6 +44,7 @@ from envs.worlds import Worlds
 FIRST_SEED = 2_500_000_000  # of training's episodes
 FIRST_VALIDATION_SEED = 2_400_000_000
 TURNS = 4
+DIED = "a worker died, perhaps for want of memory; try fewer --workers"
 PATIENCE = (6, 64)  # steps that a command may take: some are not managed
 
 
@@ -129,31 +131,30 @@ class Practice:
         return varied(told, n, rng)
 
 
-@dataclass(frozen=True)
-class Ahead:
-    """Plays what coming steps of captioning learn from in ``workers`` other processes, or, where
-    there are none, each step's in this process. Either way they are the same."""
+def captions_ahead(
+    practice: Practice, workers: int, seed: int, steps: range, first: Callable[[int], int], n: int
+) -> Iterator[list[Caption]]:
+    """What each step of captioning learns from; ``first`` gives a step's first seed.
 
-    practice: Practice
-    workers: int = 0
-
-    def captions(
-        self, seed: int, steps: range, first: Callable[[int], int], n: int
-    ) -> Iterator[list[Caption]]:
-        """Each step's captions; ``first`` gives its first seed. Raises BadInput where an episode
-        broke."""
-        if not self.workers:
+    ``workers`` other processes play what coming steps need, or, where there are none, this process
+    each step's; either way it is the same. Raises BadInput where an episode broke or a worker died.
+    """
+    if not workers:
+        for step in steps:
+            yield practice.captions(seed, step, first(step), n)
+        return
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(workers, spawn, _open, practice.made_of) as pool:
+        coming: deque[Future[list[Caption]]] = deque()
+        try:
             for step in steps:
-                yield self.practice.captions(seed, step, first(step), n)
-            return
-        spawn = get_context("spawn")
-        with ProcessPoolExecutor(self.workers, spawn, _open, self.practice.made_of) as pool:
-            coming: deque[Future[list[Caption]]] = deque()
-            for step in (*steps, *[None] * 2 * self.workers):
-                if step is not None:
-                    coming.append(pool.submit(_captions, seed, step, first(step), n))
-                if coming and (step is None or len(coming) > 2 * self.workers):
+                coming.append(pool.submit(_captions, seed, step, first(step), n))
+                if len(coming) > 2 * workers:
                     yield coming.popleft().result()
+            while coming:
+                yield coming.popleft().result()
+        except BrokenProcessPool as error:
+            raise BadInput(DIED) from error
 
 
 _practice: Practice | None = None  # a worker's own
@@ -185,7 +186,7 @@ def caption(
 ) -> None:
     """Learn from ``batch`` captions a step, of which each of several processes makes its share.
     The vision encoder learns ``vision_rate`` times as fast as all else. ``workers`` are processes
-    that play ahead (`Ahead`). Raises BadInput where the loss is not finite."""
+    that play ahead. Raises BadInput where the loss is not finite."""
     crew = Crew(network.device)
     own = crew.part(batch, "captions a step")
     looking = {id(p) for p in network.encoder.looking()}
@@ -205,7 +206,7 @@ def caption(
     def start(step: int) -> int:
         return FIRST_SEED + (seed * 1_000_000 + step) * batch + crew.rank * own
 
-    lessons = Ahead(practice, workers).captions(seed, range(first, steps), start, own)
+    lessons = captions_ahead(practice, workers, seed, range(first, steps), start, own)
     for step, some in enumerate(lessons, first):
         media = network.see(np.stack([c.clip for c in some]))
         logs = network.log_likelihood(

@@ -150,13 +150,20 @@ def test_captioning_goes_on_as_it_would_have(tmp_path: Path) -> None:
     caption(parts, Practice(8), steps=6, batch=8, save=lambda make: kept.append(make()))
     again = network(5)
     # Who plays ahead plays the same.
-    caption(again, Practice(8), steps=6, batch=8, workers=2, resume=kept[2])
+    caption(again, Practice(8), steps=6, batch=8, workers=1, resume=kept[2])
     for one, two, three in zip(
         *(n.state_dict().values() for n in (whole, parts, again)), strict=True
     ):
         assert torch.equal(one, two) and torch.equal(one, three)
     assert len(losses) == 6 and all(np.isfinite(losses))
     assert 0 <= share_true(whole, Practice(8), 10) <= 1
+
+
+def test_a_worker_that_dies_is_one_sentence() -> None:
+    practice = Practice(8)
+    practice.made_of = (8, "nobody", "train")  # which a worker cannot make
+    with pytest.raises(BadInput, match="try fewer --workers"):
+        caption(network(), practice, steps=2, batch=8, workers=1)
 
 
 def test_a_trained_vision_encoder_learns_more_slowly_than_all_else() -> None:
