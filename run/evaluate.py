@@ -105,9 +105,9 @@ class Evaluate:
     all. In planner-validation always those of training; BabyAI has its own things."""
 
     team: Annotated[str | None, shown("TEAM", "--planner, --actor, --reporter")] = None
-    """Planner, Actor and Reporter at once: small, few-shot, untaught, unheard, random, cheats,
-    low-level, random-steps, or a YAML file such as those in run/teams. Cells that have their own
-    keep it."""
+    """Planner, Actor and Reporter at once: small, seeing, few-shot, untaught, unheard, random,
+    cheats, low-level, random-steps, or a YAML file such as those in run/teams. Cells that have
+    their own keep it."""
 
     planner: str = "parley-135m"
     """Who commands: oracle (knows the right answer), random, or a language model:
