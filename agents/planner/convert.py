@@ -90,7 +90,7 @@ def name_end(tokenizer: Any, file: Path) -> None:
     SmolLM2's first token for it, and a Reporter trained with another would never come to an end."""
     import gguf
 
-    field = gguf.GGUFReader(str(file)).get_field("tokenizer.ggml.eos_token_id")
+    field = gguf.GGUFReader(file).get_field("tokenizer.ggml.eos_token_id")
     if field is not None:
         tokenizer.eos_token = tokenizer.convert_ids_to_tokens(int(field.contents()))
 
@@ -109,14 +109,19 @@ def _read_once() -> Iterator[None]:
         def __setattr__(self, name: str, value: Any) -> None:
             super().__setattr__(name, np.asarray(value) if name == "data" else value)
 
+    @lru_cache(maxsize=1)
+    def reader(file: Path) -> Reader:
+        return Reader(file)
+
     once: dict[str, Callable[..., Any]] = {
-        "GGUFReader": Reader,
-        "get_tensor_name_map": gguf.get_tensor_name_map,
+        # By the file, however whoever asks spells its path.
+        "GGUFReader": lambda path: reader(Path(path).absolute()),
+        "get_tensor_name_map": lru_cache(maxsize=1)(gguf.get_tensor_name_map),
     }
     originals = {name: getattr(gguf, name) for name in once}
     try:
         for name, function in once.items():
-            setattr(gguf, name, lru_cache(maxsize=1)(function))
+            setattr(gguf, name, function)
         yield
     finally:
         for name, original in originals.items():

@@ -44,8 +44,8 @@ from envs.worlds import Worlds
 FIRST_SEED = 2_500_000_000  # of training's episodes
 FIRST_VALIDATION_SEED = 2_400_000_000
 TURNS = 4
-DIED = "a worker died, perhaps for want of memory; try fewer --workers"
 PATIENCE = (6, 64)  # steps that a command may take: some are not managed
+DIED = "a worker died, perhaps for want of memory; try fewer --workers"
 
 
 @dataclass(frozen=True)

@@ -144,37 +144,31 @@ def test_the_decider_is_never_unknown_and_decides() -> None:
         assert env.right == (yes if fact.endswith("good") else no)
 
 
-def test_half_is_said_as_the_place_is_and_comes_up_only_where_it_is_chosen() -> None:
-    env = VisualConditional(conditions=("half",), n_items=6, room_size=8)
+@pytest.mark.parametrize(
+    ("condition", "size", "there", "elsewhere", "holds"),
+    [
+        ("half", 8, "in the upper half", "in the lower half", lambda x, y: y in (1, 2, 3)),
+        ("middle", 6, "in the middle", "not in the middle", lambda x, y: {x, y} <= {2, 3}),
+        ("middle", 7, "in the middle", "not in the middle", lambda x, y: {x, y} <= {3}),
+        ("middle", 8, "in the middle", "not in the middle", lambda x, y: {x, y} <= {3, 4}),
+    ],
+)
+def test_half_and_middle_are_said_as_the_place_is_and_come_up_only_where_they_are_chosen(
+    condition: str, size: int, there: str, elsewhere: str, holds: Callable[[int, int], bool]
+) -> None:
+    assert condition not in CONDITIONS
+    env = VisualConditional(conditions=(condition,), n_items=6, room_size=size)
     told = set()
     for seed in range(30):
         obs, _ = env.reset(seed=seed)
         decider, yes, no = find_items(obs["mission"])
-        assert f"If the {decider} is in the upper half of the room, pick up" in obs["mission"]
+        assert f"If the {decider} is {there} of the room, pick up" in obs["mission"]
         for thing in env.things:
-            upper = {1: True, 2: True, 3: True, 4: False, 5: False, 6: False}[thing.cur_pos[1]]
-            half = "upper" if upper else "lower"
-            assert thing.fact == f"is in the {half} half of the room"
+            is_there = holds(*thing.cur_pos)
+            assert thing.fact == f"is {there if is_there else elsewhere} of the room"
             if thing.item == decider:
-                assert env.right == (yes if upper else no)
-                told.add(upper)
-    assert told == {True, False}
-
-
-@pytest.mark.parametrize("size, middle", [(6, {2, 3}), (7, {3}), (8, {3, 4})])
-def test_middle_is_said_as_the_place_is(size: int, middle: set[int]) -> None:
-    env = VisualConditional(conditions=("middle",), n_items=4, room_size=size)
-    told = set()
-    for seed in range(30):
-        obs, _ = env.reset(seed=seed)
-        decider, yes, no = find_items(obs["mission"])
-        assert f"If the {decider} is in the middle of the room, pick up" in obs["mission"]
-        for thing in env.things:
-            inside = set(thing.cur_pos) <= middle
-            assert thing.fact == f"is {'' if inside else 'not '}in the middle of the room"
-            if thing.item == decider:
-                assert env.right == (yes if inside else no)
-                told.add(inside)
+                assert env.right == (yes if is_there else no)
+                told.add(is_there)
     assert told == {True, False}
 
 
