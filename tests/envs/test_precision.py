@@ -18,7 +18,11 @@ def test_a_cpu_multiplies_in_what_is_faster(
 
 
 def test_the_trial_is_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter([0.0, 2.0] * 9 + [0.0, 1.0] * 9 + [0.0, 1.0] * 9 + [0.0, 2.0] * 9)
+    faster = [0.0, 2.0] * 9 + [0.0, 5.0] + [0.0, 1.0] * 8
+    slower = [0.0, 1.0] * 9 + [0.0, 2.0] * 9
+    hopeless = [0.0, 1.0] * 9 + [0.0, 40.0] * 2
+    times = iter(faster + slower + hopeless)
     monkeypatch.setattr(precision.time, "perf_counter", lambda: next(times))
-    assert precision.faster_on_cpu.__wrapped__() == torch.bfloat16
-    assert precision.faster_on_cpu.__wrapped__() == torch.float32
+    found = [precision.faster_on_cpu.__wrapped__() for _ in range(3)]
+    assert found == [torch.bfloat16, torch.float32, torch.float32]
+    assert list(times) == []

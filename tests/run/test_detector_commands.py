@@ -25,8 +25,7 @@ from run.behaviours import OTHER, TRAINING, film
 from run.detectors import load_detector
 from run.splits import SPLITS
 from tests.agents.tiny import tiny_model, tiny_tokenizer
-from tests.run.command import TORCHRUN, start
-from tests.run.warm import kill_when
+from tests.run.warm import in_two_processes, kill_when
 from tests.tiny_vision import small
 
 TRAIN = [
@@ -265,11 +264,8 @@ def test_a_vision_language_model_is_tuned(
 
 def test_two_processes_train_one_baseline(data: Path, tmp_path: Path) -> None:
     command = ["train-detector", "--model", "baseline", "--data", str(data), *TRAIN]
-    how = ["--standalone", "--nproc-per-node", "2"]
     runs = ["--runs-dir", str(tmp_path), "--steps", "2", "--frame-steps", "2"]
-    process = start(*how, "--module", "run", *command, *runs, code=TORCHRUN)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
+    out = in_two_processes(*command, *runs)
     (folder,) = (tmp_path / "train-detector").iterdir()
     assert out.split() == [str(folder)]
     assert len((folder / "curve.csv").read_text().splitlines()) == 1 + 4

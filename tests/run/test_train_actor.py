@@ -15,8 +15,8 @@ from tests.run.warm import in_stage, kill_when
 
 SMALL = [
     "train-actor",
-    *("--imitation-steps", "4096", "--ppo-steps", "3072", "--worlds", "32", "--pool", "6"),
-    *("--evaluate-every", "3072", "--validation-commands", "2", "--score-commands", "1"),
+    *("--imitation-steps", "2048", "--ppo-steps", "3072", "--worlds", "32", "--pool", "6"),
+    *("--evaluate-every", "2048", "--validation-commands", "1", "--score-commands", "1"),
     *("--checkpoint-seconds", "0"),
 ]
 
@@ -45,7 +45,7 @@ def test_it_trains_scores_and_goes_on_after_a_kill_as_if_nothing_had_been(
     assert same(out, whole / "checkpoints" / summary["chosen"])
     assert not same(whole / "checkpoints" / "imitation", whole / "checkpoints" / "ppo")
     rows = list(csv.DictReader((whole / "curve.csv").open()))
-    assert [r["steps"] for r in rows] == [str(1024 * k) for k in range(1, 8)]
+    assert [r["steps"] for r in rows] == [str(1024 * k) for k in range(1, 6)]
     assert {r["stage"] for r in rows} == {"imitation", "ppo"}
     assert sum(r["held_out"] != "" for r in rows) >= 2
     assert (whole / "plots" / "curve.png").stat().st_size > 5000

@@ -13,7 +13,7 @@ from rewards.success_vqa.baseline import Baseline, BaselineConfig
 from run.__main__ import main
 from tests.agents.tiny import tiny_model, tiny_tokenizer
 from tests.run.command import HOUSE, TORCHRUN, episode, lines, start
-from tests.run.warm import in_stage, kill_when
+from tests.run.warm import in_stage, in_two_processes, kill_when
 
 TRAIN = [
     *("--steps", "6", "--batch", "4", "--width", "16", "--gates", "1", "--every", "1"),
@@ -60,15 +60,11 @@ def test_two_processes_train_one_reporter(tmp_path: Path) -> None:
     tiny_model("llama").save_pretrained(tmp_path / "base")
     tiny_tokenizer().save_pretrained(tmp_path / "base")
     command = ["train-reporter", "--base", str(tmp_path / "base"), *TRAIN]
-    how = ["--standalone", "--nproc-per-node", "2"]
-    process = start(
-        *(*how, "--module", "run", *command, "--runs-dir", str(tmp_path)),
+    out = in_two_processes(
+        *(*command, "--runs-dir", str(tmp_path)),
         *("--episode-weight", "0", "--command-weight", "0"),
         *("--steps", "2", "--rl-steps", "2", "--validate-every", "2"),
-        code=TORCHRUN,
     )
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
     (folder,) = (tmp_path / "train-reporter").iterdir()
     assert out.split() == [str(folder)]
     assert len((folder / "curve.csv").read_text().splitlines()) == 1 + 2 + 2

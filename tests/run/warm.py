@@ -10,9 +10,10 @@ import multiprocessing
 import os
 import runpy
 import signal
+import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -44,9 +45,15 @@ def _enter(
 class Started:
     """A command, or the script that is named, that runs in a process of its own."""
 
-    def __init__(self, *arguments: str, cwd: Path, script: Path | None = None) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        cwd: Path,
+        script: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._said = TemporaryDirectory()
-        given = {**os.environ, "OMP_NUM_THREADS": "1"}
+        given = {**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})}
         what = (str(script or ""), arguments, str(cwd), self._said.name, given)
         self._process = _SERVER.Process(target=_enter, args=what)
         self._process.start()
@@ -71,6 +78,30 @@ class Started:
     def _text(self, name: str) -> str:
         file = Path(self._said.name) / name
         return file.read_text() if file.exists() else ""
+
+
+def in_two_processes(*arguments: str) -> str:
+    """What the first of two processes of one training run says, started with what ``torchrun``
+    would tell them; both must end well."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    both = [
+        Started(
+            *arguments,
+            cwd=Path.cwd(),
+            environment={"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", **where},
+        )
+        for rank in "01"
+    ]
+    try:
+        said = [started.wait() for started in both]
+    finally:
+        for started in both:
+            started.kill()
+    assert [status for status, _, _ in said] == [0, 0], said
+    assert said[1][1] == ""
+    return said[0][1]
 
 
 def kill_when(runs: Path, seen: Callable[[Path], bool], *arguments: str) -> Path:
