@@ -84,6 +84,18 @@ class Dialogue:
             return None
         return self.turns[-1].command
 
+    def alike(self) -> dict[Command, int]:
+        """How many of the last times that a command was said got one and the same report, for each
+        that was said; other commands may have come between."""
+        found: dict[Command, list[Turn]] = {}
+        for turn in self.turns:
+            if turn.command is not None:
+                same = found.setdefault(turn.command, [])
+                if same and same[-1].report != turn.report:
+                    same.clear()
+                same.append(turn)
+        return {command: len(turns) for command, turns in found.items()}
+
 
 @dataclass(frozen=True)
 class Cost:

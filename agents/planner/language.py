@@ -33,6 +33,8 @@ TRIE_MODELS = ("gpt2", "llama", "qwen2")
 # Dialogues in one pass, by the rule of scores: quickest on a CPU with SmolLM2, though 8 are nearly
 # as quick. The mean needs the logits of more tokens, and memory for them.
 GROUPS: dict[Rule, int] = {"mean": 16, "tree": 32}
+# In nats of a whole command; a mean over its tokens is of another scale.
+REPEAT_PENALTY: dict[Rule, float] = {"mean": 0, "tree": 3}
 # A shorter beginning is read with each dialogue, which costs less than a part of its own.
 WORTH_SHARING = 16
 TAILS_KEPT = 1 << 14
@@ -66,6 +68,8 @@ class LanguagePlanner(Part):
         self.prompt = Prompt(options.prompt or prompt, self.examples)
         folder = (options.cache or cache_folder()) / "prompts"
         self.scoring: Rule = scoring if options.scoring == "auto" else options.scoring
+        by_default = REPEAT_PENALTY[self.scoring]
+        self.penalty = by_default if options.repeat_penalty is None else options.repeat_penalty
         self.scorer = Scorer(model, options.group or GROUPS[self.scoring], folder)
         self._dropped = 0
         self._prefixes: dict[int, Tokens] = {}
@@ -129,9 +133,26 @@ class LanguagePlanner(Part):
         if self.options.decide == "score" and questions:
             scored = self._scores([q for _, q in questions])
             for (i, _), scores in zip(questions, scored, strict=True):
-                decisions[i] = _best(dialogues[i], scores, self.options.repeats)
+                decisions[i] = self._best(dialogues[i], scores)
             decisions = self._with_costs(decisions, questions)
         return [d for d in decisions if d is not None]
+
+    def _best(self, dialogue: Dialogue, scores: Sequence[float]) -> Decision:
+        """The best of the candidates, but not what was said ``repeats`` times running for nothing,
+        and less readily what was said for nothing again and again."""
+        if not all(map(math.isfinite, scores)):
+            return _not_finite()
+        candidates, repeats = dialogue.candidates(), self.options.repeats
+        stuck, alike = dialogue.stuck(repeats), dialogue.alike()
+
+        def readiness(k: int) -> float:
+            beyond = alike.get(candidates[k], 0) - repeats if repeats else 0
+            return scores[k] - self.penalty * max(0, beyond)
+
+        allowed = [k for k, c in enumerate(candidates) if c != stuck] or [0]
+        best = max(allowed, key=readiness)
+        table = {c.sentence(): s for c, s in zip(candidates, scores, strict=True)}
+        return Decision(candidates[best].sentence(), candidates[best], table)
 
     def _with_costs(
         self, decisions: Sequence[Decision | None], questions: Sequence[tuple[int, Question]]
@@ -277,18 +298,6 @@ class LanguagePlanner(Part):
         plain = plain_scores(self.model, text, tails)
         near = 1e-3 if self.model.dtype == torch.float32 else 0.2
         return all(math.isclose(a, b, abs_tol=near) for a, b in zip(found, plain, strict=True))
-
-
-def _best(dialogue: Dialogue, scores: Sequence[float], repeats: int) -> Decision:
-    """The best of the candidates, but not what was said ``repeats`` times running for nothing."""
-    if not all(map(math.isfinite, scores)):
-        return _not_finite()
-    candidates = dialogue.candidates()
-    stuck = dialogue.stuck(repeats)
-    allowed = [k for k, c in enumerate(candidates) if c != stuck] or [0]
-    best = max(allowed, key=scores.__getitem__)
-    table = {c.sentence(): s for c, s in zip(candidates, scores, strict=True)}
-    return Decision(candidates[best].sentence(), candidates[best], table)
 
 
 def _not_finite() -> Decision:

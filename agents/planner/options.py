@@ -30,6 +30,11 @@ class PlannerOptions:
     """When scoring: how many times running a command may get the same report before another one is
     said; 0 for any number."""
 
+    repeat_penalty: float | None = None
+    """When scoring: what a command loses of its score for each time beyond --repeats that it has
+    had one and the same report, whatever came between; by default 3 with tree scoring, and 0 with
+    mean, whose scores have another scale."""
+
     examples: int | None = None
     """How many worked examples to put into the prompt, 0 for none; by default 13, and for a model
     with an adapter as many as that was trained with."""
@@ -75,6 +80,7 @@ class PlannerOptions:
     def __post_init__(self) -> None:
         for name, least in (
             ("repeats", 0),
+            ("repeat_penalty", 0),
             ("examples", 0),
             ("group", 0),
             ("max_new_tokens", 1),

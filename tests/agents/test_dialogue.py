@@ -67,3 +67,18 @@ def test_who_is_stuck_has_said_and_heard_the_same_each_time() -> None:
         ([], 1, None),
     ):
         assert Dialogue("go to the red box", VERBS, tuple(turns)).stuck(n) == found
+
+
+def test_a_command_is_alike_as_often_as_it_last_got_one_report() -> None:
+    go, look = Command.parse("go to the red box"), Command.parse("examine the red box")
+    there = Turn("Go to the red box.", go, "I went to the red box.")
+    failed = Turn("Go to the red box.", go, "I did not manage to go to the red box.")
+    other = Turn("Examine the red box.", look, "I went to the red box.")
+    nonsense = Turn("Hm.", None, "I did not understand that command.")
+    for turns, found in (
+        ([], {}),
+        ([there, other, there, nonsense, nonsense], {go: 2, look: 1}),
+        ([there, there, failed, other, other], {go: 1, look: 2}),
+        ([there, failed, there], {go: 1}),
+    ):
+        assert Dialogue("go to the red box", VERBS, tuple(turns)).alike() == found

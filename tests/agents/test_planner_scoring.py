@@ -318,6 +318,26 @@ def test_what_got_the_same_report_twice_running_is_not_said_a_third_time():
     assert found
 
 
+def test_who_goes_round_in_circles_tries_something_else_in_time():
+    """Two commands in turn are never said three times running, but cost more each time."""
+    d, changed = dialogue(), []
+    one, two = d.candidates()[:2]
+    for n in range(1, 7):
+        for c in (one, two):
+            d = d.add(Turn(c.sentence(), c, f"I did not manage to {c}."))
+        for penalty in (0.0, 0.02, 50.0):
+            (said,) = planner(repeats=2, repeat_penalty=penalty).choose([d])
+            cost = penalty * max(0, n - 2)
+            weighed = {
+                text: s - cost * (text in (one.sentence(), two.sentence()))
+                for text, s in said.scores.items()
+            }
+            assert said.said == max(weighed, key=weighed.get)
+            changed += [penalty] * (said.said != max(said.scores, key=said.scores.get))
+    assert 50.0 in changed and 0.0 not in changed
+    assert (planner().penalty, planner(scoring="tree").penalty) == (0, 3)
+
+
 def test_no_item_named_is_an_error_and_the_others_go_on():
     nothing, something = planner().choose([dialogue("Do your best."), dialogue()])
     assert "names no item" in str(nothing.error)
