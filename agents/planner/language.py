@@ -146,8 +146,8 @@ class LanguagePlanner(Part):
         stuck, alike = dialogue.stuck(repeats), dialogue.alike()
 
         def readiness(k: int) -> float:
-            beyond = alike.get(candidates[k], 0) - repeats if repeats else 0
-            return scores[k] - self.penalty * max(0, beyond)
+            more = alike.get(candidates[k], 0) - repeats + 1 if repeats else 0
+            return scores[k] - self.penalty * max(0, more)
 
         allowed = [k for k, c in enumerate(candidates) if c != stuck] or [0]
         best = max(allowed, key=readiness)

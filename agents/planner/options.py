@@ -31,9 +31,9 @@ class PlannerOptions:
     said; 0 for any number."""
 
     repeat_penalty: float | None = None
-    """When scoring: what a command loses of its score for each time beyond --repeats that it has
-    had one and the same report, whatever came between; by default 3 with tree scoring, and 0 with
-    mean, whose scores have another scale."""
+    """When scoring: what a command loses of its score once it has had one and the same report
+    --repeats times, whatever came between, and again for each time more; by default 3 with tree
+    scoring, and 0 with mean, whose scores have another scale."""
 
     examples: int | None = None
     """How many worked examples to put into the prompt, 0 for none; by default 13, and for a model

@@ -327,7 +327,7 @@ def test_who_goes_round_in_circles_tries_something_else_in_time():
             d = d.add(Turn(c.sentence(), c, f"I did not manage to {c}."))
         for penalty in (0.0, 0.02, 50.0):
             (said,) = planner(repeats=2, repeat_penalty=penalty).choose([d])
-            cost = penalty * max(0, n - 2)
+            cost = penalty * max(0, n - 1)
             weighed = {
                 text: s - cost * (text in (one.sentence(), two.sentence()))
                 for text, s in said.scores.items()
