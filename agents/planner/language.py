@@ -147,7 +147,7 @@ class LanguagePlanner(Part):
 
         def readiness(k: int) -> float:
             more = alike.get(candidates[k], 0) - repeats + 1 if repeats else 0
-            return scores[k] - self.penalty * max(0, more)
+            return scores[k] - self.penalty * more if more > 0 else scores[k]
 
         allowed = [k for k, c in enumerate(candidates) if c != stuck] or [0]
         best = max(allowed, key=readiness)

@@ -325,11 +325,11 @@ def test_who_goes_round_in_circles_tries_something_else_in_time():
     for n in range(1, 7):
         for c in (one, two):
             d = d.add(Turn(c.sentence(), c, f"I did not manage to {c}."))
-        for penalty in (0.0, 0.02, 50.0):
+        for penalty in (0.0, 0.02, 50.0, math.inf):
             (said,) = planner(repeats=2, repeat_penalty=penalty).choose([d])
-            cost = penalty * max(0, n - 1)
+            cost = penalty * (n - 1) if n > 1 else 0.0
             weighed = {
-                text: s - cost * (text in (one.sentence(), two.sentence()))
+                text: s - (cost if text in (one.sentence(), two.sentence()) else 0.0)
                 for text, s in said.scores.items()
             }
             assert said.said == max(weighed, key=weighed.get)
