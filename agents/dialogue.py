@@ -87,14 +87,14 @@ class Dialogue:
     def alike(self) -> dict[Command, int]:
         """How many of the last times that a command was said got one and the same report, for each
         that was said; other commands may have come between."""
-        found: dict[Command, list[Turn]] = {}
+        found: dict[Command, int] = {}
+        last: dict[Command, str] = {}
         for turn in self.turns:
             if turn.command is not None:
-                same = found.setdefault(turn.command, [])
-                if same and same[-1].report != turn.report:
-                    same.clear()
-                same.append(turn)
-        return {command: len(turns) for command, turns in found.items()}
+                same = last.get(turn.command) == turn.report
+                found[turn.command] = found[turn.command] + 1 if same else 1
+                last[turn.command] = turn.report
+        return found
 
 
 @dataclass(frozen=True)

@@ -321,12 +321,13 @@ def test_what_got_the_same_report_twice_running_is_not_said_a_third_time():
 def test_who_goes_round_in_circles_tries_something_else_in_time():
     """Two commands in turn are never said three times running, but cost more each time."""
     d, changed = dialogue(), []
+    planners = {p: planner(repeats=2, repeat_penalty=p) for p in (0.0, 0.02, 50.0, math.inf)}
     one, two = d.candidates()[:2]
     for n in range(1, 7):
         for c in (one, two):
             d = d.add(Turn(c.sentence(), c, f"I did not manage to {c}."))
-        for penalty in (0.0, 0.02, 50.0, math.inf):
-            (said,) = planner(repeats=2, repeat_penalty=penalty).choose([d])
+        for penalty, weighing in planners.items():
+            (said,) = weighing.choose([d])
             cost = penalty * (n - 1) if n > 1 else 0.0
             weighed = {
                 text: s - (cost if text in (one.sentence(), two.sentence()) else 0.0)
