@@ -68,6 +68,9 @@ class TrainPlanner:
     boxes: float = 0.0
     """Imitation: how often a dialogue tells of boxes and balls in place of items. In half of these
     the task says beforehand what examining would tell."""
+    slips: float = 0.0
+    """Imitation: how often the teacher does the wrong thing. What it does next is learned, the slip
+    is not: so the Planner learns to go on after its own mistakes."""
     rl_steps: int = 20
     """Steps of reinforcement; 0 leaves it out."""
     groups: int = 8
@@ -146,7 +149,7 @@ class TrainPlanner:
                 "kl": 0,
             },
         )
-        for name in ("strange", "boxes"):
+        for name in ("strange", "boxes", "slips"):
             if not 0 <= (value := getattr(self, name)) < 1:
                 raise BadInput(f"--{name} must be from 0 to below 1, not {value}")
         for name in ("learning_rate", "rl_learning_rate", "temperature"):
@@ -260,6 +263,7 @@ class _Training:
                     objective=args.objective,
                     strange=args.strange,
                     boxes=args.boxes,
+                    slips=args.slips,
                     on_progress=lambda p: self._log(p, bar, args.imitation_steps),
                     resume=resume,
                     **common,

@@ -163,9 +163,39 @@ class Notes(Film):
 
 class Teacher(OraclePlanner):
     """The oracle, but one that looks: what it says to pick up it has examined before, even where
-    nothing else is left. Whoever imitates it learns to read reports, not to count them."""
+    nothing else is left. Whoever imitates it learns to read reports, not to count them.
+
+    With the chance ``slips`` a turn goes to examining any item that is named, in place of what
+    is right. `taught` leaves these turns out: what is learned is how to go on after a mistake, not
+    to make it (noise injection, arXiv 1703.09327).
+    """
+
+    def __init__(self, slips: float = 0.0) -> None:
+        super().__init__()
+        self.slips = slips
+        self._slipped: set[tuple[int, int]] = set()
+
+    def begin(self, worlds: Worlds) -> None:
+        super().begin(worlds)
+        self._slipped.clear()
+
+    def taught(
+        self, decided: Sequence[tuple[Dialogue, Decision]]
+    ) -> list[tuple[Dialogue, Decision]]:
+        """What was decided in an episode, but for the slips."""
+        return [(d, x) for d, x in decided if (d.world, len(d.turns)) not in self._slipped]
 
     def _one(self, dialogue: Dialogue) -> Decision:
+        decision = self._right(dialogue)
+        rng = np.random.default_rng([dialogue.seed, len(dialogue.turns)])
+        if self.slips and rng.random() < self.slips:
+            command = Command("examine", one_of(rng, dialogue.items()))
+            if command != decision.command:
+                self._slipped.add((dialogue.world, len(dialogue.turns)))
+                return Decision(command.sentence(), command)
+        return decision
+
+    def _right(self, dialogue: Dialogue) -> Decision:
         decision = super()._one(dialogue)
         assert self._worlds is not None and decision.command is not None
         item = decision.command.item
@@ -239,7 +269,8 @@ def with_boxes(
     the sentence alone says whether to open, to pick up or to put.
     """
     first = decided[0][0]
-    looked = {d.command.item for _, d in decided if d.command and d.command.verb == "examine"}
+    commands = [t.command for t in decided[-1][0].turns] + [decided[-1][1].command]
+    looked = {c.item for c in commands if c and c.verb == "examine"}
     texts: dict[str, str] = {}
     items: dict[Item, Item] = {}
     opened: set[Item] = set()

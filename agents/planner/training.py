@@ -273,6 +273,7 @@ def imitate(
     objective: Objective = "choices",
     strange: float = 0.0,
     boxes: float = 0.0,
+    slips: float = 0.0,
     seed: int = 0,
     on_progress: Callable[[Progress], None] = _nothing,
     save: Callable[[Callable[[], Checkpoint]], None] = _nothing,
@@ -283,13 +284,14 @@ def imitate(
     ``objective``: the likelihood of what was chosen where candidates part, or of every token of
     the commands. ``strange`` is the largest share of a dialogue's words that are read as random
     vectors (`Lesson.estranged`), ``boxes`` the chance that items are told of as boxes
-    (`with_boxes`). Raises BadInput where the loss is not finite; what was saved is then still
+    (`with_boxes`), ``slips`` the chance that a turn is a mistake, which is not learned (`Teacher`).
+    Raises BadInput where the loss is not finite; what was saved is then still
     there.
     """
     parameters = list(student.parameters().values())
     optimiser = torch.optim.AdamW(parameters, learning_rate, weight_decay=0.0)
     first = 0 if resume is None else unpack(resume, student, optimiser)
-    teacher = Teacher()
+    teacher = Teacher(slips)
     for step in range(first, steps):
         lessons = []
         rng = np.random.default_rng([seed, 1, step])
@@ -298,10 +300,14 @@ def imitate(
             if n:
                 _, notes = school.play(teacher, number, range(start, start + n))
                 start += n
-                for decided in notes.decided.values():
+                for every in notes.decided.values():
+                    decided = teacher.taught(every)
+                    if not decided:
+                        continue
                     if rng.random() < boxes:
                         decided = with_boxes(decided, rng)
-                        decided = told_before(decided) if coin(rng) else decided
+                        if coin(rng) and len(decided) == len(every):
+                            decided = told_before(decided)
                     lessons += lessons_of(decided, student.question)
         lessons = [x.estranged(strange, rng) for x in lessons]
         count = sum(len(x.choices if objective == "choices" else x.said) for x in lessons)

@@ -27,7 +27,7 @@ from agents.planner.lessons import (
     with_boxes,
 )
 from agents.planner.options import PlannerOptions
-from agents.planner.oracle import OraclePlanner
+from agents.planner.oracle import OraclePlanner, examined
 from agents.planner.training import (
     Checkpoint,
     Sampler,
@@ -100,6 +100,38 @@ def test_the_teacher_looks_before_it_picks_up() -> None:
             *looked, picked = [turn.command for turn in episode.turns]
             assert picked.verb == "pick up" and looked[-1] == Command("examine", picked.item)
             assert episode.turns[-2].report.endswith("property good.")
+
+
+def test_a_teacher_that_slips_is_imitated_in_all_but_its_slips(tmp_path: Path) -> None:
+    school = School(20, (Family("", "search", {"n_items": 4, "room_size": 8}, 1.0),))
+    teacher = Teacher(slips=0.4)
+    _, notes = school.play(teacher, 0, range(20))
+    slipped = 0
+    for decided in notes.decided.values():
+        taught = teacher.taught(decided)
+        slipped += len(decided) - len(taught)
+        for before, decision in taught:
+            assert decision.command is not None
+            if decision.command.verb == "examine":
+                # What is next in the task's list, whatever was looked at by mistake.
+                left = [i for i in before.items() if i not in examined(before)]
+                assert decision.command.item == left[0]
+            else:
+                told = f"I examined the {decision.command.item}, it has secret property good."
+                assert told in [t.report for t in before.turns]
+    assert 10 < slipped < 80
+    # A slip is read, as part of the dialogue, and not said.
+    who = student(tmp_path)
+    decided = next(v for v in notes.decided.values() if 0 < len(v) - len(teacher.taught(v)) < 3)
+    lessons = lessons_of(teacher.taught(decided), who.question)
+    said = [tiny_tokenizer().decode([t for _, t in x.said]) for x in lessons]
+    everything = lessons_of(decided, who.question)
+    assert lessons[-1].tokens == everything[-1].tokens
+    assert sum(t.count("the ") for t in said) == len(teacher.taught(decided)) < len(decided)
+    # Without slips it is the teacher as it was.
+    plain = Teacher()
+    _, notes = school.play(plain, 0, range(20))
+    assert all(plain.taught(v) == v for v in notes.decided.values())
 
 
 def test_a_lesson_holds_what_was_said_and_where_candidates_part(tmp_path: Path) -> None:
