@@ -188,7 +188,7 @@ class Teacher(OraclePlanner):
     def _one(self, dialogue: Dialogue) -> Decision:
         decision = self._right(dialogue)
         rng = np.random.default_rng([dialogue.seed, len(dialogue.turns)])
-        if self.slips and rng.random() < self.slips:
+        if rng.random() < self.slips:
             command = Command("examine", one_of(rng, dialogue.items()))
             if command != decision.command:
                 self._slipped.add((dialogue.world, len(dialogue.turns)))
@@ -246,8 +246,10 @@ def told_before(decided: Sequence[tuple[Dialogue, Decision]]) -> list[tuple[Dial
     """One conditional episode's decisions, where the task says what examining would have told.
 
     Then there is nothing to look at first, and no verb to do it with. Other episodes stay as they
-    are.
+    are, and those of which a turn is left out (`Teacher.taught`).
     """
+    if len(decided[-1][0].turns) >= len(decided):
+        return list(decided)
     looked = [d.command is not None and d.command.verb == "examine" for _, d in decided]
     n = sum(looked)
     if not all(looked[:n]) or n == len(decided):

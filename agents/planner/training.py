@@ -285,8 +285,7 @@ def imitate(
     the commands. ``strange`` is the largest share of a dialogue's words that are read as random
     vectors (`Lesson.estranged`), ``boxes`` the chance that items are told of as boxes
     (`with_boxes`), ``slips`` the chance that a turn is a mistake, which is not learned (`Teacher`).
-    Raises BadInput where the loss is not finite; what was saved is then still
-    there.
+    Raises BadInput where the loss is not finite; what was saved is then still there.
     """
     parameters = list(student.parameters().values())
     optimiser = torch.optim.AdamW(parameters, learning_rate, weight_decay=0.0)
@@ -300,14 +299,12 @@ def imitate(
             if n:
                 _, notes = school.play(teacher, number, range(start, start + n))
                 start += n
-                for every in notes.decided.values():
-                    decided = teacher.taught(every)
+                for decided in map(teacher.taught, notes.decided.values()):
                     if not decided:
                         continue
                     if rng.random() < boxes:
                         decided = with_boxes(decided, rng)
-                        if coin(rng) and len(decided) == len(every):
-                            decided = told_before(decided)
+                        decided = told_before(decided) if coin(rng) else decided
                     lessons += lessons_of(decided, student.question)
         lessons = [x.estranged(strange, rng) for x in lessons]
         count = sum(len(x.choices if objective == "choices" else x.said) for x in lessons)
