@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envs.errors import BadInput, unknown, whole_number
+from envs.processes import processes
 from run.folder import RunFolder
 from run.settings import to_json
 
@@ -142,8 +142,7 @@ def _results(jobs: list[Job], args: CheckEngine) -> Iterator[dict[str, Any]]:
     if args.workers == 1:
         yield from (_check(job, args.steps, args.seed) for job in jobs)
         return
-    # Spawned, since numba's and rich's threads do not survive a fork.
-    pool = ProcessPoolExecutor(args.workers, mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(args.workers, processes("envs.batched.sameness"))
     try:
         futures = [pool.submit(_check, job, args.steps, args.seed) for job in jobs]
         for future in as_completed(futures):

@@ -11,13 +11,16 @@ from typing import Any
 
 from envs.errors import BadInput
 from run.report import Run, command_of
+from run.suites import find_suite
 from run.summary import wilson
 
 # What is kept of a run, and of each of its cells.
 KEPT = ("config", "commit", "date", "n", "n_errors", "seconds", "cells")
 NUMBERS = ("n", "n_errors", "success_rate", "success_ci95", "floor", "chance")
+# Who played a suite whose cells have a team each: an average over them says nothing.
+OWN_TEAMS = "as named"
 # Settings that say where something lies on one machine, and nothing about what was measured.
-OWN = ("runs_dir", "resume", "name", "workers", "engine", "address", "parallel")
+MACHINES = ("runs_dir", "resume", "name", "workers", "engine", "address", "parallel")
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def leaderboard(args: Leaderboard) -> Path:
 def _keep(run: Run, folder: Path) -> None:
     """Write what is kept of a run."""
     date = re.match(r"(\d{4})(\d\d)(\d\d)-", run.path.resolve().name)
-    config = {k: v for k, v in run.config.items() if k not in OWN}
+    config = {k: v for k, v in run.config.items() if k not in MACHINES}
     about = {
         "config": config,
         "commit": run.commit,
@@ -96,8 +99,19 @@ def read_kept(folder: Path) -> list[dict[str, Any]]:
     return runs
 
 
+def _each_its_own(config: Mapping[str, Any]) -> bool:
+    """Whether every cell of the suite has a team of its own, so that the user's played nowhere."""
+    try:
+        suite = find_suite(str(config.get("suite")))
+    except BadInput:
+        return False  # somebody's file, which is not here any more
+    return all(part.team for cell in suite.cells for part in cell.parts)
+
+
 def _team(config: Mapping[str, Any]) -> str:
     """Who played, in a few words."""
+    if _each_its_own(config):
+        return OWN_TEAMS
     if config.get("team"):
         return Path(str(config["team"])).stem
     examples = (config.get("language") or {}).get("examples")
@@ -161,6 +175,7 @@ def page(runs: Sequence[Mapping[str, Any]], picture: str) -> str:
 def overview(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     """A table of whole suites, as lines of Markdown: each team's success over all cells that it
     played, and how many of the suite's cells those are where they are not all."""
+    runs = [run for run in runs if run["name"] != OWN_TEAMS]
     teams = _teams(runs)
     rows = [["suite", "cells", *teams], ["---"] * (len(teams) + 2)]
     for suite, its in _suites(runs).items():
@@ -245,6 +260,7 @@ def plot_suites(runs: Sequence[Mapping[str, Any]], file: Path) -> None:
     its best."""
     from matplotlib.figure import Figure
 
+    runs = [run for run in runs if run["name"] != OWN_TEAMS]
     suites = _suites(runs)
     teams = _teams(runs)
     figure = Figure(figsize=(8, 1.4 + 0.55 * len(suites)), layout="constrained")

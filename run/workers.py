@@ -5,7 +5,6 @@ Whoever plays, groups of episodes come back in the order in which one process wo
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -14,6 +13,7 @@ from typing import Any
 
 from agents.team import Watcher
 from envs.errors import BadInput
+from envs.processes import processes
 from run.episode import Record
 from run.jobs import Job, Planners, jobs_of, player
 from run.suites import chosen, find_suite
@@ -72,7 +72,7 @@ def _play(task: Task) -> Made:
 
 
 def _by_processes(args: Any, tasks: Sequence[Task]) -> Iterator[Made]:
-    context = multiprocessing.get_context("spawn")
+    context = processes(__name__, "torch")
     with ProcessPoolExecutor(args.workers, context, _begin, (args,)) as pool:
         try:
             yield from pool.map(_play, tasks)

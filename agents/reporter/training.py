@@ -14,7 +14,6 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import zip_longest
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +38,7 @@ from envs import make_worlds
 from envs.commands import Command
 from envs.conditional import CONDITIONS
 from envs.errors import BadInput
+from envs.processes import processes
 from envs.worlds import Worlds
 
 FIRST_SEED = 2_500_000_000  # of training's episodes
@@ -143,8 +143,7 @@ def captions_ahead(
         for step in steps:
             yield practice.captions(seed, step, first(step), n)
         return
-    spawn = get_context("spawn")
-    with ProcessPoolExecutor(workers, spawn, _open, practice.made_of) as pool:
+    with ProcessPoolExecutor(workers, processes(__name__), _open, practice.made_of) as pool:
         coming: deque[Future[list[Caption]]] = deque()
         try:
             for step in steps:

@@ -197,10 +197,10 @@ def _forced(model, context, tails) -> list[float]:
     scores = []
     for tail in tails:
         score = 0.0
-        for k in range(len(tail)):
+        with torch.inference_mode():
+            read = model(torch.tensor([[*context, *tail[:-1]]])).logits[0, len(context) - 1 :]
+        for k, logits in enumerate(read):
             allowed = {other[k] for other in tails if len(other) > k and other[:k] == tail[:k]}
-            with torch.inference_mode():
-                logits = model(torch.tensor([[*context, *tail[:k]]])).logits[0, -1]
             total = sum(math.exp(logits[token]) for token in allowed)
             score += float(logits[tail[k]]) - math.log(total)
         scores.append(score)

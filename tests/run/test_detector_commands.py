@@ -39,7 +39,7 @@ TRAIN = [
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clips")
     runs = ["--runs-dir", str(folder / "runs")]
-    made = ["make-clips", "--clips", "60", "--test-clips", "40", "--out", str(folder / "data")]
+    made = ["make-clips", "--clips", "60", "--test-clips", "24", "--out", str(folder / "data")]
     assert main([*made, *runs]) == 0
     return folder / "data"
 
@@ -60,7 +60,7 @@ def test_splits_are_balanced_and_have_no_world_in_common(data: Path) -> None:
     seen: dict[int, str] = {}
     for split in SPLITS:
         made = clips(data, split)
-        assert len(made) == 40 if split != "train" else 60
+        assert len(made) == 24 if split != "train" else 60
         answers = [a.answer for c in made for a in c.asked]
         assert abs(np.mean(answers) - 0.5) < 0.12, split
         for kind in VERBS:
@@ -117,7 +117,7 @@ def test_the_order_split_asks_the_same_of_both_orders(data: Path) -> None:
 
 
 def test_the_same_seed_makes_the_same_clips(data: Path, tmp_path: Path) -> None:
-    again = ["make-clips", "--test-clips", "40", "--splits", "test2", "--out", str(tmp_path)]
+    again = ["make-clips", "--test-clips", "24", "--splits", "test2", "--out", str(tmp_path)]
     assert main([*again, "--runs-dir", str(tmp_path / "runs")]) == 0
     for one, other in zip(clips(data, "test2"), clips(tmp_path, "test2"), strict=True):
         assert one.asked == other.asked and np.array_equal(one.frames, other.frames)
@@ -220,7 +220,7 @@ def test_train_and_score_and_resume_after_sigkill(
     given = [
         Label(split, k, c.seed, a.text, "no" if a.answer else "yes", "anna")
         for split in ("train", "test1")
-        for k, c in enumerate(clips(data, split)[:30])
+        for k, c in enumerate(clips(data, split)[:20])
         for a in c.asked[:1]
     ]
     labels.write_text("".join(x.line() for x in given))
@@ -229,13 +229,13 @@ def test_train_and_score_and_resume_after_sigkill(
     assert main([*scored, "--splits", "test1"]) == 0
     folder = Path(capsys.readouterr().out.strip().splitlines()[-1])
     found = json.loads((folder / "summary.json").read_text())["splits"]["test1"]
-    assert found["clips"] == found["plain"]["n"] == 30
+    assert found["clips"] == found["plain"]["n"] == 20
     assert main([*scored, "--splits", "test2"]) == 2
     assert "no labels for the split 'test2'" in capsys.readouterr().err
     few = ["--model", "baseline", "--labels", str(labels), "--frame-steps", "1", "--steps", "1"]
     assert main([*command, *few, *runs]) == 0
     folder = Path(capsys.readouterr().out.strip().splitlines()[-1])
-    assert json.loads((folder / "summary.json").read_text())["n"] == 30
+    assert json.loads((folder / "summary.json").read_text())["n"] == 20
 
 
 def test_a_vision_language_model_is_tuned(

@@ -44,6 +44,24 @@ def test_runs_are_kept_and_put_side_by_side(
     assert main(["leaderboard", "--keep", str(made[0]), *where]) == 0
     assert len(list(kept.iterdir())) == 2 and out.read_text() == text
 
+    # Where each cell has its own team, no one team has them all.
+    own = [
+        "evaluate",
+        "baselines",
+        "--cells",
+        "conditional cheats,search cheats",
+        "--episodes",
+        "2",
+    ]
+    assert main([*own, "--runs-dir", str(tmp_path)]) == 0
+    folder = capsys.readouterr().out.splitlines()[-1]
+    page_of = tmp_path / "board" / "own.md"
+    assert main(["leaderboard", "--keep", folder, "--kept", str(kept), "--out", str(page_of)]) == 0
+    more = page_of.read_text()
+    assert "| cell | chance | as named |" in more
+    assert "| conditional cheats | 0.50 | 1.000 (0.34 to 1.00) |" in more
+    assert "| baselines |" not in more and row in more
+
     # The command that stands there makes the same run.
     commands = [command_of(json.loads((f / "config.json").read_text())) for f in made]
     assert all(f"`{c}`" in text for c in commands)

@@ -17,7 +17,8 @@ SMALL = [
     "train-actor",
     *("--imitation-steps", "2048", "--ppo-steps", "3072", "--worlds", "32", "--pool", "6"),
     *("--evaluate-every", "2048", "--validation-commands", "1", "--score-commands", "1"),
-    *("--checkpoint-seconds", "0"),
+    # From weights that finish a command before its time is up, which saves most of the scoring.
+    *("--checkpoint-seconds", "0", "--init", str(WEIGHTS)),
 ]
 
 

@@ -6,7 +6,6 @@ nothing else happens in, so that what is forked from it is as good as new.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import runpy
 import signal
@@ -17,8 +16,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-_SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["tests.run.heavy"])
+from envs.processes import processes
+
+_SERVER = processes("tests.run.heavy")
 
 
 def _enter(
