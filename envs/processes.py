@@ -14,8 +14,8 @@ def processes(*modules: str) -> BaseContext:
 
     On Linux they are forked from a server in which ``modules``, and those of earlier calls, are
     loaded, once for all of them, and nothing else happens: no thread and no lock is forked. What a
-    call names after the first process was made, each process loads itself. Elsewhere each process
-    starts from nothing.
+    call names after the first process was made, each process loads itself, and environment
+    variables are for all of them what they were then. Elsewhere each process starts from nothing.
     """
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
