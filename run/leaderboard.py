@@ -133,6 +133,7 @@ def _teams(runs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def page(runs: Sequence[Mapping[str, Any]], picture: str) -> str:
     """The page as Markdown."""
+    whole = overview(runs)
     out = [
         "# Leaderboard",
         "",
@@ -140,10 +141,7 @@ def page(runs: Sequence[Mapping[str, Any]], picture: str) -> str:
         "its numbers came about. This page is made by `python -m run leaderboard` from the runs in",
         "[results](results); a test makes it anew and compares.",
         "",
-        "All cells of a suite together:",
-        "",
-        *overview(runs),
-        "",
+        *(["All cells of a suite together:", "", *whole, ""] if whole else []),
         f"![success by cell]({picture})",
         "",
     ]
@@ -174,8 +172,11 @@ def page(runs: Sequence[Mapping[str, Any]], picture: str) -> str:
 
 def overview(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     """A table of whole suites, as lines of Markdown: each team's success over all cells that it
-    played, and how many of the suite's cells those are where they are not all."""
+    played, and how many of the suite's cells those are where they are not all. No lines where no
+    run has one team."""
     runs = [run for run in runs if run["name"] != OWN_TEAMS]
+    if not runs:
+        return []
     teams = _teams(runs)
     rows = [["suite", "cells", *teams], ["---"] * (len(teams) + 2)]
     for suite, its in _suites(runs).items():
@@ -257,10 +258,12 @@ def plot(runs: Sequence[Mapping[str, Any]], file: Path) -> None:
 
 def plot_suites(runs: Sequence[Mapping[str, Any]], file: Path) -> None:
     """A row for each suite: each team's success over all of its cells, and from its worst cell to
-    its best."""
+    its best. No picture where no run has one team."""
     from matplotlib.figure import Figure
 
     runs = [run for run in runs if run["name"] != OWN_TEAMS]
+    if not runs:
+        return
     suites = _suites(runs)
     teams = _teams(runs)
     figure = Figure(figsize=(8, 1.4 + 0.55 * len(suites)), layout="constrained")

@@ -60,7 +60,7 @@ def test_splits_are_balanced_and_have_no_world_in_common(data: Path) -> None:
     seen: dict[int, str] = {}
     for split in SPLITS:
         made = clips(data, split)
-        assert len(made) == 24 if split != "train" else 60
+        assert len(made) == (60 if split == "train" else 24)
         answers = [a.answer for c in made for a in c.asked]
         assert abs(np.mean(answers) - 0.5) < 0.12, split
         for kind in VERBS:

@@ -45,14 +45,7 @@ def test_runs_are_kept_and_put_side_by_side(
     assert len(list(kept.iterdir())) == 2 and out.read_text() == text
 
     # Where each cell has its own team, no one team has them all.
-    own = [
-        "evaluate",
-        "baselines",
-        "--cells",
-        "conditional cheats,search cheats",
-        "--episodes",
-        "2",
-    ]
+    own = ["evaluate", "baselines", "--cells", "*al cheats,*ch cheats", "--episodes", "2"]
     assert main([*own, "--runs-dir", str(tmp_path)]) == 0
     folder = capsys.readouterr().out.splitlines()[-1]
     page_of = tmp_path / "board" / "own.md"
@@ -61,6 +54,9 @@ def test_runs_are_kept_and_put_side_by_side(
     assert "| cell | chance | as named |" in more
     assert "| conditional cheats | 0.50 | 1.000 (0.34 to 1.00) |" in more
     assert "| baselines |" not in more and row in more
+    alone = ["--kept", str(tmp_path / "alone"), "--out", str(tmp_path / "alone.md")]
+    assert main(["leaderboard", "--keep", folder, *alone]) == 0
+    assert "All cells of a suite" not in (tmp_path / "alone.md").read_text()
 
     # The command that stands there makes the same run.
     commands = [command_of(json.loads((f / "config.json").read_text())) for f in made]
