@@ -55,7 +55,8 @@ def wilson(successes: int, n: int) -> list[float] | None:
     rate, z = successes / n, NormalDist().inv_cdf(0.975)
     middle = (rate + z * z / (2 * n)) / (1 + z * z / n)
     half = z * (rate * (1 - rate) / n + (z / (2 * n)) ** 2) ** 0.5 / (1 + z * z / n)
-    return [max(0.0, middle - half), min(1.0, middle + half)]
+    # Exactly, where rounding would leave 1e-17.
+    return [middle - half if successes else 0.0, middle + half if successes < n else 1.0]
 
 
 def _mean(numbers: Sequence[float]) -> float | None:
