@@ -17,7 +17,7 @@ from run.summary import wilson
 # What is kept of a run, and of each of its cells.
 KEPT = ("config", "commit", "date", "n", "n_errors", "seconds", "cells")
 NUMBERS = ("n", "n_errors", "success_rate", "success_ci95", "floor", "chance")
-# Who played a suite whose cells have a team each: an average over them says nothing.
+# Who played a suite whose cells have a team each.
 OWN_TEAMS = "as named"
 # Settings that say where something lies on one machine, and nothing about what was measured.
 MACHINES = ("runs_dir", "resume", "name", "workers", "engine", "address", "parallel")
@@ -93,7 +93,8 @@ def read_kept(folder: Path) -> list[dict[str, Any]]:
             raise BadInput(f"'{file}' is no run that was kept: {error}") from error
         if missing:
             raise BadInput(f"'{file}' is no run that was kept: it has no {missing[0]}")
-        runs.append(run | {"name": _team(run["config"])})
+        own = _each_its_own(run["config"])
+        runs.append(run | {"own": own, "name": OWN_TEAMS if own else _team(run["config"])})
     if not runs:
         raise BadInput(f"no run is kept in '{folder}'; keep some with --keep RUN_FOLDER")
     return runs
@@ -110,8 +111,6 @@ def _each_its_own(config: Mapping[str, Any]) -> bool:
 
 def _team(config: Mapping[str, Any]) -> str:
     """Who played, in a few words."""
-    if _each_its_own(config):
-        return OWN_TEAMS
     if config.get("team"):
         return Path(str(config["team"])).stem
     examples = (config.get("language") or {}).get("examples")
@@ -129,6 +128,11 @@ def _suites(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, An
 
 def _teams(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(run["name"] for run in runs))
+
+
+def _of_one_team(runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The runs of which an average over their cells says something."""
+    return [run for run in runs if not run["own"]]
 
 
 def page(runs: Sequence[Mapping[str, Any]], picture: str) -> str:
@@ -174,7 +178,7 @@ def overview(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     """A table of whole suites, as lines of Markdown: each team's success over all cells that it
     played, and how many of the suite's cells those are where they are not all. No lines where no
     run has one team."""
-    runs = [run for run in runs if run["name"] != OWN_TEAMS]
+    runs = _of_one_team(runs)
     if not runs:
         return []
     teams = _teams(runs)
@@ -261,7 +265,7 @@ def plot_suites(runs: Sequence[Mapping[str, Any]], file: Path) -> None:
     its best. No picture where no run has one team."""
     from matplotlib.figure import Figure
 
-    runs = [run for run in runs if run["name"] != OWN_TEAMS]
+    runs = _of_one_team(runs)
     if not runs:
         return
     suites = _suites(runs)

@@ -3,7 +3,6 @@
 import accelerate  # noqa: F401
 import matplotlib.figure  # noqa: F401
 import peft  # noqa: F401
-import scipy.optimize  # noqa: F401
 import torch.utils.tensorboard  # noqa: F401
 import transformers.models.llama.modeling_llama  # noqa: F401
 
