@@ -25,7 +25,7 @@ demo: $(VENV)/base
 
 test: $(VENV)/dev
 	@$(MAKE) --no-print-directory -j2 lint compiled
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 lint: $(VENV)/dev
 	@$(BIN)/ruff check .

@@ -37,11 +37,11 @@ SHORT = {
         "--imitation-steps 1 --batch 2 --rl-steps 1 --groups 1 --members 2 --validate-every 0"
     ),
     "train-reporter": "--steps 1 --batch 2 --validate-every 0 --threads 1",
-    "make-clips": "--clips 24 --test-clips 12",
+    "make-clips": "--clips 12 --test-clips 6",
     "train-detector": (
         "--steps 1 --frame-steps 1 --batch 2 --validate-every 0 --validation-clips 2 --threads 1"
     ),
-    "score-detector": "--clips 4 --episodes 4 --splits test1 --threads 1",
+    "score-detector": "--clips 4 --episodes 2 --splits test1 --threads 1",
     "evaluate": "--planner oracle --actor scripted --cells conditional --episodes 2",
     "check-engine": "--steps 50 --levels BabyAI-GoToLocal-v0",
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from pathlib import Path
 
@@ -37,7 +36,7 @@ COMMANDS = [Command("examine", TRAIN_ITEMS[0]), Command("pick up", TRAIN_ITEMS[5
 
 
 def network(seed: int = 0, kind: str = "llama") -> ReporterNetwork:
-    model = copy.deepcopy(tiny_model(kind))
+    model = tiny_model(kind)
     torch.manual_seed(seed)
     return ReporterNetwork(model, tiny_tokenizer(), SMALL).eval()
 
@@ -90,7 +89,7 @@ def test_it_comes_back_from_disk(tmp_path: Path) -> None:
     shown = clips(1)
     assert torch.allclose(first.see(shown), second.see(shown), atol=0.1)
     other = ReporterNetwork(
-        copy.deepcopy(tiny_model("llama")), tiny_tokenizer(), ReporterConfig("tiny", 24, gates=1)
+        tiny_model("llama"), tiny_tokenizer(), ReporterConfig("tiny", 24, gates=1)
     )
     with pytest.raises(BadInput, match="of another Reporter"):
         other.load(tmp_path)
@@ -145,18 +144,18 @@ def test_a_random_fact_is_true_and_silence_says_nothing() -> None:
 def test_captioning_goes_on_as_it_would_have(tmp_path: Path) -> None:
     whole, parts = network(), network()
     losses: list[float] = []
-    caption(whole, Practice(8), steps=6, batch=8, on_progress=lambda p: losses.append(p.loss))
+    caption(whole, Practice(8), steps=4, batch=4, on_progress=lambda p: losses.append(p.loss))
     kept: list[Checkpoint] = []
-    caption(parts, Practice(8), steps=6, batch=8, save=lambda make: kept.append(make()))
+    caption(parts, Practice(8), steps=4, batch=4, save=lambda make: kept.append(make()))
     again = network(5)
     # Who plays ahead plays the same.
-    caption(again, Practice(8), steps=6, batch=8, workers=1, resume=kept[2])
+    caption(again, Practice(8), steps=4, batch=4, workers=1, resume=kept[1])
     for one, two, three in zip(
         *(n.state_dict().values() for n in (whole, parts, again)), strict=True
     ):
         assert torch.equal(one, two) and torch.equal(one, three)
-    assert len(losses) == 6 and all(np.isfinite(losses))
-    assert 0 <= share_true(whole, Practice(8), 10) <= 1
+    assert len(losses) == 4 and all(np.isfinite(losses))
+    assert 0 <= share_true(whole, Practice(8), 4) <= 1
 
 
 def test_a_worker_that_dies_is_one_sentence() -> None:

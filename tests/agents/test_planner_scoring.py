@@ -69,7 +69,7 @@ def dialogues(draw: st.DrawFn) -> Dialogue:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
 @given(batch=st.lists(dialogues(), min_size=1, max_size=4), group=st.integers(1, 3))
 def test_any_dialogues_score_as_in_the_plain_way(kind, batch, group):
     p = planner(kind, group=group)
@@ -78,9 +78,8 @@ def test_any_dialogues_score_as_in_the_plain_way(kind, batch, group):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("group", [1, 3])
-def test_a_growing_dialogue_scores_as_in_the_plain_way(kind, group):
-    p = planner(kind, group=group)
+def test_a_growing_dialogue_scores_as_in_the_plain_way(kind):
+    p = planner(kind, group=2)  # passes of two dialogues and of one
     batch = [dialogue(seed=s, world=s, task=f"{'so ' * s}{dialogue().task}") for s in range(3)]
     for turn in range(3):
         decisions = p.choose(batch)

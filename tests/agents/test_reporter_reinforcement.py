@@ -41,7 +41,7 @@ SMALL = ReporterConfig("tiny", 16, 1, 4, gates=2, every=1)
 
 
 def network() -> ReporterNetwork:
-    model = copy.deepcopy(tiny_model("llama"))
+    model = tiny_model("llama")
     torch.manual_seed(0)
     return ReporterNetwork(model, tiny_tokenizer(), SMALL)
 

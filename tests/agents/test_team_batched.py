@@ -53,7 +53,7 @@ def play(
     ("planner", "actor"), [("oracle", "scripted"), ("random", "scripted"), ("random", "wanders")]
 )
 def test_episodes_are_the_same(task: str, planner: str, actor: str) -> None:
-    n = 4 if "Synth" in task else 10  # of nine rooms each, which take long to make
+    n = 3 if "Synth" in task else 6  # of nine rooms each, which take long to make
     theirs, ours = (play(task, batched, planner, actor, n) for batched in (False, True))
     assert {e.error for e in theirs} == {None}
     assert theirs == ours

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import cache
 
 import torch
@@ -61,9 +62,14 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>")
 
 
-@cache
 def tiny_model(kind: str) -> PreTrainedModel:
-    """A random float32 model of the kind ``llama``, ``qwen2`` or ``gpt2``."""
+    """A random float32 model of the kind ``llama``, ``qwen2`` or ``gpt2``, the same each time and
+    the caller's own: what a detector, say, does to it is seen by nobody else."""
+    return copy.deepcopy(_tiny_model(kind))
+
+
+@cache
+def _tiny_model(kind: str) -> PreTrainedModel:
     torch.manual_seed(0)
     size = len(tiny_tokenizer())
     if kind == "gpt2":

@@ -21,7 +21,7 @@ CELLS = {
     "composition": product((5, 10), (6, 8, 16)),
     "command": product((3, 6, 10), (6, 8, 16)),
 }
-EPISODES = {6: 50, 8: 40, 16: 16}
+EPISODES = {6: 30, 8: 24, 16: 10}
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from functools import partial
 from pathlib import Path
 
@@ -46,7 +45,7 @@ WORDS = ("agent", "did", "it", "red", "the", "?")
 
 def detector(seed: int = 0) -> Detector:
     torch.manual_seed(seed)
-    return Detector(copy.deepcopy(tiny_model("llama")), tiny_tokenizer(), SMALL)
+    return Detector(tiny_model("llama"), tiny_tokenizer(), SMALL)
 
 
 def baseline(seed: int = 0) -> Baseline:

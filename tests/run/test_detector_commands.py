@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from pathlib import Path
 
@@ -303,7 +302,7 @@ def test_a_checkpoint_with_another_language_model_is_refused(base: Path, tmp_pat
     from run.detectors import load_judge
 
     small = DetectorConfig(str(base), 16, 1, 4, gates=1, every=1)
-    judge = Detector(copy.deepcopy(tiny_model("llama")), tiny_tokenizer(), small)
+    judge = Detector(tiny_model("llama"), tiny_tokenizer(), small)
     judge.save(tmp_path / "mine")
     assert load_judge(tmp_path / "mine").config == small
     config = (tmp_path / "mine" / "config.json").read_text()

@@ -121,7 +121,7 @@ def agree(theirs: Worlds, ours: Worlds, seed: int, rounds: int, ask: float) -> s
 def test_all_that_is_shown_and_hidden_is_the_same(level: str) -> None:
     ours = make_worlds(level, 6, batched=True)
     assert isinstance(ours, BatchedWorlds)
-    seen = agree(make_worlds(level, 6), ours, seed=11, rounds=300, ask=0.02)
+    seen = agree(make_worlds(level, 6), ours, seed=11, rounds=200, ask=0.02)
     assert seen
     assert not ours._apart.any()
 
