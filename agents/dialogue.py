@@ -15,6 +15,7 @@ from envs.commands import Command, all_commands
 from envs.events import Event
 from envs.items import COLOURS, Item, find_items
 
+_EXAMINED = re.compile(r"(?<!not )\bexamined (?:the|an?) ([^.,;\n]*)", re.IGNORECASE)
 _LOCKED = re.compile(r"\bdoor\b[^.]*\bis locked\b")
 TASK, PLANNER, REPORTER = "Task", "Planner", "Reporter"
 NOT_UNDERSTOOD = "I did not understand that command."
@@ -76,6 +77,11 @@ class Dialogue:
             keys = all_commands([Item("key", c) for c in COLOURS], ("pick up",))
             commands = tuple(dict.fromkeys((*commands, *keys)))
         return commands
+
+    def examined(self) -> frozenset[Item]:
+        """The items that were examined, as far as the reports say so."""
+        said = _EXAMINED.findall("\n".join(t.report for t in self.turns))
+        return frozenset(item for name in said for item in find_items(name)[:1])
 
     def stuck(self, n: int) -> Command | None:
         """The command of each of the last ``n`` turns, if all of them had the same report."""

@@ -24,6 +24,7 @@ from envs.errors import BadInput
 
 CONFIG, WEIGHTS, ABOUT = "adapter_config.json", "adapter_model.safetensors", "planner.json"
 _PREFIX = "base_model.model."
+NEVER = 1.1  # as a probability
 # Kinds of LoRA that are more than a product of two matrices, by the setting that turns them on.
 _OTHER_KINDS = ("use_dora", "use_rslora", "modules_to_save", "alpha_pattern", "rank_pattern")
 
@@ -31,12 +32,14 @@ _OTHER_KINDS = ("use_dora", "use_rslora", "modules_to_save", "alpha_pattern", "r
 @dataclass(frozen=True)
 class About:
     """What an adapter is for: the model's name, how candidates are scored, how many examples of
-    which of the prompts that come with Parley."""
+    which of the prompts that come with Parley, from which probability of examining on it looks
+    before it acts (see ``PlannerOptions.look``)."""
 
     base: str
     scoring: Rule
     examples: int
     prompt: str = "dialogue"
+    look: float = NEVER
 
 
 def adapter_folder(name: str) -> Path | None:
@@ -65,6 +68,7 @@ def read_about(folder: Path) -> About:
         or not isinstance(about.examples, int)
         or not isinstance(about.base, str)
         or about.prompt not in [*PROMPTS]
+        or not isinstance(about.look, int | float)
     ):
         raise BadInput(f"the adapter '{folder}' is for another version of Parley: {found}")
     return about

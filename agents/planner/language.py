@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from agents.dialogue import Cost, Decision, Dialogue, Turn
 from agents.parts import Part
-from agents.planner.adapter import adapter_folder, merge, other_base, read_about
+from agents.planner.adapter import NEVER, adapter_folder, merge, other_base, read_about
 from agents.planner.grammar import parse_decision
 from agents.planner.loading import load_model
 from agents.planner.memory import common
@@ -59,6 +59,7 @@ class LanguagePlanner(Part):
         scoring: Rule = "mean",
         examples: int = EXAMPLES,
         prompt: Path = DEFAULT,
+        look: float = NEVER,
     ) -> None:
         options = PlannerOptions() if options is None else options
         self.model = model
@@ -70,6 +71,7 @@ class LanguagePlanner(Part):
         self.scoring: Rule = scoring if options.scoring == "auto" else options.scoring
         by_default = REPEAT_PENALTY[self.scoring]
         self.penalty = by_default if options.repeat_penalty is None else options.repeat_penalty
+        self.look = look if options.look is None else options.look
         self.scorer = Scorer(model, options.group or GROUPS[self.scoring], folder)
         self._dropped = 0
         self._prefixes: dict[int, Tokens] = {}
@@ -110,6 +112,7 @@ class LanguagePlanner(Part):
             scoring=about.scoring,
             examples=about.examples,
             prompt=PROMPTS[about.prompt],
+            look=about.look,
         )
 
     def begin(self, worlds: object) -> None:
@@ -139,7 +142,8 @@ class LanguagePlanner(Part):
 
     def _best(self, dialogue: Dialogue, scores: Sequence[float]) -> Decision:
         """The best of the candidates, but not what was said ``repeats`` times running for nothing,
-        and less readily what was said for nothing again and again."""
+        and less readily what was said for nothing again and again; where it may well be time to
+        examine something, something new is examined."""
         if not all(map(math.isfinite, scores)):
             return _not_finite()
         candidates, repeats = dialogue.candidates(), self.options.repeats
@@ -150,6 +154,12 @@ class LanguagePlanner(Part):
             return scores[k] - self.penalty * more if more > 0 else scores[k]
 
         allowed = [k for k, c in enumerate(candidates) if c != stuck] or [0]
+        if self.scoring == "tree" and self.look <= 1:
+            examining = [k for k, c in enumerate(candidates) if c.verb == "examine"]
+            if sum(math.exp(scores[k]) for k in examining) >= self.look:
+                known = dialogue.examined()
+                new = [k for k in examining if candidates[k].item not in known]
+                allowed = [k for k in allowed if k in new] or allowed
         best = max(allowed, key=readiness)
         table = {c.sentence(): s for c, s in zip(candidates, scores, strict=True)}
         return Decision(candidates[best].sentence(), candidates[best], table)

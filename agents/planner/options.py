@@ -35,6 +35,11 @@ class PlannerOptions:
     --repeats times, whatever came between, and again for each time more; by default 3 with tree
     scoring, and 0 with mean, whose scores have another scale."""
 
+    look: float | None = None
+    """When scoring as a tree: where examining, whatever it be, has at least this probability, what
+    no report calls examined is examined; above 1 for never. By default what the model's adapter
+    was tried with, else never."""
+
     examples: int | None = None
     """How many worked examples to put into the prompt, 0 for none; by default 13, and for a model
     with an adapter as many as that was trained with."""
@@ -81,6 +86,7 @@ class PlannerOptions:
         for name, least in (
             ("repeats", 0),
             ("repeat_penalty", 0),
+            ("look", 0),
             ("examples", 0),
             ("group", 0),
             ("max_new_tokens", 1),

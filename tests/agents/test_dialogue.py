@@ -82,3 +82,19 @@ def test_a_command_is_alike_as_often_as_it_last_got_one_report() -> None:
         ([there, failed, there], {go: 1}),
     ):
         assert Dialogue("go to the red box", VERBS, tuple(turns)).alike() == found
+
+
+def test_what_was_examined_is_what_reports_say() -> None:
+    def after(*reports: str) -> set[str]:
+        turns = tuple(Turn("Hm.", None, r) for r in reports)
+        d = Dialogue("examine the red box, then the blue box", VERBS, turns)
+        return set(map(str, d.examined()))
+
+    assert after() == after("I did not manage to examine the red box.", "") == set()
+    assert after("I have not examined the red box. I see a blue box.") == set()
+    assert after("I examined the red box, it is beside the blue box.") == {"red box"}
+    assert after("Examined a solid red ring.", "I went on.\nI examined the blue box.") == {
+        "solid red ring",
+        "blue box",
+    }
+    assert after("I examined the matter. The red box is here.", "I examined the") == set()

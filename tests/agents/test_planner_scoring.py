@@ -17,7 +17,7 @@ from agents.planner.options import PlannerOptions
 from agents.planner.scoring import Question, Scorer, build_trie, plain_scores
 from envs.commands import Command, all_commands
 from envs.errors import BadInput
-from envs.items import ALL_ITEMS
+from envs.items import ALL_ITEMS, with_article
 from tests.agents.tiny import VERBS, dialogue, tiny_model, tiny_tokenizer
 
 NEAR = 1e-4
@@ -315,6 +315,30 @@ def test_what_got_the_same_report_twice_running_is_not_said_a_third_time():
             assert (freely.said, said.said) == (ranked[0], ranked[int(is_stuck)])
             found += is_stuck
     assert found
+
+
+def test_where_examining_is_likely_enough_something_new_is_examined():
+    plainly, d, seen = planner(scoring="tree"), dialogue(), 0
+    examining = [c for c in d.candidates() if c.verb == "examine"]
+    for known in range(len(examining) + 1):
+        (freely,) = plainly.choose([d])
+        likely = sum(math.exp(freely.scores[c.sentence()]) for c in examining)
+        assert 0.001 < likely < 0.999
+        (sooner,) = planner(scoring="tree", look=likely - 0.001).choose([d])
+        (later,) = planner(scoring="tree", look=likely + 0.001).choose([d])
+        assert later.said == freely.said and sooner.scores == pytest.approx(freely.scores, abs=NEAR)
+        new = [c.sentence() for c in examining[known:]]
+        expected = max(new, key=freely.scores.get) if new else freely.said
+        assert sooner.said == expected
+        seen += expected != freely.said
+        if new:
+            c = examining[known]
+            d = d.add(
+                Turn(c.sentence(), c, f"I examined {with_article(str(c.item))}, it is alive.")
+            )
+    assert seen
+    (said,) = planner(look=0.0).choose([d])  # means are no probabilities
+    assert said.said == max(said.scores, key=said.scores.get)
 
 
 def test_who_goes_round_in_circles_tries_something_else_in_time():
