@@ -176,8 +176,8 @@ def page(runs: Sequence[Mapping[str, Any]], picture: str) -> str:
 
 def overview(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     """A table of whole suites, as lines of Markdown: each team's success over all cells that it
-    played, and how many of the suite's cells those are where they are not all. No lines where no
-    run has one team."""
+    played, and how many of the suite's cells those are where they are not all, when it is not
+    compared with the others. No lines where no run has one team."""
     runs = _of_one_team(runs)
     if not runs:
         return []
@@ -186,16 +186,13 @@ def overview(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     for suite, its in _suites(runs).items():
         n = len({c for run in its for c in run["cells"]})
         by_team = {run["name"]: _whole(run) for run in its}
-        best = max(w["success_rate"] or 0 for w in by_team.values())
+        whole = {t: w["success_rate"] or 0 for t, w in by_team.items() if w["cells"] == n}
+        best = max(whole.values(), default=0)
         rows.append(
             [suite, str(n)]
             + [
-                _cell(by_team.get(t), best, len(its) > 1)
-                + (
-                    f", of {by_team[t]['cells']}"
-                    if t in by_team and by_team[t]["cells"] < n
-                    else ""
-                )
+                _cell(by_team.get(t), best, t in whole and len(whole) > 1)
+                + (f", of {by_team[t]['cells']}" if t in by_team and t not in whole else "")
                 for t in teams
             ]
         )

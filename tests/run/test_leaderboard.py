@@ -88,3 +88,20 @@ def test_the_page_that_is_kept_is_made_of_the_runs_that_are_kept() -> None:
     assert kept == page(runs, "leaderboard.png")
     readme = (HOUSE / "README.md").read_text(encoding="utf-8")
     assert "\n".join(overview(runs)) in readme
+
+
+def test_who_played_some_cells_alone_is_not_the_best_of_a_suite() -> None:
+    def run(name: str, *rates: float) -> dict[str, object]:
+        cells = {
+            f"cell {k}": {"success_rate": r, "success_ci95": (0, 1), "n": 4, "n_errors": 0}
+            for k, r in enumerate(rates)
+        }
+        return {"name": name, "own": False, "config": {"suite": "s"}, "cells": cells}
+
+    runs = [run("some", 1.0), run("all", 0.5, 0.75), run("also", 0.25, 0.5)]
+    (row,) = overview(runs)[2:]
+    some, every, also = row.split(" | ")[2:]
+    assert some.startswith("1.000 (") and some.endswith("), of 1")
+    assert every.startswith("**0.625** (") and also.startswith("0.375 (")
+    (row,) = overview(runs[:2])[2:]
+    assert "**" not in row  # alone, it is the best of nothing
