@@ -259,7 +259,7 @@ def plot(runs: Sequence[Mapping[str, Any]], file: Path) -> None:
 
 def plot_suites(runs: Sequence[Mapping[str, Any]], file: Path) -> None:
     """A row for each suite: each team's success over all of its cells, and from its worst cell to
-    its best. No picture where no run has one team."""
+    its best; hollow where it played some of them alone. No picture where no run has one team."""
     from matplotlib.figure import Figure
 
     runs = _of_one_team(runs)
@@ -270,16 +270,21 @@ def plot_suites(runs: Sequence[Mapping[str, Any]], file: Path) -> None:
     figure = Figure(figsize=(8, 1.4 + 0.55 * len(suites)), layout="constrained")
     axes = figure.subplots()
     for y, its in enumerate(suites.values()):
+        n = len({c for run in its for c in run["cells"]})
         for run in its:
             k = teams.index(run["name"])
             at = y + 0.2 * (its.index(run) - (len(its) - 1) / 2)
             whole = _whole(run)
             if whole["cells"]:
                 axes.plot(whole["range"], [at, at], f"C{k}", linewidth=2, alpha=0.4)
-                axes.plot([whole["success_rate"]], [at], f"C{k}o", label=run["name"])
+                fill = f"C{k}" if whole["cells"] == n else "white"
+                axes.plot([whole["success_rate"]], [at], f"C{k}o", mfc=fill, label=run["name"])
     axes.set_yticks(range(len(suites)), list(suites))
     axes.set(xlim=(-0.01, 1.01), ylim=(len(suites) - 0.5, -0.5))
-    axes.set_xlabel("success over all cells of a suite; lines: from its worst cell to its best")
+    axes.set_xlabel(
+        "success over all cells of a suite (hollow: over some alone); "
+        "lines: from its worst cell to its best"
+    )
     axes.grid(alpha=0.3)
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     figure.legend(handles.values(), handles, loc="outside upper center", ncols=min(4, len(teams)))
