@@ -78,8 +78,9 @@ class Dialogue:
             commands = tuple(dict.fromkeys((*commands, *keys)))
         return commands
 
-    def examined(self) -> frozenset[Item]:
-        """The items that were examined, as far as the reports say so."""
+    def reported(self) -> frozenset[Item]:
+        """The items that a report says were examined. Commands do not count, as they do for the
+        oracle's ``examined``: a report may be missing, late, or of a command that failed."""
         said = _EXAMINED.findall("\n".join(t.report for t in self.turns))
         return frozenset(item for name in said for item in find_items(name)[:1])
 

@@ -126,6 +126,11 @@ def _suites(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, An
     return found
 
 
+def _cells(its: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The cells of a suite: all that any of its runs played."""
+    return list(dict.fromkeys(cell for run in its for cell in run["cells"]))
+
+
 def _teams(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(run["name"] for run in runs))
 
@@ -153,7 +158,7 @@ def page(runs: Sequence[Mapping[str, Any]], picture: str) -> str:
         out += [f"## {suite}", ""]
         head = ["cell", "chance", *(run["name"] for run in its)]
         rows = [head, ["---"] * len(head)]
-        for cell in dict.fromkeys(c for run in its for c in run["cells"]):
+        for cell in _cells(its):
             found = [run["cells"].get(cell) for run in its]
             known = next(c for c in found if c)
             chance = "" if known["chance"] is None else f"{known['chance']:.2f}"
@@ -184,7 +189,7 @@ def overview(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     teams = _teams(runs)
     rows = [["suite", "cells", *teams], ["---"] * (len(teams) + 2)]
     for suite, its in _suites(runs).items():
-        n = len({c for run in its for c in run["cells"]})
+        n = len(_cells(its))
         by_team = {run["name"]: _whole(run) for run in its}
         whole = {t: w["success_rate"] or 0 for t, w in by_team.items() if w["cells"] == n}
         best = max(whole.values(), default=0)
@@ -229,7 +234,7 @@ def plot(runs: Sequence[Mapping[str, Any]], file: Path) -> None:
     from matplotlib.figure import Figure
 
     suites = _suites(runs)
-    cells = [list(dict.fromkeys(c for r in its for c in r["cells"])) for its in suites.values()]
+    cells = [_cells(its) for its in suites.values()]
     teams = _teams(runs)
     figure = Figure(figsize=(8, 1.2 + 0.24 * sum(map(len, cells))), layout="constrained")
     panels = figure.subplots(len(suites), 1, squeeze=False, height_ratios=[*map(len, cells)])
@@ -270,7 +275,7 @@ def plot_suites(runs: Sequence[Mapping[str, Any]], file: Path) -> None:
     figure = Figure(figsize=(8, 1.4 + 0.55 * len(suites)), layout="constrained")
     axes = figure.subplots()
     for y, its in enumerate(suites.values()):
-        n = len({c for run in its for c in run["cells"]})
+        n = len(_cells(its))
         for run in its:
             k = teams.index(run["name"])
             at = y + 0.2 * (its.index(run) - (len(its) - 1) / 2)

@@ -157,7 +157,7 @@ class LanguagePlanner(Part):
         if self.scoring == "tree" and self.look <= 1:
             examining = [k for k, c in enumerate(candidates) if c.verb == "examine"]
             if sum(math.exp(scores[k]) for k in examining) >= self.look:
-                known = dialogue.examined()
+                known = dialogue.reported()
                 new = [k for k in examining if candidates[k].item not in known]
                 allowed = [k for k in allowed if k in new] or allowed
         best = max(allowed, key=readiness)

@@ -88,7 +88,7 @@ def test_what_was_examined_is_what_reports_say() -> None:
     def after(*reports: str) -> set[str]:
         turns = tuple(Turn("Hm.", None, r) for r in reports)
         d = Dialogue("examine the red box, then the blue box", VERBS, turns)
-        return set(map(str, d.examined()))
+        return set(map(str, d.reported()))
 
     assert after() == after("I did not manage to examine the red box.", "") == set()
     assert after("I have not examined the red box. I see a blue box.") == set()
