@@ -24,7 +24,19 @@ SENTENCES = {
 }
 KINDS = ("and", "or", "not", "two", "order")
 # For choosing among checkpoints, so that the others stay unseen until the end.
-VALIDATION_KINDS = ("nor", "three")
+VALIDATION_KINDS = ("nor", "three", "after")
+# What is to be examined, and then another picked up, whatever any of them is: the sentences with
+# one item and with two to examine first; what is picked up is {0}.
+_ERRANDS: dict[str, tuple[str, ...]] = {
+    "order": (
+        "Before you pick up the {0}, examine the {1}.",
+        "Examine the {1}, then examine the {2}, then pick up the {0}.",
+    ),
+    "after": (
+        "Pick up the {0} after you have examined the {1}.",
+        "Pick up the {0} after you have examined the {1} and the {2}.",
+    ),
+}
 # Of each kind, for each item that may be right: what the deciders can be then (good, bad or
 # unknown). The items are as likely as each other, and so are the ways to each.
 _WAYS: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -44,10 +56,11 @@ class SecretComposition(RoomEnv):
     A room with `n_items` items, each with a secret property: good, bad or unknown. The task is of
     one of five kinds, among which `kinds` chooses; where several are chosen, each episode draws
     one. In `and`, `or`, `not` and `two`, one or two deciders, each good or bad, decide which item
-    to pick up; each outcome is as likely. Two more kinds of that sort, `nor` and `three`, are
-    played only where they are chosen: they serve validation. In `order`, one or two items have
-    to be examined, in the order of the sentence, before another is picked up; what they are is
-    no matter. Items beyond the named ones are distractors. Examining reveals as in
+    to pick up; each outcome is as likely. In `order`, one or two items have to be examined, in the
+    order of the sentence, before another is picked up; what they are is no matter. Three more
+    kinds are played only where they are chosen, as they serve validation: `nor` and `three`, which
+    have deciders, and `after`, where one or two items have to be examined first in either order.
+    Items beyond the named ones are distractors. Examining reveals as in
     `Parley/SecretConditional-v0`.
 
     ## Mission space
@@ -63,6 +76,7 @@ class SecretComposition(RoomEnv):
       otherwise pick up the {item}."
     - `order`: "Examine the {item}, then examine the {item}, then pick up the {item}." |
       "Before you pick up the {item}, examine the {item}."
+    - `after`: "Pick up the {item} after you have examined the {item} (and the {item})."
 
     ## Action space
 
@@ -76,7 +90,8 @@ class SecretComposition(RoomEnv):
     ## Rewards
 
     1 for picking up the right item, in `order` after the others have been examined, each for
-    the first time in the order of the sentence; otherwise 0.
+    the first time in the order of the sentence, in `after` after they have been examined in any
+    order; otherwise 0.
 
     ## Termination
 
@@ -102,7 +117,7 @@ class SecretComposition(RoomEnv):
         self.kind = ""
         self.right: Item
         self.named: tuple[Item, ...] = ()
-        # What is to be examined: the deciders, or what comes before the pick in ``order``.
+        # What is to be examined: the deciders, or what comes before the pick.
         self.deciders: tuple[Item, ...] = ()
         self._good: frozenset[Item] = frozenset()
         self._examined: list[Item] = []
@@ -112,8 +127,8 @@ class SecretComposition(RoomEnv):
         self._examined = []
         self.kind = one_of(self.np_random, self.kinds)
         items = self._draw_items(self.n_items)
-        if self.kind == "order":
-            facts, sentence = self._draw_order(items)
+        if self.kind in _ERRANDS:
+            facts, sentence = self._draw_errand(items)
         else:
             facts, sentence = self._draw_decision(items)
         for k, item in enumerate(items):
@@ -121,17 +136,12 @@ class SecretComposition(RoomEnv):
             self.things.append(secret(item, PROPERTIES, which, self.show_marks))
         return sentence
 
-    def _draw_order(self, items: Sequence[Item]) -> tuple[list[int], str]:
+    def _draw_errand(self, items: Sequence[Item]) -> tuple[list[int], str]:
         """No facts, since none matters, and the sentence."""
         n = 2 if coin(self.np_random) else 1
         self.deciders, self.right = tuple(items[:n]), items[n]
         self.named = tuple(items[: n + 1])
-        if n == 1:
-            return [], f"Before you pick up the {self.right}, examine the {items[0]}."
-        first, second = self.deciders
-        return [], (
-            f"Examine the {first}, then examine the {second}, then pick up the {self.right}."
-        )
+        return [], _ERRANDS[self.kind][n - 1].format(self.right, *self.deciders)
 
     def _draw_decision(self, items: Sequence[Item]) -> tuple[list[int], str]:
         """The numbers of the deciders' properties, and the sentence."""
@@ -154,9 +164,12 @@ class SecretComposition(RoomEnv):
             if event.kind == "examined" and event.item not in self._examined:
                 self._examined.append(event.item)
         right = right_pick(events, self.right)
-        if self.kind != "order" or not right:
+        if self.kind not in _ERRANDS or not right:
             return right
-        return [i for i in self._examined if i in self.deciders] == [*self.deciders]
+        looked = [i for i in self._examined if i in self.deciders]
+        if self.kind == "after":
+            return len(looked) == len(self.deciders)
+        return looked == [*self.deciders]
 
     def _needed(self) -> frozenset[Item]:
         return frozenset(self.named)
@@ -166,6 +179,7 @@ class SecretComposition(RoomEnv):
             if item not in examined:
                 return Command("examine", item)
             # A good first one settles "or", "nor" and "two", a bad one "and".
-            if self.kind not in ("not", "order") and (item in self._good) != (self.kind == "and"):
+            all_count = self.kind == "not" or self.kind in _ERRANDS
+            if not all_count and (item in self._good) != (self.kind == "and"):
                 break
         return Command("pick up", self.right)

@@ -116,6 +116,10 @@ class TrainPlanner:
     """Threads of torch; 0 for all cores. Another number gives other last digits."""
     init: tuple[str, ...] = ()
     """Adapters, by folder or name, from whose mean to start instead of a new one."""
+    look: float | None = None
+    """From which probability of examining on the Planner looks before it acts (see evaluate
+    --help); above 1 for never. By default the highest that the adapters of --init have, and never
+    for a new one."""
     out: Path | None = None
     """Folder to which the final adapter is also written."""
     resume: Path | None = None
@@ -170,7 +174,7 @@ def train_planner(args: TrainPlanner) -> Path:
     args, folder = open_run(args, "train-planner", args.name, LOOKS)
     if args.threads:
         torch.set_num_threads(args.threads)
-    options = PlannerOptions(device=args.device, dtype=args.dtype, cache=args.cache)
+    options = PlannerOptions(device=args.device, dtype=args.dtype, cache=args.cache, look=args.look)
     with folder:
         try:
             if args.reward != "truth":
@@ -222,7 +226,7 @@ class _Training:
             seed=args.seed,
             examples=args.examples,
             prompt=args.prompt,
-            options=PlannerOptions(cache=args.cache),
+            options=PlannerOptions(cache=args.cache, look=args.look),
         )
         if args.init:
             load_adapters(self.student, [_folder(name) for name in args.init], args.base)

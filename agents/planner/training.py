@@ -544,15 +544,18 @@ def load_adapters(student: Student, folders: Sequence[Path], base: str) -> None:
     """Begin with the adapter in a folder, or with the mean of several.
 
     The mean of what they add to each weight ("model soup", arXiv 2203.05482) is cut to the
-    student's rank by its largest singular values; a single adapter is taken as it is. Raises
-    BadInput where one is another model's, and where a single one is of another rank.
+    student's rank by its largest singular values; a single adapter is taken as it is. Where the
+    student's options leave ``look`` open, it is the highest of theirs. Raises BadInput where one
+    is another model's, and where a single one is of another rank.
     """
     parameters = student.parameters()
+    looks = []
     read: list[tuple[float, dict[str, torch.Tensor]]] = []
     for folder in folders:
         about = read_about(folder)
         if about.base != base:
             raise other_base(folder, about.base, base)
+        looks.append(about.look)
         config, tensors = read_adapter(folder)
         found = {n: tensors.get(n.replace(".default.", "."), torch.empty(0, 0)) for n in parameters}
         for name, p in parameters.items():
@@ -561,6 +564,8 @@ def load_adapters(student: Student, folders: Sequence[Path], base: str) -> None:
             if not same or (len(folders) == 1 and found[name].shape[rank] != p.shape[rank]):
                 raise BadInput(f"the adapter '{folder}' is of another model or rank")
         read.append((config["lora_alpha"] / config["r"], found))
+    if student.planner.options.look is None:
+        student.planner.look = max(looks)
     if len(read) == 1:
         for name, p in parameters.items():
             p.copy_(read[0][1][name])
@@ -593,5 +598,6 @@ def save_adapter(student: Student, folder: Path, base: str) -> None:
     config.inference_mode = True
     config.target_modules = sorted(config.target_modules)  # a set, whose order is no one's
     config.save_pretrained(str(folder))
-    write_about(folder, About(base, "tree", student.planner.examples, student.prompt))
+    planner = student.planner
+    write_about(folder, About(base, "tree", planner.examples, student.prompt, planner.look))
     os.replace(half, folder / WEIGHTS)

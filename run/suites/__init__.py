@@ -12,7 +12,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from envs.composition import VALIDATION_KINDS
 from envs.conditional import CONDITIONS, VALIDATION_CONDITIONS
 from envs.errors import BadInput, unknown
 from envs.phrasings import CONDITIONAL, PROPERTIES, SEARCH
@@ -326,6 +325,7 @@ _MISSIONS = {
     "put next": ("PutNextLocal",),
     "sequence": ("GoToSeqS5R2",),
     "unlock": ("UnlockLocal",),
+    "mixed": ("SynthSeq",),
 }
 
 
@@ -348,12 +348,13 @@ def planner_validation() -> Suite:
             Cell("property-words", _worded("validation")),
             Cell("visual-conditional", _visible(VALIDATION_CONDITIONS)),
             Cell("irrelevant", _irrelevant(0.8)),
-            *(_one(kind, None, "composition", kinds=[kind]) for kind in VALIDATION_KINDS),
+            *(_one(kind, None, "composition", kinds=[kind]) for kind in ("nor", "three")),
             Cell(
                 "commands",
                 tuple(Part(text, "instruction", {"instruction": text}) for text in _COMMANDS),
             ),
             *map(_missions, _MISSIONS),
+            _one("after", None, "composition", kinds=["after"]),
         ),
         items="train",
         fixed=True,

@@ -436,6 +436,23 @@ def test_training_can_begin_with_the_mean_of_adapters(trained, tmp_path: Path) -
         load_adapters(mean, [folder, folder], "other")
 
 
+def test_a_descendant_looks_as_those_it_begins_with(trained, tmp_path: Path) -> None:
+    who, folder = trained
+    assert adapters.read_about(folder).look == adapters.NEVER
+    who.planner.look = 0.3
+    save_adapter(who, tmp_path / "doubts", "tiny")
+    for look, init, expected in (
+        (None, ["doubts"], 0.3),
+        (None, ["doubts", "adapter"], adapters.NEVER),
+        (0.5, ["doubts"], 0.5),
+    ):
+        options = PlannerOptions(cache=tmp_path, look=look)
+        other = Student(tiny_model("llama"), tiny_tokenizer(), rank=4, options=options)
+        load_adapters(other, [tmp_path / name for name in init], "tiny")
+        save_adapter(other, tmp_path / "child", "tiny")
+        assert adapters.read_about(tmp_path / "child").look == expected
+
+
 def spoil(folder: Path, how: str) -> None:
     config = json.loads((folder / adapters.CONFIG).read_text())
     tensors = load_file(folder / adapters.WEIGHTS)

@@ -127,6 +127,23 @@ def test_in_an_order_only_that_order_succeeds() -> None:
     assert set(lengths) == {1, 2}
 
 
+def test_after_a_look_in_either_order_the_pick_succeeds() -> None:
+    lengths = Counter()
+    for seed in range(30):
+        env = reset("after", seed)
+        todo = env.deciders
+        lengths[len(todo)] += 1
+        assert find_items(env.mission) == (env.right, *todo)
+        first = " and the ".join(map(str, todo))
+        assert env.mission == f"Pick up the {env.right} after you have examined the {first}."
+        for seen in (s for n in range(4) for s in product((*todo, env.right), repeat=n)):
+            env.reset(seed=seed)
+            for item in seen:
+                assert act(env, A.toggle, item) == (0, False)
+            assert act(env, A.pickup, env.right) == ({*todo} <= {*seen}, True)
+    assert set(lengths) == {1, 2}
+
+
 def test_what_was_examined_before_a_reset_does_not_count() -> None:
     env = reset("order", 0)
     for item in env.deciders:
@@ -135,7 +152,7 @@ def test_what_was_examined_before_a_reset_does_not_count() -> None:
     assert act(env, A.pickup, env.right) == (0, True)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "after"])
 def test_the_oracle_examines_only_what_it_still_needs(kind: str) -> None:
     for seed in range(40):
         env = reset(kind, seed)
@@ -143,7 +160,7 @@ def test_the_oracle_examines_only_what_it_still_needs(kind: str) -> None:
         assert env.oracle(frozenset()) == Command("examine", x)
         pick = Command("pick up", env.right)
         settled = y is None or (
-            kind != "order" and {"and": not good(env, x)}.get(kind, good(env, x))
+            kind not in ("order", "after") and {"and": not good(env, x)}.get(kind, good(env, x))
         )
         after = env.oracle(frozenset({x}))
         assert after == (pick if settled else Command("examine", y))
