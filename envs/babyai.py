@@ -25,6 +25,8 @@ from envs.events import EventWatch
 from envs.room import coin
 
 KINDS = ("go to", "pick up", "put next to", "pick up then go to", "open")
+# For choosing among checkpoints, so that the others stay unseen until the end.
+VALIDATION_KINDS = ("go to then pick up",)
 MAX_DISTRACTORS = 10
 
 
@@ -33,7 +35,8 @@ class BabyAIMixedLocal(RoomGridLevel):
     ## Description
 
     One 8x8 room of keys, balls and boxes, no two alike, and a mission of one of the `kinds`: "go
-    to", "pick up", "put next to", "pick up then go to", "open". To open is to unlock the door to a
+    to", "pick up", "put next to", "pick up then go to", "open"; one more, "go to then pick up", is
+    played only where it is chosen, as it serves validation. To open is to unlock the door to a
     second, empty room, whose key lies in the first. `distractors` more things lie about: 8 as in
     GLAM, 0 as in BALROG, at most 10; the door's key has its colour for itself. Everything
     can be reached without moving anything else. Where `open` is among the kinds there is space for
@@ -43,7 +46,8 @@ class BabyAIMixedLocal(RoomGridLevel):
 
     "go to the {thing}" | "pick up the {thing}" | "put the {thing} next to the {thing}" |
     "pick up the {thing}, then go to the {thing}" | "go to the {thing} after you pick up the
-    {thing}" | "open the {colour} door"
+    {thing}" | "open the {colour} door" | "go to the {thing}, then pick up the {thing}" | "pick up
+    the {thing} after you go to the {thing}"
 
     ## Action space
 
@@ -75,7 +79,7 @@ class BabyAIMixedLocal(RoomGridLevel):
         max_steps: int = 128,
         **kwargs: Any,
     ) -> None:
-        self.kinds = some_of("kind", kinds, KINDS)
+        self.kinds = some_of("kind", kinds, KINDS + VALIDATION_KINDS)
         self.distractors = whole_number("distractors", distractors, 0, MAX_DISTRACTORS)
         self.kind = self.kinds[0]
         super().__init__(
@@ -132,7 +136,8 @@ class BabyAIMixedLocal(RoomGridLevel):
         if self.kind == "put next to":
             return PutNextInstr(_named(first), _named(rest[0]))
         pick, go = PickupInstr(_named(first)), GoToInstr(_named(rest[0]))
-        return BeforeInstr(pick, go) if coin(self.np_random) else AfterInstr(go, pick)
+        one, other = (pick, go) if self.kind == "pick up then go to" else (go, pick)
+        return BeforeInstr(one, other) if coin(self.np_random) else AfterInstr(other, one)
 
 
 def _named(thing: WorldObj) -> ObjDesc:

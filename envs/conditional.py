@@ -16,7 +16,7 @@ from envs.room import Cell, RoomEnv, coin, one_of, right_pick
 PROPERTIES = PROPERTY_WORDS["good"]
 # The marks of the three words that a secret property can be.
 MARK_OF = ("white", "orange", "")
-DEED_VERBS = ("pick up", "go to", "put")
+DEED_VERBS = ("pick up", "go to", "put", "examine")
 CONDITIONS = ("wall", "corner", "floor", "mark")
 # For choosing among checkpoints, so that the others stay unseen until the end.
 VALIDATION_CONDITIONS = ("half", "middle")

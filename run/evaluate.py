@@ -62,7 +62,8 @@ class Evaluate:
         babyai put next to, babyai pick up then go to, babyai open
       planner-validation: conditional-paraphrases, search-paraphrases, property-words,
         visual-conditional, irrelevant, nor, three, commands, missions go to, missions pick up,
-        missions put next, missions sequence, missions unlock, missions mixed, after
+        missions put next, missions sequence, missions unlock,
+        missions go to then pick up, after
       reasoning, language, worlds, robustness, reporter, babyai, baselines,
         scale: see --list
 

@@ -60,7 +60,11 @@ _CONDITIONAL: dict[str, Any] = {
     "phrasings": ("plain", "normally"),
     "asked": ("first", "second", "third"),
 }
-_DEEDS: dict[str, Any] = {**_CONDITIONAL, "deeds": ("pick up", "go to", "put"), "n_items": 6}
+_DEEDS: dict[str, Any] = {
+    **_CONDITIONAL,
+    "deeds": ("pick up", "go to", "put", "examine"),
+    "n_items": 6,
+}
 
 
 def _searched(n: int) -> dict[str, Any]:
@@ -313,7 +317,7 @@ def with_boxes(
         assert command is not None
         found.append(
             (
-                replace(dialogue, task=told(dialogue.task), turns=tuple(turns)),
+                replace(dialogue, task=told(dialogue.task), verbs=VERBS, turns=tuple(turns)),
                 Decision(command.sentence(), command),
             )
         )

@@ -270,19 +270,12 @@ def _irrelevant(p: float) -> tuple[Part, ...]:
     )
 
 
-def _babyai(kind: str) -> Cell:
-    return Cell(
-        f"babyai {kind}",
-        tuple(
-            Part(
-                f"{n} distractors",
-                "babyai-mixed",
-                {"kinds": [kind], "distractors": n},
-                has_items=False,
-            )
-            for n in (0, 8)
-        ),
-        0.90,
+def _mixed_local(kind: str) -> tuple[Part, ...]:
+    return tuple(
+        Part(
+            f"{n} distractors", "babyai-mixed", {"kinds": [kind], "distractors": n}, has_items=False
+        )
+        for n in (0, 8)
     )
 
 
@@ -302,7 +295,7 @@ def planner() -> Suite:
             _one("two-deciders", 0.70, "composition", kinds=["two"]),
             _one("order", 0.70, "composition", kinds=["order"]),
             *(
-                _babyai(kind)
+                Cell(f"babyai {kind}", _mixed_local(kind), 0.90)
                 for kind in ("go to", "pick up", "put next to", "pick up then go to", "open")
             ),
         ),
@@ -325,7 +318,6 @@ _MISSIONS = {
     "put next": ("PutNextLocal",),
     "sequence": ("GoToSeqS5R2",),
     "unlock": ("UnlockLocal",),
-    "mixed": ("SynthSeq",),
 }
 
 
@@ -354,6 +346,7 @@ def planner_validation() -> Suite:
                 tuple(Part(text, "instruction", {"instruction": text}) for text in _COMMANDS),
             ),
             *map(_missions, _MISSIONS),
+            Cell("missions go to then pick up", _mixed_local("go to then pick up")),
             _one("after", None, "composition", kinds=["after"]),
         ),
         items="train",
