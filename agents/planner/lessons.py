@@ -285,7 +285,7 @@ def with_boxes(
         if item in looked or other in items.values() or rng.random() < 0.25:
             continue
         items[item] = other
-        can_open = other.shape == "box" and "open" in first.verbs and coin(rng)
+        can_open = other.shape == "box" and "open" in first.verbs and rng.random() < 0.2
         for verb, past in (("go to", "went to"), ("pick up", "picked up")):
             deed = f"{verb} the {item}"
             if can_open and first.task.count(deed) == first.task.count(str(item)) == 1:
