@@ -134,8 +134,8 @@ class SecretConditional(ConditionalEnv):
     it) reveals its property: in `info["events"]` always, and with `show_marks=True` also as a
     mark on its tile, white for good and orange for bad.
 
-    `deeds` chooses what is to be done with the one item or the other: `pick up`, `go to` or
-    `put`, which lays it next to one more item. Where several are given, each outcome draws its
+    `deeds` chooses what is to be done with the one item or the other: `pick up`, `go to`, `examine`
+    or `put`, which lays it next to one more item. Where several are given, each outcome draws its
     own, and any verb can be commanded. Picking up anything else fails, and `go to` is done when
     the agent says `done` there.
 

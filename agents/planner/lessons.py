@@ -26,7 +26,7 @@ from agents.team import Episode, Team
 from envs.commands import VERBS, Command
 from envs.errors import BadInput, unknown
 from envs.items import Item
-from envs.room import coin, one_of
+from envs.room import one_of
 from envs.search import SecretSearch
 from envs.tasks import make_worlds
 from envs.worlds import Worlds
@@ -271,8 +271,8 @@ def with_boxes(
 ) -> list[tuple[Dialogue, Decision]]:
     """One episode's decisions, told of boxes and balls in place of items that nobody examined.
 
-    Boxes can be opened too, and where deeds are what the sentence says, some are opened, so that
-    the sentence alone says whether to open, to pick up or to put.
+    Any verb can be said then. Where deeds are what the sentence says, one box in five is opened, so
+    that the sentence alone says whether to open, to pick up or to put.
     """
     first = decided[0][0]
     commands = [t.command for t in decided[-1][0].turns] + [decided[-1][1].command]

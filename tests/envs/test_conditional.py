@@ -11,7 +11,13 @@ from minigrid.core.world_object import Wall
 
 from agents.actor import make_actor
 from envs.commands import VERBS, Command
-from envs.conditional import CONDITIONS, ConditionalEnv, SecretConditional, VisualConditional
+from envs.conditional import (
+    CONDITIONS,
+    DEED_VERBS,
+    ConditionalEnv,
+    SecretConditional,
+    VisualConditional,
+)
 from envs.errors import BadInput
 from envs.items import find_items
 from envs.objects import MARKS, ItemObject
@@ -259,9 +265,7 @@ def test_unknown_words_and_phrasings_are_told(wrong: dict[str, object], said: st
 
 def test_deeds_say_what_is_to_be_done_and_nothing_else_succeeds() -> None:
     """The oracle's deed succeeds, the other branch's fails, whatever the two are."""
-    env = SecretConditional(
-        deeds=("pick up", "go to", "put"), phrasings=("plain", "normally"), n_items=6
-    )
+    env = SecretConditional(deeds=DEED_VERBS, phrasings=("plain", "normally"), n_items=6)
     assert env.verbs == VERBS
     verbs: Counter[str] = Counter()
     for seed in range(80):
@@ -278,9 +282,9 @@ def test_deeds_say_what_is_to_be_done_and_nothing_else_succeeds() -> None:
             assert obs["mission"].startswith(f"Normally {second}, but {first} if the {decider} is")
         assert env.oracle(frozenset()) == Command("examine", decider)
         assert env.oracle(frozenset({decider})) == right
-    assert set(verbs) == {"pick up", "go to", "put"} and min(verbs.values()) > 12
+    assert set(verbs) == {"pick up", "go to", "put", "examine"} and min(verbs.values()) > 9
 
-    worlds = make_worlds("conditional", 1, deeds=("pick up", "go to", "put"), n_items=6)
+    worlds = make_worlds("conditional", 1, deeds=DEED_VERBS, n_items=6)
     actor = make_actor("scripted")
     for seed in range(40):
         for which in (0, 1):
