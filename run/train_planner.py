@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from agents.planner.lessons import Family
+    from agents.planner.options import PlannerOptions
     from agents.planner.training import Checkpoint, Progress
 
 COLUMNS = ("stage", "step", "loss", "success", "reward", "divergence", "validation", "seconds")
@@ -188,7 +189,7 @@ def train_planner(args: TrainPlanner) -> Path:
                 folder.discard()
             raise
         with kept(folder):
-            _Training(args, folder, families, model, tokenizer).go()
+            _Training(args, folder, families, model, tokenizer, options).go()
     print(folder.path)
     return folder.path
 
@@ -209,11 +210,11 @@ class _Training:
         families: Sequence[Family],
         model: Any,
         tokenizer: Any,
+        options: PlannerOptions,
     ) -> None:
         from rich.console import Console
 
         from agents.planner.lessons import School
-        from agents.planner.options import PlannerOptions
         from agents.planner.training import Checkpoint, Student, load_adapters
 
         self.args = args
@@ -226,7 +227,7 @@ class _Training:
             seed=args.seed,
             examples=args.examples,
             prompt=args.prompt,
-            options=PlannerOptions(cache=args.cache, look=args.look),
+            options=options,
         )
         if args.init:
             load_adapters(self.student, [_folder(name) for name in args.init], args.base)

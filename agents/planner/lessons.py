@@ -24,6 +24,7 @@ from agents.planner.scoring import Question, build_trie
 from agents.reporter import make_reporter
 from agents.team import Episode, Team
 from envs.commands import VERBS, Command
+from envs.conditional import DEED_VERBS
 from envs.errors import BadInput, unknown
 from envs.items import Item
 from envs.room import one_of
@@ -60,11 +61,7 @@ _CONDITIONAL: dict[str, Any] = {
     "phrasings": ("plain", "normally"),
     "asked": ("first", "second", "third"),
 }
-_DEEDS: dict[str, Any] = {
-    **_CONDITIONAL,
-    "deeds": ("pick up", "go to", "put", "examine"),
-    "n_items": 6,
-}
+_DEEDS: dict[str, Any] = {**_CONDITIONAL, "deeds": DEED_VERBS, "n_items": 6}
 
 
 def _searched(n: int) -> dict[str, Any]:

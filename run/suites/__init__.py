@@ -346,6 +346,7 @@ def planner_validation() -> Suite:
                 tuple(Part(text, "instruction", {"instruction": text}) for text in _COMMANDS),
             ),
             *map(_missions, _MISSIONS),
+            # A cell's place is in its seeds, so what came later stands at the end.
             Cell("missions go to then pick up", _mixed_local("go to then pick up")),
             _one("after", None, "composition", kinds=["after"]),
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from itertools import product
 
 import pytest
@@ -35,6 +36,17 @@ def good(env: SecretComposition, item: Item) -> bool:
     (fact,) = [t.fact for t in env.things if t.item == item]
     assert fact in ("has secret property good", "has secret property bad")
     return fact.endswith("good")
+
+
+def picked_after(
+    env: SecretComposition, seed: int
+) -> Iterator[tuple[tuple[Item, ...], tuple[float, bool]]]:
+    """All ways to look up to three times, and what picking up the right item brings then."""
+    for seen in (s for n in range(4) for s in product((*env.deciders, env.right), repeat=n)):
+        env.reset(seed=seed)
+        for item in seen:
+            assert act(env, A.toggle, item) == (0, False)
+        yield seen, act(env, A.pickup, env.right)
 
 
 def answer(env: SecretComposition) -> Item:
@@ -114,12 +126,9 @@ def test_in_an_order_only_that_order_succeeds() -> None:
             assert env.mission == (
                 f"Examine the {todo[0]}, then examine the {todo[1]}, then pick up the {env.right}."
             )
-        for seen in (s for n in range(4) for s in product((*todo, env.right), repeat=n)):
-            env.reset(seed=seed)
-            for item in seen:
-                assert act(env, A.toggle, item) == (0, False)
+        for seen, found in picked_after(env, seed):
             firsts = [i for i in dict.fromkeys(seen) if i in todo]
-            assert act(env, A.pickup, env.right) == (firsts == [*todo], True)
+            assert found == (firsts == [*todo], True)
         env.reset(seed=seed)
         for item in todo:
             act(env, A.toggle, item)
@@ -136,11 +145,8 @@ def test_after_a_look_in_either_order_the_pick_succeeds() -> None:
         assert find_items(env.mission) == (env.right, *todo)
         first = " and the ".join(map(str, todo))
         assert env.mission == f"Pick up the {env.right} after you have examined the {first}."
-        for seen in (s for n in range(4) for s in product((*todo, env.right), repeat=n)):
-            env.reset(seed=seed)
-            for item in seen:
-                assert act(env, A.toggle, item) == (0, False)
-            assert act(env, A.pickup, env.right) == ({*todo} <= {*seen}, True)
+        for seen, found in picked_after(env, seed):
+            assert found == ({*todo} <= {*seen}, True)
     assert set(lengths) == {1, 2}
 
 
