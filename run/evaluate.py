@@ -317,6 +317,7 @@ def _play(
                 play_group = player(args, job, planners.of(job))
                 for indices in missing:
                     play_group(Record(folder, indices, done[job.key], lines, job.more), bar)
+                del play_group  # it holds a Planner, which goes before the next one comes
     return sorted(lines, key=lambda line: (order[line["cell"], line["part"]], line["episode"]))
 
 

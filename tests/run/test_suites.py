@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import sys
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ import pytest
 from agents.actor import make_actor
 from agents.actor.failing import FailingActor
 from agents.dialogue import Decision, Dialogue, Rollout
-from agents.parts import Actor, Part
+from agents.parts import Actor, Part, Planner
 from agents.planner.oracle import OraclePlanner
+from agents.planner.registry import make_planner
 from agents.reporter import make_reporter
 from agents.reporter.scripted import truth
 from agents.team import Team
@@ -26,7 +28,9 @@ from envs.commands import Command
 from envs.errors import BadInput
 from run.__main__ import main
 from run.blame import NOBODY, Line, blame, how
+from run.evaluate import Evaluate
 from run.suites import FOLDER, find_suite, read_suite, suite_names
+from run.workers import Worker
 from tests.run.command import lines, one_sentence, summary
 
 MINE = """
@@ -328,6 +332,40 @@ def test_several_workers_write_what_one_process_writes(
     (two / "summary.json").unlink()
     assert main(["evaluate", "--resume", str(two), *many]) == 0
     assert sorted(map(str, lines(two))) == sorted(map(str, lines(one)))
+
+
+TWO_PLANNERS = """
+about: Cells whose Planners differ.
+items: train
+cells:
+  none: {task: search, n_items: 2, team: {planner: random, examples: 0}}
+  two: {task: search, n_items: 2, team: {planner: random, examples: 2}}
+  again: {task: search, n_items: 2, team: {planner: random, examples: 2}}
+"""
+
+
+@pytest.mark.parametrize("by_worker", [False, True])
+def test_a_planner_goes_before_the_next_one_comes(
+    by_worker: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A language model may take half of the memory, so that there is no room for two."""
+    made: list[weakref.ref[Planner]] = []
+
+    def make(*asked: Any) -> Planner:
+        assert all(planner() is None for planner in made)
+        made.append(weakref.ref(planner := make_planner(*asked)))
+        return planner
+
+    monkeypatch.setattr("run.jobs.make_planner", make)
+    (tmp_path / "two.yaml").write_text(TWO_PLANNERS)
+    if by_worker:
+        worker = Worker(Evaluate(str(tmp_path / "two.yaml"), episodes=2, items="train"), threads=1)
+        for k in range(3):
+            assert len(worker.play((k, range(2)))) == 2
+    else:
+        run = ["evaluate", str(tmp_path / "two.yaml"), "--episodes", "2"]
+        assert main([*run, "--runs-dir", str(tmp_path)]) == 0
+    assert len(made) == 2
 
 
 def test_without_ray_there_is_a_sentence(
