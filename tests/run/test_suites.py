@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from agents.actor import make_actor
 from agents.actor.failing import FailingActor
@@ -359,7 +360,8 @@ def test_a_planner_goes_before_the_next_one_comes(
     monkeypatch.setattr("run.jobs.make_planner", make)
     (tmp_path / "two.yaml").write_text(TWO_PLANNERS)
     if by_worker:
-        worker = Worker(Evaluate(str(tmp_path / "two.yaml"), episodes=2, items="train"), threads=1)
+        args = Evaluate(str(tmp_path / "two.yaml"), episodes=2, items="train")
+        worker = Worker(args, threads=torch.get_num_threads())  # which are this process's too
         for k in range(3):
             assert len(worker.play((k, range(2)))) == 2
     else:
