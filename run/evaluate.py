@@ -314,10 +314,9 @@ def _play(
                 missing = list(groups(job.episodes, args.parallel, done[job.key]))
                 if not missing:
                     continue
-                play_group = player(args, job, planners.of(job))
+                play_group = player(args, job, planners)
                 for indices in missing:
                     play_group(Record(folder, indices, done[job.key], lines, job.more), bar)
-                del play_group  # it holds a Planner, which goes before the next one comes
     return sorted(lines, key=lambda line: (order[line["cell"], line["part"]], line["episode"]))
 
 
@@ -338,15 +337,19 @@ def _blame(
         if not failed:
             continue
         say(f"looking for who is to blame: {' '.join(dict.fromkeys(job.key))}, {len(failed)}")
-        team = Line(
-            planners.of(job),
-            job.actor,
-            job.reporter,
-            lambda n, j=job: make_worlds(j.part.task, n, **j.settings),  # type: ignore[misc]
-            args.max_turns,
-            args.command_steps,
+        # Passed on and not kept: it has a Planner (see Planners).
+        parts = blame(
+            Line(
+                planners.of(job),
+                job.actor,
+                job.reporter,
+                lambda n, j=job: make_worlds(j.part.task, n, **j.settings),  # type: ignore[misc]
+                args.max_turns,
+                args.command_steps,
+            ),
+            failed,
         )
-        for x, part in zip(failed, blame(team, failed), strict=True):
+        for x, part in zip(failed, parts, strict=True):
             known = {name: x[name] for name in ("cell", "part", "episode", "seed")}
             blamed.append(known | {"blamed": part, "how": how(x)})
     text = "".join(json.dumps(b) + "\n" for b in blamed)

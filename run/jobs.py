@@ -50,7 +50,8 @@ class Job:
 
 
 class Planners:
-    """The Planners of jobs. One at a time is kept: a language model may be large."""
+    """The Planners of jobs. One at a time is kept: a language model may be large, so nobody else
+    is to keep one either, or it stays while the next is loaded."""
 
     def __init__(self) -> None:
         self._known: tuple[Any, Planner] | None = None
@@ -109,15 +110,18 @@ def jobs_of(args: Any, suite: Suite, cell: Cell) -> Iterator[Job]:
         yield Job(cell, part, seed, episodes, settings, team.planner, language, actor, reporter)
 
 
-def player(args: Any, job: Job, planner: Planner) -> Callable[[Record, Watcher], None]:
-    """What plays the group of episodes of a record, of one part."""
+def player(args: Any, job: Job, planners: Planners) -> Callable[[Record, Watcher], None]:
+    """What plays the group of episodes of a record, of one part. It asks for the Planner each time,
+    and keeps none."""
     worlds = make_worlds(job.part.task, min(args.parallel, job.episodes), **job.settings)
     reporter = Checked(job.reporter) if getattr(job.reporter, "tells_facts", False) else None
-    team = Team(planner, job.actor, reporter or job.reporter, args.max_turns, args.command_steps)
+    reports = reporter or job.reporter
 
     def play(record: Record, bar: Watcher) -> None:
         if reporter is not None:
             record.true = reporter.told
+        planner = planners.of(job)
+        team = Team(planner, job.actor, reports, args.max_turns, args.command_steps)
         team.play(worlds, [job.seed + i for i in record.indices], Watchers([record, bar]))
 
     return play

@@ -47,8 +47,7 @@ class Worker:
         k, indices = task
         job = self.jobs[k]
         if self.player is None or self.player[0] != k:
-            self.player = None  # it holds a Planner, which goes before the next one comes
-            self.player = k, player(self.args, job, self.planners.of(job))
+            self.player = k, player(self.args, job, self.planners)
         made: Made = []
         self.player[1](Record(made, indices, (), [], job.more), Watcher())
         return made

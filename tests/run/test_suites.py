@@ -345,9 +345,15 @@ cells:
 """
 
 
-@pytest.mark.parametrize("by_worker", [False, True])
+@pytest.mark.parametrize(
+    ("by_worker", "more", "loaded"), [(True, [], 2), (False, [], 2), (False, ["--blame", "1"], 4)]
+)
 def test_a_planner_goes_before_the_next_one_comes(
-    by_worker: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    by_worker: bool,
+    more: list[str],
+    loaded: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A language model may take half of the memory, so that there is no room for two."""
     made: list[weakref.ref[Planner]] = []
@@ -366,8 +372,8 @@ def test_a_planner_goes_before_the_next_one_comes(
             assert len(worker.play((k, range(2)))) == 2
     else:
         run = ["evaluate", str(tmp_path / "two.yaml"), "--episodes", "2"]
-        assert main([*run, "--runs-dir", str(tmp_path)]) == 0
-    assert len(made) == 2
+        assert main([*run, *more, "--runs-dir", str(tmp_path)]) == 0
+    assert len(made) == loaded
 
 
 def test_without_ray_there_is_a_sentence(
