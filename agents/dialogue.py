@@ -16,6 +16,7 @@ from envs.events import Event
 from envs.items import COLOURS, Item, find_items
 
 _EXAMINED = re.compile(r"(?<!not )\bexamined (?:the|an?) ([^.,;\n]*)", re.IGNORECASE)
+_PICKED_UP = re.compile(r"(?<!not )\bpicked up (?:the|an?) ([^.,;\n]*)", re.IGNORECASE)
 _LOCKED = re.compile(r"\bdoor\b[^.]*\bis locked\b")
 TASK, PLANNER, REPORTER = "Task", "Planner", "Reporter"
 NOT_UNDERSTOOD = "I did not understand that command."
@@ -90,6 +91,14 @@ class Dialogue:
         if n < 1 or len(self.turns) < n or len(last) > 1:
             return None
         return self.turns[-1].command
+
+    def picked_up(self) -> Command | None:
+        """The last command, if it was to pick something up and the report says that it was."""
+        last = self.turns[-1] if self.turns else None
+        if last is None or last.command is None or last.command.verb != "pick up":
+            return None
+        named = [i for name in _PICKED_UP.findall(last.report) for i in find_items(name)[:1]]
+        return last.command if last.command.item in named else None
 
     def alike(self) -> dict[Command, int]:
         """How many of the last times that a command was said got one and the same report, for each

@@ -32,8 +32,9 @@ class PlannerOptions:
 
     repeat_penalty: float | None = None
     """When scoring: what a command loses of its score once it has had one and the same report
-    --repeats times, whatever came between, and again for each time more; by default 3 with tree
-    scoring, and 0 with mean, whose scores have another scale."""
+    --repeats times, whatever came between, and again for each time more; to pick up what was just
+    picked up counts as one time more. By default 3 with tree scoring, and 0 with mean, whose scores
+    have another scale."""
 
     look: float | None = None
     """When scoring as a tree: where examining, whatever it be, has at least this probability, what

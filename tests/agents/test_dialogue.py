@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from agents.dialogue import Dialogue, Turn
@@ -82,6 +84,23 @@ def test_a_command_is_alike_as_often_as_it_last_got_one_report() -> None:
         ([there, failed, there], {go: 1}),
     ):
         assert Dialogue("go to the red box", VERBS, tuple(turns)).alike() == found
+
+
+def test_what_was_just_picked_up_is_what_the_last_report_says() -> None:
+    pick, go = Command.parse("pick up the red box"), Command.parse("go to the red box")
+    done = Turn("Pick up the red box.", pick, "I picked up the red box.")
+    for turns, found in (
+        ([], None),
+        ([done], pick),
+        ([replace(done, report="It is hot. I PICKED UP a red box, at last.")], pick),
+        ([replace(done, report="I did not manage to pick up the red box.")], None),
+        ([replace(done, report="I have not picked up the red box.")], None),
+        ([replace(done, report="I picked up the blue box.")], None),
+        ([replace(done, command=go)], None),
+        ([replace(done, command=None)], None),
+        ([done, Turn("Go to the red box.", go, "I went to the red box.")], None),
+    ):
+        assert Dialogue("go to the red box", VERBS, tuple(turns)).picked_up() == found
 
 
 def test_what_was_examined_is_what_reports_say() -> None:

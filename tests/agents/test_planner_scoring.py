@@ -362,6 +362,27 @@ def test_who_goes_round_in_circles_tries_something_else_in_time():
     assert (planner().penalty, planner(scoring="tree").penalty) == (0, 3)
 
 
+def test_what_was_just_picked_up_is_picked_up_again_less_readily():
+    start, changed = dialogue(), 0
+    free, weighing = planner(repeats=0), planner(repeats=2, repeat_penalty=0.02)
+    for c in start.candidates():
+        if c.verb != "pick up":
+            continue
+        for report, cost in ((f"I picked up the {c.item}.", 0.02), (f"I missed the {c.item}.", 0)):
+            d = start.add(Turn(c.sentence(), c, report))
+            for n in (0, 1):  # and once more for each time with the same report
+                (freely,), (said,) = free.choose([d]), weighing.choose([d])
+                weighed = dict(freely.scores)
+                weighed[c.sentence()] -= cost * (n + 1) + 0.02 * n * (not cost)
+                assert said.scores == freely.scores
+                assert said.said == max(weighed, key=weighed.get)
+                changed += said.said != freely.said
+                other = next(x for x in d.candidates() if x != c)
+                d = d.add(Turn(other.sentence(), other, "I went there."))
+                d = d.add(Turn(c.sentence(), c, report))
+    assert changed
+
+
 def test_no_item_named_is_an_error_and_the_others_go_on():
     nothing, something = planner().choose([dialogue("Do your best."), dialogue()])
     assert "names no item" in str(nothing.error)
