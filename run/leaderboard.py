@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,8 @@ class Leaderboard:
 
     A run is kept as one small JSON file: its cells' numbers, its settings, the commit, the day. The
     page, which is Markdown, says for each number by which command it came, at which commit, with
-    which seed and how many episodes.
+    which seed and how many episodes. Runs of some of a suite's cells, by one team with one seed,
+    stand in one column with its other runs; where they played the same cell the newest counts.
 
     Examples:
       python -m run leaderboard
@@ -50,7 +51,7 @@ def leaderboard(args: Leaderboard) -> Path:
     """Write the page; returns its path. Raises BadInput for runs that cannot be kept or read."""
     for path in args.keep:
         _keep(Run.read(path), args.kept)
-    runs = read_kept(args.kept)
+    runs = columns(read_kept(args.kept))
     try:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(page(runs, args.out.with_suffix(".png").name), encoding="utf-8")
@@ -119,10 +120,46 @@ def _team(config: Mapping[str, Any]) -> str:
     return " + ".join([f"{Path(str(config.get('planner'))).name}{more}", *parts])
 
 
+def columns(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What stands in a column each: the runs of one suite by one team, with one seed.
+
+    Each has the ``name`` and whether it is ``own``, as a run has, the ``cells`` of all of its runs,
+    of each the newest (of one day, that of the run with fewer cells), and in ``runs`` each run with
+    how many of these are of it.
+    """
+    found: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for run in runs:
+        config = run["config"]
+        about = (config["suite"], run["name"], config.get("items"), config["seed"])
+        found.setdefault(tuple(map(str, about)), []).append(run)
+    columns = []
+    for its in found.values():
+        its = sorted(its, key=lambda run: (run["date"], -len(run["cells"])))
+        last = {cell: run for run in its for cell in run["cells"]}
+        column = {
+            "suite": Path(str(its[0]["config"]["suite"])).stem,
+            "name": its[0]["name"],
+            "own": its[0]["own"],
+            "cells": {c: last[c]["cells"][c] for c in _in_order(its[0]["config"], last)},
+            "runs": [(run, sum(run is other for other in last.values())) for run in its],
+        }
+        columns.append(column)
+    return columns
+
+
+def _in_order(config: Mapping[str, Any], cells: Iterable[str]) -> list[str]:
+    """Names of cells as they stand in their suite, as far as that is here."""
+    try:
+        order = [cell.name for cell in find_suite(str(config["suite"])).cells]
+    except BadInput:
+        order = []
+    return sorted(cells, key=lambda c: order.index(c) if c in order else len(order))
+
+
 def _suites(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
     found: dict[str, list[Mapping[str, Any]]] = {}
     for run in runs:
-        found.setdefault(Path(str(run["config"]["suite"])).stem, []).append(run)
+        found.setdefault(run["suite"], []).append(run)
     return found
 
 
@@ -166,14 +203,16 @@ def page(runs: Sequence[Mapping[str, Any]], picture: str) -> str:
             rows.append([cell, chance, *(_cell(c, best, len(its) > 1) for c in found)])
         out += [f"| {' | '.join(row)} |" for row in rows]
         out.append("")
-        for run in its:
+        for run, count in (which for column in its for which in column["runs"]):
             each = {c["n"] for c in run["cells"].values()}
             episodes = " to ".join(str(n) for n in sorted({min(each), max(each)}))
             errors = f", {run['n_errors']} of them broke" if run["n_errors"] else ""
+            counts = f"; {count} of its {len(run['cells'])} cells stand here"
+            counts = counts if count < len(run["cells"]) else ""
             out += [
                 f"- {run['name']}: {run['n']:,} episodes, {episodes} a cell{errors}; seed "
                 f"{run['config']['seed']}, commit {run['commit'] or 'unknown'}, {run['date']}, "
-                f"{run['seconds']:,.0f} s: `{command_of(run['config'])}`"
+                f"{run['seconds']:,.0f} s{counts}: `{command_of(run['config'])}`"
             ]
         out.append("")
     return "\n".join(out).rstrip() + "\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from run.__main__ import main
-from run.leaderboard import overview, page, read_kept
+from run.leaderboard import columns, overview, page, read_kept
 from run.report import command_of
 from tests.run.command import one_sentence, summary
 
@@ -83,7 +83,7 @@ def test_what_was_not_kept_is_refused(
 
 
 def test_the_page_that_is_kept_is_made_of_the_runs_that_are_kept() -> None:
-    runs = read_kept(HOUSE / "docs" / "results")
+    runs = columns(read_kept(HOUSE / "docs" / "results"))
     kept = (HOUSE / "docs" / "leaderboard.md").read_text(encoding="utf-8")
     assert kept == page(runs, "leaderboard.png")
     readme = (HOUSE / "README.md").read_text(encoding="utf-8")
@@ -96,7 +96,7 @@ def test_who_played_some_cells_alone_is_not_the_best_of_a_suite() -> None:
             f"cell {k}": {"success_rate": r, "success_ci95": (0, 1), "n": 4, "n_errors": 0}
             for k, r in enumerate(rates)
         }
-        return {"name": name, "own": False, "config": {"suite": "s"}, "cells": cells}
+        return {"name": name, "own": False, "suite": "s", "cells": cells}
 
     runs = [run("some", 1.0), run("all", 0.5, 0.75), run("also", 0.25, 0.5)]
     (row,) = overview(runs)[2:]
@@ -105,3 +105,33 @@ def test_who_played_some_cells_alone_is_not_the_best_of_a_suite() -> None:
     assert every.startswith("**0.625** (") and also.startswith("0.375 (")
     (row,) = overview(runs[:2])[2:]
     assert "**" not in row  # alone, it is the best of nothing
+
+
+def test_runs_of_some_cells_stand_with_the_others_of_their_team() -> None:
+    def run(date: str, rate: float, *cells: str, seed: int = 0) -> dict[str, object]:
+        numbers = {"success_rate": rate, "success_ci95": (0, 1), "chance": None}
+        return {
+            "name": "small",
+            "own": False,
+            "config": {"suite": "worlds", "seed": seed},
+            "cells": {c: {**numbers, "n": 4, "n_errors": 0} for c in cells},
+            **{"date": date, "commit": "abc", "seconds": 1, "n": 4 * len(cells), "n_errors": 0},
+        }
+
+    whole = run("2026-01-02", 0.25, "room 8", "room 16", "mine")
+    late, same_day = run("2026-01-03", 0.5, "room 16"), run("2026-01-02", 0.75, "mine", "room 6")
+    early, apart = run("2026-01-01", 1.0, "room 8"), run("2026-01-03", 1.0, "room 8", seed=1)
+    both, other = columns([late, same_day, whole, apart, early])
+    rates = {c: numbers["success_rate"] for c, numbers in both["cells"].items()}
+    # In the order of the suite, whatever it does not know last.
+    assert list(rates.items()) == [
+        ("room 6", 0.75),
+        ("room 8", 0.25),
+        ("room 16", 0.5),
+        ("mine", 0.75),
+    ]
+    assert both["runs"] == [(early, 0), (whole, 1), (same_day, 2), (late, 1)]
+    assert other["runs"] == [(apart, 1)]
+    text = page([both, other], "x.png")
+    assert "2026-01-02, 1 s; 1 of its 3 cells stand here: `" in text
+    assert "2026-01-03, 1 s: `" in text
