@@ -204,8 +204,8 @@ def evaluate(args: Evaluate) -> Path:
             raise BadInput("--blame is for teams: with the actor 'direct' no part can be replaced")
     planners = Planners()
     with open_folder("evaluate", args, Path(args.suite).stem) as folder:
-        # With workers, each has its own.
-        if args.workers == 1 and args.engine == "processes":
+        # With workers, each has its own; and what goes on may have done with the first.
+        if args.resume is None and args.workers == 1 and args.engine == "processes":
             with discarded_for_nothing(args, folder):
                 planners.of(jobs[0])
         try:

@@ -374,6 +374,14 @@ def test_a_planner_goes_before_the_next_one_comes(
         run = ["evaluate", str(tmp_path / "two.yaml"), "--episodes", "2"]
         assert main([*run, *more, "--runs-dir", str(tmp_path)]) == 0
     assert len(made) == loaded
+    # What goes on loads those alone whose episodes are missing.
+    if not by_worker and not more:
+        (folder,) = (tmp_path / "evaluate").iterdir()
+        file = folder / "episodes.jsonl"
+        file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
+        (folder / "summary.json").unlink()
+        assert main(["evaluate", "--resume", str(folder)]) == 0
+        assert len(made) == loaded + 1
 
 
 def test_without_ray_there_is_a_sentence(
