@@ -187,7 +187,7 @@ def page(runs: Sequence[Mapping[str, Any]], picture: str) -> str:
         "its numbers came about. This page is made by `python -m run leaderboard` from the runs in",
         "[results](results); a test makes it anew and compares.",
         "",
-        *(["All cells of a suite together:", "", *whole, ""] if whole else []),
+        *(["All cells of a suite together, each of the same weight:", "", *whole, ""] if whole else []),
         f"![success by cell]({picture})",
         "",
     ]
@@ -244,17 +244,21 @@ def overview(runs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _whole(run: Mapping[str, Any]) -> dict[str, Any]:
-    """The cells of a run as one, each by its episodes, and the worst and the best of them."""
+    """The cells of a run as one, all of the same weight, and the worst and the best of them.
+
+    The interval is that of as many episodes as would leave the mean of the rates as unsure, where
+    all cells were as hard: all that there are where each cell has as many.
+    """
     known = [c for c in run["cells"].values() if c["success_rate"] is not None]
     if not known:
         return {"cells": 0, "success_rate": None}
-    n = sum(c["n"] - c["n_errors"] for c in known)
-    won = round(sum(c["success_rate"] * (c["n"] - c["n_errors"]) for c in known))
     rates = [c["success_rate"] for c in known]
+    rate = sum(rates) / len(known)
+    n = len(known) ** 2 / sum(1 / (c["n"] - c["n_errors"]) for c in known)
     return {
         "cells": len(known),
-        "success_rate": won / n,
-        "success_ci95": wilson(won, n),
+        "success_rate": rate,
+        "success_ci95": wilson(rate * n, n),
         "range": (min(rates), max(rates)),
     }
 

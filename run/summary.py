@@ -45,8 +45,9 @@ def summarise(
     }
 
 
-def wilson(successes: int, n: int) -> list[float] | None:
-    """The 95 % interval ``[low, high]`` of a rate (Wilson 1927); None of nothing.
+def wilson(successes: float, n: float) -> list[float] | None:
+    """The 95 % interval ``[low, high]`` of a rate (Wilson 1927); None of nothing. What stands for a
+    number of episodes need not be whole.
 
     Not SciPy's, which takes 2 s to import, longer than a small run takes to play.
     """

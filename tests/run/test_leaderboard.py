@@ -105,6 +105,10 @@ def test_who_played_some_cells_alone_is_not_the_best_of_a_suite() -> None:
     assert every.startswith("**0.625** (") and also.startswith("0.375 (")
     (row,) = overview(runs[:2])[2:]
     assert "**" not in row  # alone, it is the best of nothing
+    # A cell that was played for longer weighs no more, and makes the whole surer.
+    runs[1]["cells"]["cell 1"]["n"] = 400
+    (longer,) = overview(runs[:2])[2:]
+    assert "0.625 (0.31 to 0.86)" in row and "0.625 (0.39 to 0.82)" in longer
 
 
 def test_runs_of_some_cells_stand_with_the_others_of_their_team() -> None:
