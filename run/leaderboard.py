@@ -187,7 +187,11 @@ def page(runs: Sequence[Mapping[str, Any]], picture: str) -> str:
         "its numbers came about. This page is made by `python -m run leaderboard` from the runs in",
         "[results](results); a test makes it anew and compares.",
         "",
-        *(["All cells of a suite together, each of the same weight:", "", *whole, ""] if whole else []),
+        *(
+            ["All cells of a suite together, each of the same weight:", "", *whole, ""]
+            if whole
+            else []
+        ),
         f"![success by cell]({picture})",
         "",
     ]

@@ -6,6 +6,7 @@ Whoever plays, groups of episodes come back in the order in which one process wo
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -83,6 +84,19 @@ def _by_processes(args: Any, tasks: Sequence[Task]) -> Iterator[Made]:
             raise
 
 
+def _check_address(address: str | None) -> None:
+    """Raises BadInput where nobody answers at ``HOST:PORT`` or ``ray://HOST:PORT``, for which Ray
+    itself would wait for minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # auto, or what Ray finds fault with at once
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        trouble = getattr(error, "strerror", None) or error
+        raise BadInput(f"there is no Ray at '{address}': {trouble}") from error
+
+
 def _by_ray(args: Any, tasks: Sequence[Task]) -> Iterator[Made]:
     # Nothing is told to Ray's makers.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -91,6 +105,7 @@ def _by_ray(args: Any, tasks: Sequence[Task]) -> Iterator[Made]:
         from ray.util import ActorPool
     except ImportError as error:
         raise BadInput("--engine ray needs Ray: pip install 'parley[ray]'") from error
+    _check_address(args.address)
     here: dict[str, Any] = {
         "num_cpus": args.workers,
         "include_dashboard": False,

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import socket
 import sys
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -391,3 +393,22 @@ def test_without_ray_there_is_a_sentence(
     run = ["evaluate", str(mine), "--planner", "random", "--episodes", "2"]
     assert main([*run, "--engine", "ray", "--runs-dir", str(tmp_path)]) == 2
     assert "pip install 'parley[ray]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{}", "ray://127.0.0.1:{}", "127.0.0.1:70000"])
+def test_where_no_ray_is_there_is_a_sentence_at_once(
+    address: str,
+    mine: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", ModuleType("ray"))
+    util = ModuleType("ray.util")
+    util.ActorPool = None  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "ray.util", util)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        where = address.format(server.getsockname()[1])  # free again, once it is closed
+    run = ["evaluate", str(mine), "--planner", "random", "--episodes", "2", "--engine", "ray"]
+    assert main([*run, "--address", where, "--runs-dir", str(tmp_path)]) == 2
+    assert f"error: there is no Ray at '{where}': " in capsys.readouterr().err
