@@ -21,6 +21,8 @@ NUMBERS = ("n", "n_errors", "success_rate", "success_ci95", "floor", "chance")
 OWN_TEAMS = "as named"
 # Settings that say where something lies on one machine, and nothing about what was measured.
 MACHINES = ("runs_dir", "resume", "name", "workers", "engine", "address", "parallel")
+# Settings that say how much was played.
+EXTENT = ("cells", "episodes", "blame")
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Leaderboard:
     A run is kept as one small JSON file: its cells' numbers, its settings, the commit, the day. The
     page, which is Markdown, says for each number by which command it came, at which commit, with
     which seed and how many episodes. Runs of some of a suite's cells, by one team with one seed,
-    stand in one column with its other runs; where they played the same cell the newest counts.
+    stand in one column with its other runs; where two played the same cell the newer one counts.
 
     Examples:
       python -m run leaderboard
@@ -121,17 +123,17 @@ def _team(config: Mapping[str, Any]) -> str:
 
 
 def columns(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What stands in a column each: the runs of one suite by one team, with one seed.
+    """What stands in a column each: the runs of one suite by one team, with one seed and, but for
+    how much is played, the same settings.
 
     Each has the ``name`` and whether it is ``own``, as a run has, the ``cells`` of all of its runs,
     of each the newest (of one day, that of the run with fewer cells), and in ``runs`` each run with
     how many of these are of it.
     """
-    found: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    found: dict[str, list[Mapping[str, Any]]] = {}
     for run in runs:
-        config = run["config"]
-        about = (config["suite"], run["name"], config.get("items"), config["seed"])
-        found.setdefault(tuple(map(str, about)), []).append(run)
+        about = {k: v for k, v in run["config"].items() if k not in EXTENT}
+        found.setdefault(json.dumps(about, sort_keys=True), []).append(run)
     columns = []
     for its in found.values():
         its = sorted(its, key=lambda run: (run["date"], -len(run["cells"])))
