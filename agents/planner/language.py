@@ -142,8 +142,8 @@ class LanguagePlanner(Part):
 
     def _best(self, dialogue: Dialogue, scores: Sequence[float]) -> Decision:
         """The best of the candidates, but not what was said ``repeats`` times running for nothing,
-        and less readily what was said for nothing again and again, or what was just picked up; where
-        it may well be time to examine something, something new is examined."""
+        and less readily what was said for nothing again and again, or what was just picked up;
+        where it may well be time to examine something, something new is examined."""
         if not all(map(math.isfinite, scores)):
             return _not_finite()
         candidates, repeats = dialogue.candidates(), self.options.repeats
