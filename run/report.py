@@ -18,6 +18,7 @@ import tyro
 from envs.errors import BadInput
 from run.folder import read_config
 from run.settings import at_least
+from run.summary import wilson
 
 if TYPE_CHECKING:
     from run.replay import Replayed
@@ -40,12 +41,14 @@ class Report:
 
     Examples:
       python -m run report runs/evaluate/20260102-030405-planner-parley-135m
-      python -m run report runs/evaluate/*-mine runs/evaluate/*-other --out compare.html
+      python -m run report runs/evaluate/*-mine --compare runs/evaluate/*-other --out both.html
       python -m run report RUN --players 0
     """
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
     """Run folders of evaluate; the others are compared with the first."""
+    compare: tuple[Path, ...] = ()
+    """More runs to put beside them, as if they were named there."""
     out: Path | None = None
     """The page; report.html in the first run's folder if it is not given. The Markdown lies
     beside it."""
@@ -99,7 +102,7 @@ def report(args: Report) -> Path:
     """Write the page; returns its path. Raises BadInput for what is no run."""
     from jinja2 import Environment, StrictUndefined
 
-    runs = [Run.read(path) for path in args.runs]
+    runs = [Run.read(path) for path in (*args.runs, *args.compare)]
     _name(runs)
     chosen = _players(runs, args.players)
     context = {
@@ -275,7 +278,8 @@ def _cost(run: Run) -> dict[str, Any]:
 
 
 def _plots(runs: Sequence[Run]) -> list[str]:
-    """Bars of all cells, and a curve for each row of cells that a number sets apart."""
+    """Bars of all cells, a curve for each row of cells that a number sets apart, and curves over
+    the size of the language model."""
     from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(n for run in runs for n in run.cells))
@@ -304,13 +308,24 @@ def _plots(runs: Sequence[Run]) -> list[str]:
         axes = figure.subplots()
         for k, run in enumerate(runs):
             its = [(x, run.cells[n]) for x, n in sorted(members) if n in run.cells]
-            its = [(x, c) for x, c in its if c["success_rate"] is not None]
-            axes.plot([x for x, _ in its], [c["success_rate"] for _, c in its], f"C{k}o-", ms=4)
-            low, high = ([c["success_ci95"][j] for _, c in its] for j in (0, 1))
-            axes.fill_between([x for x, _ in its], low, high, color=f"C{k}", alpha=0.2)
+            _curve(axes, its, f"C{k}", run.name)
         axes.set(xlabel=family, ylabel="success", ylim=(0, 1.02))
         axes.grid(alpha=0.3)
-        axes.legend([run.name for run in runs][: len(axes.lines)])
+        axes.legend()
+        figures.append(figure)
+    for task, curves in _by_size(runs).items():
+        figure = Figure(figsize=(6, 3.2), layout="constrained")
+        axes = figure.subplots()
+        for k, (label, by_size) in enumerate(curves.items()):
+            _curve(axes, sorted(by_size.items()), f"C{k}", label)
+        sizes = sorted({size for by_size in curves.values() for size in by_size})
+        axes.set_xscale("log")
+        axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
+        axes.minorticks_off()
+        axes.set(xlabel="billion parameters of the Planner", ylabel=f"success, {task}")
+        axes.set_ylim(0, 1.02)
+        axes.grid(alpha=0.3)
+        axes.legend()
         figures.append(figure)
     drawn: list[str] = []
     for figure in figures:
@@ -319,6 +334,54 @@ def _plots(runs: Sequence[Run]) -> list[str]:
         text = out.getvalue()
         drawn.append(text[text.index("<svg") :])
     return drawn
+
+
+def _curve(
+    axes: Any, points: Sequence[tuple[float, Mapping[str, Any]]], colour: str, label: str
+) -> None:
+    """Rates over numbers, with their intervals; nothing where there is none."""
+    its = [(x, c) for x, c in points if c.get("success_rate") is not None]
+    if its:
+        at = [x for x, _ in its]
+        axes.plot(at, [c["success_rate"] for _, c in its], "o-", color=colour, ms=4, label=label)
+        low, high = ([c["success_ci95"][j] for _, c in its] for j in (0, 1))
+        axes.fill_between(at, low, high, color=colour, alpha=0.2)
+
+
+def _by_size(runs: Sequence[Run]) -> dict[str, dict[str, dict[float, Mapping[str, Any]]]]:
+    """Success by the size of the language model, where names of cells or Planners tell several:
+    what the cells are about, then what sets curves apart (examples in the prompt, or nothing),
+    then billions of parameters. Of two models of one size the first counts."""
+    found: dict[str, dict[str, dict[float, Mapping[str, Any]]]] = {}
+    for run in runs:
+        for name, cell in run.cells.items():
+            model, _, rest = name.partition(" ")
+            size = _billions(model)
+            told = re.fullmatch(r"(\D*?) ?(\d*)", rest)
+            if size is not None and told and told[1]:
+                label = f"{told[2]} examples" if told[2] else "all"
+                found.setdefault(told[1], {}).setdefault(label, {}).setdefault(size, cell)
+    shared = set.intersection(*(set(run.cells) for run in runs))
+    for run in runs if shared and len(runs) > 1 else ():
+        size = _billions(str(run.config.get("planner")))
+        its = [c for n, c in run.cells.items() if n in shared and c["success_rate"] is not None]
+        if size is not None and its:
+            n = sum(c["n"] - c["n_errors"] for c in its)
+            won = sum(c["success_rate"] * (c["n"] - c["n_errors"]) for c in its)
+            cell = {"success_rate": won / n, "success_ci95": wilson(won, n)}
+            curves = found.setdefault(f"{len(shared)} cells that all played", {})
+            curves.setdefault("all", {}).setdefault(size, cell)
+    several = {
+        task: {label: by_size for label, by_size in curves.items() if len(by_size) > 1}
+        for task, curves in found.items()
+    }
+    return {task: curves for task, curves in several.items() if curves}
+
+
+def _billions(name: str) -> float | None:
+    """The size in a model's name, such as 135m or 1.5b, in billions of parameters."""
+    told = re.search(r"[-_](\d+(?:\.\d+)?)([mb])(?![a-z0-9])", name.lower())
+    return None if told is None else float(told[1]) / (1000 if told[2] == "m" else 1)
 
 
 def _bars(

@@ -32,6 +32,7 @@ from envs.errors import BadInput
 from run.__main__ import main
 from run.blame import NOBODY, Line, blame, how
 from run.evaluate import Evaluate
+from run.report import Run, _by_size, _plots
 from run.suites import FOLDER, find_suite, read_suite, suite_names
 from run.workers import Worker
 from tests.run.command import lines, one_sentence, summary
@@ -270,6 +271,51 @@ def test_a_page_shows_what_runs_came_to(
     assert f"| all | oracle | {len(one)} | {gain:+.3f} |" in markdown
 
     _in_a_browser(page_at, len(films))
+
+
+def test_success_is_drawn_over_the_size_of_the_language_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(planner: str, **rates: float) -> Run:
+        cells = {
+            name.replace("_", " ").replace("~", "-"): {
+                **{"success_rate": rate, "success_ci95": (0.0, 1.0), "n": 10, "n_errors": 0},
+            }
+            for name, rate in rates.items()
+        }
+        return Run(tmp_path, {"planner": planner}, {}, [], "", planner, cells)
+
+    names = {"a~135m_search_0": 0.1, "b~1.5b_search_0": 0.5, "c~135m_search_0": 0.9}
+    alone = run("random", **names, **{"a~135m_search_2": 0.3, "go_to": 1.0})
+    (task,) = (found := _by_size([alone]))
+    (label,) = found[task]  # two examples have one size alone
+    assert (task, label) == ("search", "0 examples")
+    rates = {size: c["success_rate"] for size, c in found[task][label].items()}
+    assert rates == {0.135: 0.1, 1.5: 0.5}
+
+    two = [
+        run("my/a-135m", go_to=0.2, open=0.4, put=1.0),
+        run("b_0.5B-Instruct", go_to=0.6, open=1),
+    ]
+    ((task, curves),) = _by_size(two).items()
+    assert task == "2 cells that all played"
+    rates = {size: c["success_rate"] for size, c in curves["all"].items()}
+    assert rates == {0.135: pytest.approx(0.3), 0.5: pytest.approx(0.8)}
+    assert _by_size([run("random", go_to=0.2), run("a-135m", go_to=0.2)]) == {}
+    assert [len(_plots(runs)) for runs in ([alone], two, two[:1])] == [2, 2, 1]
+
+    # Several runs side by side, the second said to be compared.
+    made = []
+    for planner in ("random", "oracle"):
+        args = ["evaluate", "--planner", planner, "--cells", "conditional", "--episodes", "2"]
+        assert main([*args, "--runs-dir", str(tmp_path)]) == 0
+        made.append(capsys.readouterr().out.splitlines()[-1])
+    out = ["--players", "0", "--out"]
+    assert main(["report", *made, *out, str(tmp_path / "one.html")]) == 0
+    assert main(["report", made[0], "--compare", made[1], *out, str(tmp_path / "two.html")]) == 0
+    pages = [(tmp_path / f"{name}.html").read_text() for name in ("one", "two")]
+    one, other = (re.sub("<svg.*?</svg>", "", page, flags=re.DOTALL) for page in pages)
+    assert one == other and "oracle" in one
 
 
 def _in_a_browser(page_at: Path, players: int) -> None:
