@@ -15,8 +15,10 @@ from envs.commands import Command, all_commands
 from envs.events import Event
 from envs.items import COLOURS, Item, find_items
 
-_EXAMINED = re.compile(r"(?<!not )\bexamined (?:the|an?) ([^.,;\n]*)", re.IGNORECASE)
-_PICKED_UP = re.compile(r"(?<!not )\bpicked up (?:the|an?) ([^.,;\n]*)", re.IGNORECASE)
+_DONE = {
+    verb: re.compile(rf"(?<!not )\b{past} (?:the|an?) ([^.,;\n]*)", re.IGNORECASE)
+    for verb, past in (("examine", "examined"), ("pick up", "picked up"))
+}
 _LOCKED = re.compile(r"\bdoor\b[^.]*\bis locked\b")
 TASK, PLANNER, REPORTER = "Task", "Planner", "Reporter"
 NOT_UNDERSTOOD = "I did not understand that command."
@@ -82,8 +84,7 @@ class Dialogue:
     def reported(self) -> frozenset[Item]:
         """The items that a report says were examined. Commands do not count, as they do for the
         oracle's ``examined``: a report may be missing, late, or of a command that failed."""
-        said = _EXAMINED.findall("\n".join(t.report for t in self.turns))
-        return frozenset(item for name in said for item in find_items(name)[:1])
+        return _done("examine", "\n".join(t.report for t in self.turns))
 
     def stuck(self, n: int) -> Command | None:
         """The command of each of the last ``n`` turns, if all of them had the same report."""
@@ -97,8 +98,7 @@ class Dialogue:
         last = self.turns[-1] if self.turns else None
         if last is None or last.command is None or last.command.verb != "pick up":
             return None
-        named = [i for name in _PICKED_UP.findall(last.report) for i in find_items(name)[:1]]
-        return last.command if last.command.item in named else None
+        return last.command if last.command.item in _done("pick up", last.report) else None
 
     def alike(self) -> dict[Command, int]:
         """How many of the last times that a command was said got one and the same report, for each
@@ -111,6 +111,12 @@ class Dialogue:
                 found[turn.command] = found[turn.command] + 1 if same else 1
                 last[turn.command] = turn.report
         return found
+
+
+def _done(verb: str, reports: str) -> frozenset[Item]:
+    """The items of which reports say that this was done with them."""
+    said = _DONE[verb].findall(reports)
+    return frozenset(item for name in said for item in find_items(name)[:1])
 
 
 @dataclass(frozen=True)

@@ -148,9 +148,8 @@ class LanguagePlanner(Part):
             return _not_finite()
         candidates, repeats = dialogue.candidates(), self.options.repeats
         stuck, alike = dialogue.stuck(repeats), dialogue.alike()
-        held = dialogue.picked_up()
-        if repeats and held is not None:
-            alike[held] = alike.get(held, 0) + 1
+        if held := dialogue.picked_up():
+            alike[held] += 1
 
         def readiness(k: int) -> float:
             more = alike.get(candidates[k], 0) - repeats + 1 if repeats else 0
