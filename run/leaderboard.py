@@ -11,8 +11,8 @@ from typing import Any
 
 from envs.errors import BadInput
 from run.report import Run, command_of
-from run.suites import find_suite
-from run.summary import wilson
+from run.suites import Cell, find_suite
+from run.summary import mean_of
 
 # What is kept of a run, and of each of its cells.
 KEPT = ("config", "commit", "date", "n", "n_errors", "seconds", "cells")
@@ -105,11 +105,16 @@ def read_kept(folder: Path) -> list[dict[str, Any]]:
 
 def _each_its_own(config: Mapping[str, Any]) -> bool:
     """Whether every cell of the suite has a team of its own, so that the user's played nowhere."""
+    cells = _cells_of_suite(config)
+    return bool(cells) and all(part.team for cell in cells for part in cell.parts)
+
+
+def _cells_of_suite(config: Mapping[str, Any]) -> tuple[Cell, ...]:
+    """The cells of a run's suite; none where that was somebody's file, not here any more."""
     try:
-        suite = find_suite(str(config.get("suite")))
+        return find_suite(str(config.get("suite"))).cells
     except BadInput:
-        return False  # somebody's file, which is not here any more
-    return all(part.team for cell in suite.cells for part in cell.parts)
+        return ()
 
 
 def _team(config: Mapping[str, Any]) -> str:
@@ -136,25 +141,22 @@ def columns(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         found.setdefault(json.dumps(about, sort_keys=True), []).append(run)
     columns = []
     for its in found.values():
+        order = [cell.name for cell in _cells_of_suite(its[0]["config"])]
         its = sorted(its, key=lambda run: (run["date"], -len(run["cells"])))
         last = {cell: run for run in its for cell in run["cells"]}
         column = {
             "suite": Path(str(its[0]["config"]["suite"])).stem,
             "name": its[0]["name"],
             "own": its[0]["own"],
-            "cells": {c: last[c]["cells"][c] for c in _in_order(its[0]["config"], last)},
+            "cells": {c: last[c]["cells"][c] for c in _in_order(last, order)},
             "runs": [(run, sum(run is other for other in last.values())) for run in its],
         }
         columns.append(column)
     return columns
 
 
-def _in_order(config: Mapping[str, Any], cells: Iterable[str]) -> list[str]:
-    """Names of cells as they stand in their suite, as far as that is here."""
-    try:
-        order = [cell.name for cell in find_suite(str(config["suite"])).cells]
-    except BadInput:
-        order = []
+def _in_order(cells: Iterable[str], order: Sequence[str]) -> list[str]:
+    """Names of cells as they stand in their suite, those that it does not know last."""
     return sorted(cells, key=lambda c: order.index(c) if c in order else len(order))
 
 
@@ -213,8 +215,8 @@ def page(runs: Sequence[Mapping[str, Any]], picture: str) -> str:
             each = {c["n"] for c in run["cells"].values()}
             episodes = " to ".join(str(n) for n in sorted({min(each), max(each)}))
             errors = f", {run['n_errors']} of them broke" if run["n_errors"] else ""
-            counts = f"; {count} of its {len(run['cells'])} cells stand here"
-            counts = counts if count < len(run["cells"]) else ""
+            n = len(run["cells"])
+            counts = "" if count == n else f"; {count} of its {n} cells stand here"
             out += [
                 f"- {run['name']}: {run['n']:,} episodes, {episodes} a cell{errors}; seed "
                 f"{run['config']['seed']}, commit {run['commit'] or 'unknown'}, {run['date']}, "
@@ -235,7 +237,7 @@ def overview(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     rows = [["suite", "cells", *teams], ["---"] * (len(teams) + 2)]
     for suite, its in _suites(runs).items():
         n = len(_cells(its))
-        by_team = {run["name"]: _whole(run) for run in its}
+        by_team = {run["name"]: mean_of(run["cells"].values()) for run in its}
         whole = {t: w["success_rate"] or 0 for t, w in by_team.items() if w["cells"] == n}
         best = max(whole.values(), default=0)
         rows.append(
@@ -247,26 +249,6 @@ def overview(runs: Sequence[Mapping[str, Any]]) -> list[str]:
             ]
         )
     return [f"| {' | '.join(row)} |" for row in rows]
-
-
-def _whole(run: Mapping[str, Any]) -> dict[str, Any]:
-    """The cells of a run as one, all of the same weight, and the worst and the best of them.
-
-    The interval is that of as many episodes as would leave the mean of the rates as unsure, where
-    all cells were as hard: all that there are where each cell has as many.
-    """
-    known = [c for c in run["cells"].values() if c["success_rate"] is not None]
-    if not known:
-        return {"cells": 0, "success_rate": None}
-    rates = [c["success_rate"] for c in known]
-    rate = sum(rates) / len(known)
-    n = len(known) ** 2 / sum(1 / (c["n"] - c["n_errors"]) for c in known)
-    return {
-        "cells": len(known),
-        "success_rate": rate,
-        "success_ci95": wilson(rate * n, n),
-        "range": (min(rates), max(rates)),
-    }
 
 
 def _cell(cell: Mapping[str, Any] | None, best: float, several: bool) -> str:
@@ -328,9 +310,11 @@ def plot_suites(runs: Sequence[Mapping[str, Any]], file: Path) -> None:
         for run in its:
             k = teams.index(run["name"])
             at = y + 0.2 * (its.index(run) - (len(its) - 1) / 2)
-            whole = _whole(run)
+            whole = mean_of(run["cells"].values())
             if whole["cells"]:
-                axes.plot(whole["range"], [at, at], f"C{k}", linewidth=2, alpha=0.4)
+                known = (c["success_rate"] for c in run["cells"].values())
+                rates = [rate for rate in known if rate is not None]
+                axes.plot([min(rates), max(rates)], [at, at], f"C{k}", linewidth=2, alpha=0.4)
                 fill = f"C{k}" if whole["cells"] == n else "white"
                 axes.plot([whole["success_rate"]], [at], f"C{k}o", mfc=fill, label=run["name"])
     axes.set_yticks(range(len(suites)), list(suites))

@@ -18,9 +18,11 @@ import tyro
 from envs.errors import BadInput
 from run.folder import read_config
 from run.settings import at_least
-from run.summary import wilson
+from run.summary import mean_of
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from run.replay import Replayed
 
 TEMPLATE = Path(__file__).with_name("report.jinja")
@@ -302,30 +304,15 @@ def _plots(runs: Sequence[Run]) -> list[str]:
         if found:
             families.setdefault(found[1], []).append((float(found[2]), n))
     for family, members in families.items():
-        if len(members) < 3:
-            continue
-        figure = Figure(figsize=(6, 3.2), layout="constrained")
-        axes = figure.subplots()
-        for k, run in enumerate(runs):
-            its = [(x, run.cells[n]) for x, n in sorted(members) if n in run.cells]
-            _curve(axes, its, f"C{k}", run.name)
-        axes.set(xlabel=family, ylabel="success", ylim=(0, 1.02))
-        axes.grid(alpha=0.3)
-        axes.legend()
-        figures.append(figure)
+        if len(members) > 2:
+            each = {r.name: {x: r.cells[n] for x, n in members if n in r.cells} for r in runs}
+            figures.append(_curves(each, family, "success"))
     for task, curves in _by_size(runs).items():
-        figure = Figure(figsize=(6, 3.2), layout="constrained")
-        axes = figure.subplots()
-        for k, (label, by_size) in enumerate(curves.items()):
-            _curve(axes, sorted(by_size.items()), f"C{k}", label)
+        figure = _curves(curves, "billion parameters of the Planner", f"success, {task}")
         sizes = sorted({size for by_size in curves.values() for size in by_size})
-        axes.set_xscale("log")
-        axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
-        axes.minorticks_off()
-        axes.set(xlabel="billion parameters of the Planner", ylabel=f"success, {task}")
-        axes.set_ylim(0, 1.02)
-        axes.grid(alpha=0.3)
-        axes.legend()
+        figure.axes[0].set_xscale("log")
+        figure.axes[0].set_xticks(sizes, [f"{size:g}" for size in sizes])
+        figure.axes[0].minorticks_off()
         figures.append(figure)
     drawn: list[str] = []
     for figure in figures:
@@ -336,16 +323,26 @@ def _plots(runs: Sequence[Run]) -> list[str]:
     return drawn
 
 
-def _curve(
-    axes: Any, points: Sequence[tuple[float, Mapping[str, Any]]], colour: str, label: str
-) -> None:
-    """Rates over numbers, with their intervals; nothing where there is none."""
-    its = [(x, c) for x, c in points if c.get("success_rate") is not None]
-    if its:
-        at = [x for x, _ in its]
-        axes.plot(at, [c["success_rate"] for _, c in its], "o-", color=colour, ms=4, label=label)
-        low, high = ([c["success_ci95"][j] for _, c in its] for j in (0, 1))
-        axes.fill_between(at, low, high, color=colour, alpha=0.2)
+def _curves(
+    curves: Mapping[str, Mapping[float, Mapping[str, Any]]], xlabel: str, ylabel: str
+) -> Figure:
+    """Rates over numbers with their intervals, a curve for each name that has any."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for k, (name, by_number) in enumerate(curves.items()):
+        its = [(x, c) for x, c in sorted(by_number.items()) if c["success_rate"] is not None]
+        if its:
+            at = [x for x, _ in its]
+            axes.plot(at, [c["success_rate"] for _, c in its], f"C{k}o-", ms=4, label=name)
+            low, high = ([c["success_ci95"][j] for _, c in its] for j in (0, 1))
+            axes.fill_between(at, low, high, color=f"C{k}", alpha=0.2)
+    axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(0, 1.02))
+    axes.grid(alpha=0.3)
+    if axes.lines:
+        axes.legend()
+    return figure
 
 
 def _by_size(runs: Sequence[Run]) -> dict[str, dict[str, dict[float, Mapping[str, Any]]]]:
@@ -364,13 +361,10 @@ def _by_size(runs: Sequence[Run]) -> dict[str, dict[str, dict[float, Mapping[str
     shared = set.intersection(*(set(run.cells) for run in runs))
     for run in runs if shared and len(runs) > 1 else ():
         size = _billions(str(run.config.get("planner")))
-        its = [c for n, c in run.cells.items() if n in shared and c["success_rate"] is not None]
-        if size is not None and its:
-            n = sum(c["n"] - c["n_errors"] for c in its)
-            won = sum(c["success_rate"] * (c["n"] - c["n_errors"]) for c in its)
-            cell = {"success_rate": won / n, "success_ci95": wilson(won, n)}
+        mean = mean_of(c for n, c in run.cells.items() if n in shared)
+        if size is not None and mean["cells"]:
             curves = found.setdefault(f"{len(shared)} cells that all played", {})
-            curves.setdefault("all", {}).setdefault(size, cell)
+            curves.setdefault("all", {}).setdefault(size, mean)
     several = {
         task: {label: by_size for label, by_size in curves.items() if len(by_size) > 1}
         for task, curves in found.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import NormalDist
 from typing import Any
 
@@ -58,6 +58,21 @@ def wilson(successes: float, n: float) -> list[float] | None:
     half = z * (rate * (1 - rate) / n + (z / (2 * n)) ** 2) ** 0.5 / (1 + z * z / n)
     # Exactly, where rounding would leave 1e-17.
     return [middle - half if successes else 0.0, middle + half if successes < n else 1.0]
+
+
+def mean_of(cells: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Cells' numbers as one, all of the same weight: their mean ``success_rate``, its
+    ``success_ci95`` and how many ``cells`` have a rate; without these, None and no interval.
+
+    The interval is that of as many episodes as would leave the mean of the rates as unsure, where
+    all cells were as hard: all that there are where each cell has as many.
+    """
+    known = [c for c in cells if c["success_rate"] is not None]
+    if not known:
+        return {"cells": 0, "success_rate": None}
+    rate = sum(c["success_rate"] for c in known) / len(known)
+    n = len(known) ** 2 / sum(1 / (c["n"] - c["n_errors"]) for c in known)
+    return {"cells": len(known), "success_rate": rate, "success_ci95": wilson(rate * n, n)}
 
 
 def _mean(numbers: Sequence[float]) -> float | None:

@@ -276,17 +276,13 @@ def test_a_page_shows_what_runs_came_to(
 def test_success_is_drawn_over_the_size_of_the_language_model(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def run(planner: str, **rates: float) -> Run:
-        cells = {
-            name.replace("_", " ").replace("~", "-"): {
-                **{"success_rate": rate, "success_ci95": (0.0, 1.0), "n": 10, "n_errors": 0},
-            }
-            for name, rate in rates.items()
-        }
+    def run(planner: str, rates: dict[str, float]) -> Run:
+        more = {"success_ci95": (0.0, 1.0), "n": 10, "n_errors": 0}
+        cells = {name: {"success_rate": rate, **more} for name, rate in rates.items()}
         return Run(tmp_path, {"planner": planner}, {}, [], "", planner, cells)
 
-    names = {"a~135m_search_0": 0.1, "b~1.5b_search_0": 0.5, "c~135m_search_0": 0.9}
-    alone = run("random", **names, **{"a~135m_search_2": 0.3, "go_to": 1.0})
+    of_three = {"a-135m search 0": 0.1, "b-1.5b search 0": 0.5, "c-135m search 0": 0.9}
+    alone = run("random", {**of_three, "a-135m search 2": 0.3, "go to": 1.0})
     (task,) = (found := _by_size([alone]))
     (label,) = found[task]  # two examples have one size alone
     assert (task, label) == ("search", "0 examples")
@@ -294,14 +290,14 @@ def test_success_is_drawn_over_the_size_of_the_language_model(
     assert rates == {0.135: 0.1, 1.5: 0.5}
 
     two = [
-        run("my/a-135m", go_to=0.2, open=0.4, put=1.0),
-        run("b_0.5B-Instruct", go_to=0.6, open=1),
+        run("my/a-135m", {"go to": 0.2, "open": 0.4, "put": 1.0}),
+        run("b_0.5B-Instruct", {"go to": 0.6, "open": 1}),
     ]
     ((task, curves),) = _by_size(two).items()
     assert task == "2 cells that all played"
     rates = {size: c["success_rate"] for size, c in curves["all"].items()}
     assert rates == {0.135: pytest.approx(0.3), 0.5: pytest.approx(0.8)}
-    assert _by_size([run("random", go_to=0.2), run("a-135m", go_to=0.2)]) == {}
+    assert _by_size([run("random", {"go to": 0.2}), run("a-135m", {"go to": 0.2})]) == {}
     assert [len(_plots(runs)) for runs in ([alone], two, two[:1])] == [2, 2, 1]
 
     # Several runs side by side, the second said to be compared.
