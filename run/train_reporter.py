@@ -58,6 +58,10 @@ TUNED_RATE = 0.05  # at the full step size, a trained vision encoder forgets wha
 class TrainReporter:
     """Teach a Reporter to see and to speak by captioning, then by reinforcement what matters.
 
+    Sight, where --sight-steps asks for it: the vision encoder of a detector, which has seen floors
+    below training's items only, is shown items in colours that there are not, and learns to tell
+    the floors below them; what else it sees stays as it was.
+
     Captioning: it is shown rollouts of commands that are given at random in rooms of the visual
     conditional tasks, training items, some of them cut short, and told one true sentence about
     each: what was done or not managed, where the item lies, what mark examining showed, what else
@@ -82,7 +86,7 @@ class TrainReporter:
     weights captioning and final, which --reporter takes by their path.
 
     Examples:
-      python -m run train-reporter --init data/detector
+      python -m run train-reporter --init data/detector --sight-steps 600
       python -m run train-reporter --steps 0 --init my/reporter --rl-steps 100
       python -m run train-reporter --rl-steps 100 --truth-weight 0 --episode-weight 1
       python -m run train-reporter --resume runs/train-reporter/20260102-030405-reporter
@@ -91,6 +95,11 @@ class TrainReporter:
 
     base: str = "smollm2-135m"
     """Its language model: a packaged name, a folder, a .gguf file or an id on the hub."""
+    sight_steps: int = 0
+    """Steps in which a vision encoder that comes by --init learns to tell floors below items that
+    it never saw."""
+    sight_learning_rate: float = 1e-3
+    """Their highest step size."""
     steps: int = 1000
     """Steps of captioning."""
     batch: int = 32
@@ -166,6 +175,7 @@ class TrainReporter:
         at_least(
             self,
             {
+                "sight_steps": 0,
                 "steps": 0,
                 "batch": 1,
                 "rl_steps": 0,
@@ -186,13 +196,16 @@ class TrainReporter:
                 "workers": 0,
             },
         )
-        for name in ("learning_rate", "rl_learning_rate", "clip", "temperature"):
+        rates = ("sight_learning_rate", "learning_rate", "rl_learning_rate")
+        for name in (*rates, "clip", "temperature"):
             if not getattr(self, name) > 0:
                 raise BadInput(f"--{name.replace('_', '-')} must be above 0")
         if not self.truth_weight + self.episode_weight + self.command_weight > 0:
             raise BadInput(
                 "nothing is rewarded: give --truth-weight, --episode-weight or --command-weight"
             )
+        if self.sight_steps and self.init is None:
+            raise BadInput("--sight-steps needs --init: there is nothing yet to keep")
         if self.width % 8:
             raise BadInput(f"--width must be a multiple of 8, not {self.width}")
 
@@ -263,14 +276,18 @@ class _Training:
         self.saved = Checkpoint(self.head["step"], found[0]) if found else None
         self.best: dict[str, torch.Tensor] = best_of(found[0]) if found else {}
         self.scores: dict[str, float] = self.head.get("scores", {})
-        self.stage: str = self.head.get("stage", "captioning")
+        self.stage: str = self.head.get("stage", "sight" if args.sight_steps else "captioning")
         self.started = time.monotonic() - self.head.get("seconds", 0.0)
         self.curve: Curve
 
     def go(self) -> None:
-        """Caption, reinforce, keep the best."""
+        """See, caption, reinforce, keep the best."""
         args = self.args
         self.curve = Curve(self.folder, COLUMNS, "step", self.head.get("rows", []))
+        if self.stage == "sight":
+            self._see()
+            self.saved = None
+            self.stage = "captioning"
         if self.stage == "captioning":
             self._caption()
             self.saved = None
@@ -296,6 +313,26 @@ class _Training:
                 "validation": self.scores,
             },
         )
+
+    def _see(self) -> None:
+        from agents.reporter.sight import steady
+
+        args = self.args
+        with Bar(self.console, "sight", args.sight_steps, "steps") as bar:
+            steady(
+                self.network,
+                self.practice,
+                steps=args.sight_steps,
+                batch=args.batch,
+                learning_rate=args.sight_learning_rate,
+                seed=args.seed,
+                on_progress=lambda p: self._log_sight(p, bar),
+                save=self._offer,
+                resume=self.saved,
+            )
+        if args.tune_vision:
+            for parameter in self.network.encoder.looking():
+                parameter.requires_grad_(True)
 
     def _caption(self) -> None:
         from agents.reporter.training import caption
@@ -398,6 +435,10 @@ class _Training:
         self.scores[f"{self.stage} {step}"] = score
         return score
 
+    def _log_sight(self, progress: captioning.Progress, bar: Bar) -> None:
+        self._enter(progress.step, progress.loss, {}, "")
+        bar.tell(f"sight: loss {progress.loss:.3f}", progress.step)
+
     def _log_caption(self, progress: captioning.Progress, bar: Bar) -> None:
         from agents.reporter.training import share_true
 
@@ -405,7 +446,7 @@ class _Training:
         if self._is_due(progress.step, self.args.steps):
             share = share_true(self.network, self.practice, self.args.validation_episodes)
             score = self._validated(share, "of reports true", progress.step)
-        self._enter(progress.step, progress.loss, {}, score)
+        self._enter(self.args.sight_steps + progress.step, progress.loss, {}, score)
         bar.tell(f"captioning: loss {progress.loss:.3f}", progress.step)
 
     def _log_reinforcement(self, progress: reinforcement.Progress, bar: Bar) -> None:
@@ -422,7 +463,8 @@ class _Training:
             "matters": progress.matters,
             "episodes_per_second": round(progress.episodes, 3),
         }
-        self._enter(self.args.steps + progress.step, progress.loss, values, score)
+        before = self.args.sight_steps + self.args.steps
+        self._enter(before + progress.step, progress.loss, values, score)
         bar.tell(
             f"success {progress.success:.2f}, divergence {progress.divergence:.3f}, "
             f"{progress.length:.0f} tokens, true {progress.true:.2f}, "
@@ -487,13 +529,18 @@ class _Training:
         self.state.write(with_best(tensors, self.best), head)
 
     def _plot(self) -> None:
-        """Loss of captioning, then what reinforcement is watched by."""
+        """Losses of sight and captioning, then what reinforcement is watched by."""
         from matplotlib.figure import Figure
 
         rows = [dict(zip(COLUMNS, row, strict=True)) for row in self.curve.rows]
-        stages = [s for s in ("captioning", "reinforcement") if any(r["stage"] == s for r in rows)]
+        stages = [
+            s
+            for s in ("sight", "captioning", "reinforcement")
+            if any(r["stage"] == s for r in rows)
+        ]
         figure = Figure(figsize=(8, 3.5 * len(stages)), layout="constrained")
         curves = {
+            "sight": {"loss": "loss on floors, and on what is to stay"},
             "captioning": {"loss": "captions' loss"},
             "reinforcement": {
                 "success": "success",

@@ -273,7 +273,7 @@ def start_from(network: ReporterNetwork, folder: Path) -> None:
 
 def pack(
     step: int,
-    network: ReporterNetwork,
+    network: nn.Module,
     optimiser: torch.optim.Optimizer,
     parameters: Sequence[nn.Parameter],
 ) -> Checkpoint:
@@ -287,7 +287,7 @@ def pack(
 
 def unpack(
     saved: Checkpoint,
-    network: ReporterNetwork,
+    network: nn.Module,
     optimiser: torch.optim.Optimizer,
     parameters: Sequence[nn.Parameter],
 ) -> None:

@@ -55,6 +55,20 @@ def test_a_killed_run_goes_on_and_its_reporter_reports(
     )
     assert len(lines(played)) == 2
 
+    # Once more from that, with its vision encoder taught first.
+    taught = [*command, "--init", str(tmp_path / "r"), "--sight-steps", "3", "--rl-steps", "0"]
+    assert main([*taught, "--runs-dir", str(tmp_path / "runs")]) == 0
+    whole = Path(capsys.readouterr().out.strip().splitlines()[-1])
+    runs = tmp_path / "killed-again"
+    killed = kill_when(runs, in_stage("sight", 1), *taught, "--runs-dir", str(runs))
+    assert main(["train-reporter", "--resume", str(killed)]) == 0
+    new = [load_file(f / "checkpoints/final/model.safetensors") for f in (whole, killed)]
+    assert all((new[0][n] == new[1][n]).all() for n in one)
+    assert any((new[0][n] != one[n]).any() for n in one if n.startswith("encoder.stem"))
+    with (killed / "curve.csv").open() as file:
+        steps = [(row["stage"], row["step"]) for row in csv.DictReader(file)]
+    assert steps[2:4] == [("sight", "3"), ("captioning", "4")] and len(steps) == 3 + 6
+
 
 def test_two_processes_train_one_reporter(tmp_path: Path) -> None:
     tiny_model("llama").save_pretrained(tmp_path / "base")
@@ -99,6 +113,7 @@ def test_a_step_is_the_mean_of_all_processes(tmp_path: Path) -> None:
         (["train-reporter", "--learning-rate", "0"], "--learning-rate must be above 0"),
         (["train-reporter", "--truth-weight", "0"], "nothing is rewarded"),
         (["train-reporter", "--members", "1"], "--members must be at least 2"),
+        (["train-reporter", "--sight-steps", "5"], "--sight-steps needs --init"),
         (["episode", "--reporter", "scribe"], "unknown reporter 'scribe'"),
     ],
 )
