@@ -69,6 +69,9 @@ COMMANDS = {
     "train-reporter": Command(
         "run.train_reporter", "TrainReporter", "train_reporter", "teach a Reporter to see and speak"
     ),
+    "curves": Command(
+        "run.curves", "Curves", "curves", "draw the curves of training runs together"
+    ),
     "check-engine": Command(
         "run.check_engine", "CheckEngine", "check_engine", "play MiniGrid and the engine alike"
     ),

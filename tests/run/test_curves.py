@@ -1,0 +1,75 @@
+"""``curves``: training runs in one picture; what cannot be drawn is one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from run.__main__ import main
+from run.curves import points
+
+HEAD = "stage,step,loss,success\n"
+
+
+def folder(path: Path, text: str) -> Path:
+    path.mkdir(parents=True)
+    (path / "curve.csv").write_text(text)
+    return path
+
+
+def run(path: Path, shift: float = 0.0) -> Path:
+    first = "".join(f"first,{k},{9 - k},\n" for k in range(1, 4))
+    second = "".join(f"second,{k},1,{0.1 * (k - 3) + shift}\n" for k in range(4, 8))
+    return folder(path, HEAD + first + second)
+
+
+def test_a_stage_is_counted_from_its_beginning_and_smoothed(tmp_path: Path) -> None:
+    path = run(tmp_path / "r")
+    assert points(path, "loss") == ([*range(1, 8)], [8, 7, 6, 1, 1, 1, 1])
+    x, y = points(path, "success", "second", 2)
+    assert x == [1, 2, 3, 4] and y == pytest.approx([0.1, 0.15, 0.25, 0.35])
+    assert points(path, "success")[0] == [4, 5, 6, 7]
+
+
+def test_runs_that_differ_in_a_number_alone_share_a_colour(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from run.curves import Curves, _draw, _named
+
+    runs = tuple(
+        run(tmp_path / f"20260102-03040{k}-{name}", 0.1 * k)
+        for k, name in enumerate(("truth-0", "truth-1", "detector-0"))
+    )
+    out = tmp_path / "pictures" / "all.png"
+    command = ["curves", *map(str, runs), "--columns", "success", "loss", "--out", str(out)]
+    assert main(command) == 0
+    assert capsys.readouterr().out.strip() == str(out) and out.stat().st_size > 5_000
+    named = _named(runs)
+    lines = {n: {"success": points(p, "success")} for n, p in named.items()}
+    (axes,) = _draw(lines, Curves(runs)).axes
+    drawn = {line.get_label(): line for line in axes.lines}
+    assert list(drawn) == ["truth-0", "truth-1", "detector-0"]
+    one, two, other = drawn.values()
+    assert one.get_color() == two.get_color() != other.get_color()
+    assert one.get_linestyle() == other.get_linestyle() != two.get_linestyle()
+
+
+def test_what_cannot_be_drawn_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = str(run(tmp_path / "good"))
+    empty = str(folder(tmp_path / "empty", HEAD))
+    odd = str(folder(tmp_path / "odd", HEAD + "first,1,much,\n"))
+    for arguments, message in (
+        ([str(tmp_path)], "no run folder of a training command"),
+        ([empty], "has no rows yet"),
+        ([good, "--columns", "sucess"], "did you mean 'success'?"),
+        ([good, "--columns", "success", "--stage", "third"], "nothing under 'success'"),
+        ([odd, "--columns", "loss"], "'much' is no number"),
+        ([good, "--out", str(tmp_path / "x.strange")], "cannot be written"),
+        ([good, "--smooth", "0"], "--smooth must be at least 1"),
+        ([], "name at least one run folder"),
+    ):
+        assert main(["curves", *arguments]) == 2
+        assert message in " ".join(capsys.readouterr().err.split()), message
