@@ -53,12 +53,12 @@ def leaderboard(args: Leaderboard) -> Path:
     """Write the page; returns its path. Raises BadInput for runs that cannot be kept or read."""
     for path in args.keep:
         _keep(Run.read(path), args.kept)
-    runs = columns(read_kept(args.kept))
+    every = columns(read_kept(args.kept))
     try:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(page(runs, args.out.with_suffix(".png").name), encoding="utf-8")
-        plot(runs, args.out.with_suffix(".png"))
-        plot_suites(runs, args.out.with_name(f"{args.out.stem}-suites.png"))
+        args.out.write_text(page(every, args.out.with_suffix(".png").name), encoding="utf-8")
+        plot(every, args.out.with_suffix(".png"))
+        plot_suites(every, args.out.with_name(f"{args.out.stem}-suites.png"))
     except OSError as error:
         raise BadInput(f"cannot write '{args.out}': {error.strerror or error}") from error
     print(args.out)
@@ -160,30 +160,30 @@ def _in_order(cells: Iterable[str], order: Sequence[str]) -> list[str]:
     return sorted(cells, key=lambda c: order.index(c) if c in order else len(order))
 
 
-def _suites(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+def _suites(every: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
     found: dict[str, list[Mapping[str, Any]]] = {}
-    for run in runs:
-        found.setdefault(run["suite"], []).append(run)
+    for column in every:
+        found.setdefault(column["suite"], []).append(column)
     return found
 
 
 def _cells(its: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The cells of a suite: all that any of its runs played."""
-    return list(dict.fromkeys(cell for run in its for cell in run["cells"]))
+    """The cells of a suite: all that any of its columns has."""
+    return list(dict.fromkeys(cell for column in its for cell in column["cells"]))
 
 
-def _teams(runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(run["name"] for run in runs))
+def _teams(every: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(column["name"] for column in every))
 
 
-def _of_one_team(runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The runs of which an average over their cells says something."""
-    return [run for run in runs if not run["own"]]
+def _of_one_team(every: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The columns of which an average over their cells says something."""
+    return [column for column in every if not column["own"]]
 
 
-def page(runs: Sequence[Mapping[str, Any]], picture: str) -> str:
+def page(every: Sequence[Mapping[str, Any]], picture: str) -> str:
     """The page as Markdown."""
-    whole = overview(runs)
+    whole = overview(every)
     out = [
         "# Leaderboard",
         "",
@@ -199,12 +199,12 @@ def page(runs: Sequence[Mapping[str, Any]], picture: str) -> str:
         f"![success by cell]({picture})",
         "",
     ]
-    for suite, its in _suites(runs).items():
+    for suite, its in _suites(every).items():
         out += [f"## {suite}", ""]
-        head = ["cell", "chance", *(run["name"] for run in its)]
+        head = ["cell", "chance", *(column["name"] for column in its)]
         rows = [head, ["---"] * len(head)]
         for cell in _cells(its):
-            found = [run["cells"].get(cell) for run in its]
+            found = [column["cells"].get(cell) for column in its]
             known = next(c for c in found if c)
             chance = "" if known["chance"] is None else f"{known['chance']:.2f}"
             best = max((c["success_rate"] or 0 for c in found if c), default=0)
@@ -226,18 +226,18 @@ def page(runs: Sequence[Mapping[str, Any]], picture: str) -> str:
     return "\n".join(out).rstrip() + "\n"
 
 
-def overview(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+def overview(every: Sequence[Mapping[str, Any]]) -> list[str]:
     """A table of whole suites, as lines of Markdown: each team's success over all cells that it
     played, and how many of the suite's cells those are where they are not all, when it is not
-    compared with the others. No lines where no run has one team."""
-    runs = _of_one_team(runs)
-    if not runs:
+    compared with the others. No lines where no column has one team."""
+    every = _of_one_team(every)
+    if not every:
         return []
-    teams = _teams(runs)
+    teams = _teams(every)
     rows = [["suite", "cells", *teams], ["---"] * (len(teams) + 2)]
-    for suite, its in _suites(runs).items():
+    for suite, its in _suites(every).items():
         n = len(_cells(its))
-        by_team = {run["name"]: mean_of(run["cells"].values()) for run in its}
+        by_team = {column["name"]: mean_of(column["cells"].values()) for column in its}
         whole = {t: w["success_rate"] or 0 for t, w in by_team.items() if w["cells"] == n}
         best = max(whole.values(), default=0)
         rows.append(
@@ -260,26 +260,26 @@ def _cell(cell: Mapping[str, Any] | None, best: float, several: bool) -> str:
     return f"{f'**{rate}**' if bold else rate} ({low:.2f} to {high:.2f})"
 
 
-def plot(runs: Sequence[Mapping[str, Any]], file: Path) -> None:
-    """A panel for each suite: the runs' success by cell."""
+def plot(every: Sequence[Mapping[str, Any]], file: Path) -> None:
+    """A panel for each suite: the columns' success by cell."""
     from matplotlib.figure import Figure
 
-    suites = _suites(runs)
+    suites = _suites(every)
     cells = [_cells(its) for its in suites.values()]
-    teams = _teams(runs)
+    teams = _teams(every)
     figure = Figure(figsize=(8, 1.2 + 0.24 * sum(map(len, cells))), layout="constrained")
     panels = figure.subplots(len(suites), 1, squeeze=False, height_ratios=[*map(len, cells)])
     for axes, (suite, its), names in zip(panels[:, 0], suites.items(), cells, strict=True):
         for y, name in enumerate(names):
-            for run in its:
-                cell = run["cells"].get(name)
+            for column in its:
+                cell = column["cells"].get(name)
                 if cell is None or cell["success_rate"] is None:
                     continue
-                k = teams.index(run["name"])
-                at = y + 0.16 * (its.index(run) - (len(its) - 1) / 2)
+                k = teams.index(column["name"])
+                at = y + 0.16 * (its.index(column) - (len(its) - 1) / 2)
                 axes.plot(cell["success_ci95"], [at, at], f"C{k}", linewidth=1.5)
                 axes.plot([cell["success_rate"]], [at], f"C{k}o", markersize=4)
-            chance = next(r["cells"][name]["chance"] for r in its if name in r["cells"])
+            chance = next(c["cells"][name]["chance"] for c in its if name in c["cells"])
             if chance is not None:
                 axes.plot([chance] * 2, [y - 0.35, y + 0.35], "k:", linewidth=1)
         axes.set_yticks(range(len(names)), names)
@@ -293,30 +293,30 @@ def plot(runs: Sequence[Mapping[str, Any]], file: Path) -> None:
     figure.savefig(file, dpi=110)
 
 
-def plot_suites(runs: Sequence[Mapping[str, Any]], file: Path) -> None:
+def plot_suites(every: Sequence[Mapping[str, Any]], file: Path) -> None:
     """A row for each suite: each team's success over all of its cells, and from its worst cell to
-    its best; hollow where it played some of them alone. No picture where no run has one team."""
+    its best; hollow where it played some of them alone. No picture where no column has one team."""
     from matplotlib.figure import Figure
 
-    runs = _of_one_team(runs)
-    if not runs:
+    every = _of_one_team(every)
+    if not every:
         return
-    suites = _suites(runs)
-    teams = _teams(runs)
+    suites = _suites(every)
+    teams = _teams(every)
     figure = Figure(figsize=(8, 1.4 + 0.55 * len(suites)), layout="constrained")
     axes = figure.subplots()
     for y, its in enumerate(suites.values()):
         n = len(_cells(its))
-        for run in its:
-            k = teams.index(run["name"])
-            at = y + 0.2 * (its.index(run) - (len(its) - 1) / 2)
-            whole = mean_of(run["cells"].values())
+        for column in its:
+            k = teams.index(column["name"])
+            at = y + 0.2 * (its.index(column) - (len(its) - 1) / 2)
+            whole = mean_of(column["cells"].values())
             if whole["cells"]:
-                known = (c["success_rate"] for c in run["cells"].values())
+                known = (c["success_rate"] for c in column["cells"].values())
                 rates = [rate for rate in known if rate is not None]
                 axes.plot([min(rates), max(rates)], [at, at], f"C{k}", linewidth=2, alpha=0.4)
                 fill = f"C{k}" if whole["cells"] == n else "white"
-                axes.plot([whole["success_rate"]], [at], f"C{k}o", mfc=fill, label=run["name"])
+                axes.plot([whole["success_rate"]], [at], f"C{k}o", mfc=fill, label=column["name"])
     axes.set_yticks(range(len(suites)), list(suites))
     axes.set(xlim=(-0.01, 1.01), ylim=(len(suites) - 0.5, -0.5))
     axes.set_xlabel(
