@@ -181,7 +181,9 @@ def reinforce(
     several, each with ``worlds`` for its share; a member's advantage is its reward,
     the sum of the ``terms`` by their weights, less the mean of its group's others. ``kl`` weighs
     the divergence from ``reference``, the Reporter as it was at the beginning, estimated at each
-    token. A term "truth" is left out of what the ``watch`` takes for judged.
+    token. A report after which nobody decided has no part in the reward, and teaches nothing: else
+    what is said last drifts to whatever luck has praised. A term "truth" is left out of what the
+    ``watch`` takes for judged.
 
     Raises BadInput where reward or loss is not finite (before the step is made; what was saved is
     still there), where the Planner's commands are none, and where the watch says so.
@@ -213,7 +215,10 @@ def reinforce(
         others = (table.sum(1, keepdims=True) - table) / (members - 1)
         advantages = (table - others).reshape(-1)
         pairs = [
-            (r, float(a)) for its, a in zip(reports, advantages, strict=True) for r in its if a
+            (r, float(a))
+            for episode, its, a in zip(episodes, reports, advantages, strict=True)
+            for r in read(episode, its)
+            if a
         ]
         rate = learning_rate_at(step, steps, learning_rate)
         for group in optimiser.param_groups:
@@ -248,6 +253,13 @@ def reinforce(
         judged = [progress.rewards[n] for n in terms if n != "truth"]
         if watch is not None and judged:
             watch.add(float(np.mean(judged)), progress.success)
+
+
+def read(episode: Episode, reports: Sequence[Report]) -> Sequence[Report]:
+    """Those of an episode's reports that the Planner read: all but that of its last command, unless
+    something that was no command came after it."""
+    unread = bool(episode.turns) and episode.turns[-1].command is not None
+    return reports[: len(reports) - unread]
 
 
 def _check(episodes: Sequence[Episode]) -> None:

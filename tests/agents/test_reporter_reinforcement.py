@@ -13,7 +13,7 @@ import torch
 
 from agents.actor import make_actor
 from agents.crew import Crew
-from agents.dialogue import Decision, Dialogue
+from agents.dialogue import Decision, Dialogue, Turn
 from agents.film import Film
 from agents.parts import Part
 from agents.planner.registry import make_planner
@@ -26,6 +26,7 @@ from agents.reporter.reinforcement import (
     Report,
     Watch,
     learn,
+    read,
     reinforce,
     truth,
 )
@@ -74,10 +75,27 @@ def taught(
 
 
 def test_what_is_rewarded_is_said_more_often() -> None:
-    told = taught(network(), steps=12, learning_rate=1e-2, kl=0.0, max_turns=1)
+    told = taught(network(), steps=16, learning_rate=1e-2, kl=0.0)
     first, last = (np.mean([p.rewards["low"] for p in part]) for part in (told[:3], told[-3:]))
     assert last > first + 0.05
     assert told[0].divergence < 0.02 < told[-1].divergence
+
+
+def test_what_nobody_reads_teaches_nothing() -> None:
+    judge = network()
+    before = copy.deepcopy(judge.state_dict())
+    told = taught(judge, max_turns=1)
+    assert all(p.length > 1 and p.loss == 0 for p in told)
+    assert all(torch.equal(before[n], t) for n, t in judge.state_dict().items())
+
+    command = Command("examine", TRAIN_ITEMS[0])
+    clip = np.zeros((8, 64, 64, 3), np.uint8)
+    made = [Report(clip, command, text, (1,), (2,), True, None) for text in ("first", "second")]
+    turns = [Turn("a", command, "first"), Turn("b", command, "second"), Turn("Hm.", None, "What?")]
+    episode = Episode(0, "a task", tuple(turns[:2]), True, 5, "success", 0)
+    assert read(episode, made) == made[:1]
+    assert read(replace(episode, turns=tuple(turns)), made) == made
+    assert read(replace(episode, turns=()), []) == []
 
 
 def test_the_penalty_holds_it_back() -> None:
