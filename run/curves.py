@@ -126,7 +126,7 @@ def _draw(lines: dict[str, dict[str, Points]], args: Curves) -> Figure:
     from matplotlib.figure import Figure
 
     n = len(args.columns)
-    figure = Figure(figsize=(max(5.5, 5 * n), 3.8), layout="constrained")
+    figure = Figure(figsize=(2 + 4.5 * n, 3.8), layout="constrained")
     alike = {name: re.sub(r"[-_ ]?\d+$", "", name) for name in lines}
     kinds = list(dict.fromkeys(alike.values()))
     panels = figure.subplots(1, n, squeeze=False)[0]
@@ -140,5 +140,5 @@ def _draw(lines: dict[str, dict[str, Points]], args: Curves) -> Figure:
         what = f"step of {args.stage}" if args.stage else "step"
         axes.set(xlabel=what, title=column.replace("_", " "))
         axes.grid(alpha=0.3)
-    panels[-1].legend(fontsize="small")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper")
     return figure
