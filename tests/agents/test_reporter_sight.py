@@ -79,9 +79,9 @@ def test_floors_are_learned_while_what_is_seen_stays() -> None:
     losses: list[float] = []
     steady(
         net,
-        Practice(24),
-        steps=30,
-        batch=24,
+        Practice(12),
+        steps=24,
+        batch=12,
         learning_rate=1e-2,
         on_progress=lambda p: losses.append(p.loss),
     )
