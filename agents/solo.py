@@ -23,8 +23,8 @@ from envs.batched.sb3 import HIGHEST_CODE, EngineVecEnv
 from envs.items import TEXTURES, find_items
 from envs.objects import MARKS
 from envs.room import RoomEnv
+from envs.worlds import VIEW
 
-VIEW = 7
 CODES = VIEW * VIEW * 3
 MOST_ITEMS = RoomEnv.max_items
 SIZE = CODES + 1 + 3 * MOST_ITEMS  # of an observation

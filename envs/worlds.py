@@ -15,6 +15,8 @@ from envs.commands import VERBS, Command, CommandWatch
 from envs.events import Event, EventWatch
 from envs.places import Places
 
+VIEW = 7  # cells a side of what an agent sees, in our worlds and BabyAI's
+
 
 class Worlds:
     """N MiniGrid worlds, ours or any other, behind one face.

@@ -330,9 +330,6 @@ class _Training:
                 save=self._offer,
                 resume=self.saved,
             )
-        if args.tune_vision:
-            for parameter in self.network.encoder.looking():
-                parameter.requires_grad_(True)
 
     def _caption(self) -> None:
         from agents.reporter.training import caption
@@ -533,12 +530,6 @@ class _Training:
         from matplotlib.figure import Figure
 
         rows = [dict(zip(COLUMNS, row, strict=True)) for row in self.curve.rows]
-        stages = [
-            s
-            for s in ("sight", "captioning", "reinforcement")
-            if any(r["stage"] == s for r in rows)
-        ]
-        figure = Figure(figsize=(8, 3.5 * len(stages)), layout="constrained")
         curves = {
             "sight": {"loss": "loss on floors, and on what is to stay"},
             "captioning": {"loss": "captions' loss"},
@@ -550,6 +541,8 @@ class _Training:
                 "matters": "reports say what was revealed",
             },
         }
+        stages = [s for s in curves if any(r["stage"] == s for r in rows)]
+        figure = Figure(figsize=(8, 3.5 * len(stages)), layout="constrained")
         for axes, stage in zip(
             figure.subplots(len(stages), squeeze=False)[:, 0], stages, strict=True
         ):

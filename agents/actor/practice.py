@@ -13,8 +13,7 @@ from agents.actor import sense
 from agents.actor.sense import OBSERVATION_SIZE, new_scratch, new_senses
 from envs.batched import Engine, Pool, Rooms
 from envs.batched.rules import COMMAND, COMMAND_ALONE
-
-VIEW = 7
+from envs.worlds import VIEW
 
 
 @numba.njit(cache=True)

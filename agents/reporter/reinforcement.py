@@ -23,7 +23,7 @@ from agents.parts import Actor, Part, Planner
 from agents.reporter.facts import is_true
 from agents.reporter.learned import LearnedReporter
 from agents.reporter.network import ReporterNetwork
-from agents.reporter.training import FIRST_SEED, Checkpoint, pack, unpack
+from agents.reporter.training import FIRST_SEED, Checkpoint, go, pack, unpack
 from agents.schedule import learning_rate_at
 from agents.team import Episode, Team
 from envs.commands import Command
@@ -296,7 +296,7 @@ def learn(
         for k in rng.permutation(n):
             optimiser.zero_grad()
             if k >= len(parts):  # others have more
-                _go(optimiser, parameters, crew)
+                go(optimiser, parameters, crew)
                 continue
             part, (old, fixed) = parts[k], before[k]
             logs = part.logs(network)
@@ -312,19 +312,12 @@ def learn(
             if not torch.isfinite(loss):
                 raise BadInput("the loss is not finite; try a lower learning rate")
             loss.backward()
-            _go(optimiser, parameters, crew)
+            go(optimiser, parameters, crew)
             losses.append(loss.item())
             divergences.append(divergence.detach().mean().item())
     if not losses:  # all groups agreed
         return 0.0, 0.0
     return float(np.mean(losses)), float(np.mean(divergences))
-
-
-def _go(optimiser: torch.optim.Optimizer, parameters: Sequence[nn.Parameter], crew: Crew) -> None:
-    """Make a step, with the gradients of all processes."""
-    crew.share_gradients(parameters)
-    nn.utils.clip_grad_norm_(parameters, 1.0)
-    optimiser.step()
 
 
 class _Part:

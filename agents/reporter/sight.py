@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable
-from functools import cache, partial
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 
 import numpy as np
 import torch
@@ -21,20 +21,26 @@ from torch.nn import functional
 from agents.crew import Crew
 from agents.reporter.facts import ThoroughReporter
 from agents.reporter.network import ReporterNetwork
-from agents.reporter.training import FIRST_SEED, Checkpoint, Practice, Progress, pack, unpack
-from agents.schedule import learning_rate_at
+from agents.reporter.training import (
+    FIRST_SEED,
+    Caption,
+    Checkpoint,
+    Practice,
+    Progress,
+    descend,
+)
 from envs.batched.pixels import view_frames
-from envs.errors import BadInput
 from envs.items import COLOURS
-from envs.sight.encoder import PATCH, VECTORS
+from envs.sight.encoder import PATCH, VECTORS, VisionEncoder
 from envs.sight.precision import half
+from envs.worlds import VIEW
 
 SIGHT_FIRST_SEED = FIRST_SEED + 700_000_000
 PATIENCE = 64
 RECOLOURED = 2  # of each frame with a floor
 OTHERS = 48  # frames a step that are only to look as before
 KEPT = 3.0  # weight of what is to stay the same
-VIEW = 7  # cells a side of what the agent sees; it stands in the middle of the last row
+# The cell before the agent, which stands in the middle of the last row.
 ROWS, COLUMNS = (slice(k * PATCH, (k + 1) * PATCH) for k in (VIEW - 2, VIEW // 2))
 DARKEST = 76  # channel of a picture's highlighted cells
 
@@ -77,7 +83,8 @@ def steady(
     resume: Checkpoint | None = None,
 ) -> None:
     """Train what `VisionEncoder.look` is made of on the frames at the end of ``batch`` episodes'
-    rollouts a step, of which each of several processes plays its share; afterwards it rests.
+    rollouts a step, of which each of several processes plays its share; it rests
+    afterwards if it did before.
 
     What is faced must tell its floor, recoloured or not, and all vectors of frames as they are must
     stay what they were. Raises BadInput where the loss is not finite.
@@ -88,52 +95,63 @@ def steady(
     before = copy.deepcopy(encoder).requires_grad_(False)
     torch.manual_seed(seed)
     head = nn.Linear(VECTORS * network.config.width, len(COLOURS)).to(network.device)
-    both = nn.ModuleList([network, head])
     parameters = [*encoder.looking(), *head.parameters()]
-    for parameter in parameters:
-        parameter.requires_grad_(True)
     optimiser = torch.optim.AdamW(parameters, learning_rate, (0.9, 0.98), weight_decay=0.01)
-    first = 0
-    if resume is not None:
-        first = resume.step
-        unpack(resume, both, optimiser, parameters)
-    for step in range(first, steps):
-        rng = np.random.default_rng([seed, 5, step])
-        start = SIGHT_FIRST_SEED + (seed * 1_000_000 + step) * batch + crew.rank * own
-        told = practice.play(ThoroughReporter(), range(start, start + own), PATIENCE)
-        known = [(c.clip[-1], _floor(c.report)) for c in told]
-        on = [(frame, COLOURS.index(f)) for frame, f in known if f]
-        seen = [f for c in told for f in c.clip if f.any()]
-        picked = rng.permutation(len(seen))[:OTHERS]
-        frames = np.stack([f for f, _ in on] + [seen[k] for k in picked])
-        floor = np.array([f for _, f in on], int)
-        again = [recoloured(frames[: len(on)], floor, rng) for _ in range(RECOLOURED)]
-        pixels = torch.from_numpy(np.concatenate([frames, *again])).to(network.device)
-        plain = len(frames)
-        with half(network.device):
-            now = encoder.look(pixels)
-            with torch.no_grad():
-                then = before.look(pixels[:plain])
-            kept = (now.vectors[:plain] - then.vectors).square().mean()
-            kept = kept + 0.01 * (now.where[:plain] - then.where).square().mean()
-            loss = KEPT * kept
-            if on:
-                which = [*range(len(on)), *range(plain, len(pixels))]
-                labels = torch.from_numpy(np.tile(floor, 1 + RECOLOURED)).to(network.device)
-                said = head(now.vectors[which].flatten(1)).float()
-                loss = loss + functional.cross_entropy(said, labels)
-        if not torch.isfinite(loss):
-            raise BadInput(f"the loss is not finite at step {step + 1}; try a lower learning rate")
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate_at(step, steps, learning_rate)
-        optimiser.zero_grad()
-        loss.backward()
-        crew.share_gradients(parameters)
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        on_progress(Progress(step + 1, *crew.means([loss.item()])))
-        save(partial(pack, step + 1, both, optimiser, parameters))
-    encoder.rest()
+
+    def losses(which: range) -> Iterator[torch.Tensor]:
+        for step in which:
+            rng = np.random.default_rng([seed, 5, step])
+            start = SIGHT_FIRST_SEED + (seed * 1_000_000 + step) * batch + crew.rank * own
+            told = practice.play(ThoroughReporter(), range(start, start + own), PATIENCE)
+            yield _loss(encoder, before, head, told, rng)
+
+    rested = encoder.rests
+    encoder.rest(False)
+    descend(
+        nn.ModuleList([network, head]),
+        losses,
+        optimiser,
+        parameters,
+        crew,
+        steps=steps,
+        learning_rate=learning_rate,
+        on_progress=on_progress,
+        save=save,
+        resume=resume,
+    )
+    encoder.rest(rested)
+
+
+def _loss(
+    encoder: VisionEncoder,
+    before: VisionEncoder,
+    head: nn.Linear,
+    told: Sequence[Caption],
+    rng: np.random.Generator,
+) -> torch.Tensor:
+    """How far the encoder is from telling floors by the head, and from what it was ``before``."""
+    known = [(c.clip[-1], _floor(c.report)) for c in told]
+    on = [(frame, COLOURS.index(f)) for frame, f in known if f]
+    seen = [f for c in told for f in c.clip if f.any()]
+    picked = rng.permutation(len(seen))[:OTHERS]
+    frames = np.stack([f for f, _ in on] + [seen[k] for k in picked])
+    floor = np.array([f for _, f in on], int)
+    again = [recoloured(frames[: len(on)], floor, rng) for _ in range(RECOLOURED)]
+    device = head.weight.device
+    pixels = torch.from_numpy(np.concatenate([frames, *again])).to(device)
+    plain = len(frames)
+    with half(device):
+        now = encoder.look(pixels)
+        with torch.no_grad():
+            then = before.look(pixels[:plain])
+        kept = (now.vectors[:plain] - then.vectors).square().mean()
+        kept = kept + 0.01 * (now.where[:plain] - then.where).square().mean()
+        if not on:
+            return KEPT * kept
+        which = [*range(len(on)), *range(plain, len(pixels))]
+        labels = torch.from_numpy(np.tile(floor, 1 + RECOLOURED)).to(device)
+        said = head(now.vectors[which].flatten(1)).float()
+        return KEPT * kept + functional.cross_entropy(said, labels)
 
 
 def _floor(report: str) -> str:

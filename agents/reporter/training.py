@@ -196,36 +196,74 @@ def caption(
     }
     groups = [{"params": its, "rate": rate} for rate, its in rates.items() if its]
     optimiser = torch.optim.AdamW(groups, learning_rate, (0.9, 0.98), weight_decay=0.01)
-    first = 0
-    if resume is not None:
-        first = resume.step
-        unpack(resume, network, optimiser, parameters)
-    network.train()
 
     def start(step: int) -> int:
         return FIRST_SEED + (seed * 1_000_000 + step) * batch + crew.rank * own
 
-    lessons = captions_ahead(practice, workers, seed, range(first, steps), start, own)
-    for step, some in enumerate(lessons, first):
-        media = network.see(np.stack([c.clip for c in some]))
-        logs = network.log_likelihood(
-            media,
-            [network.prompt(c.command) for c in some],
-            [network.sentence(c.report) for c in some],
-        )
-        loss = -torch.cat(logs).mean()
+    def losses(which: range) -> Iterator[torch.Tensor]:
+        for some in captions_ahead(practice, workers, seed, which, start, own):
+            media = network.see(np.stack([c.clip for c in some]))
+            logs = network.log_likelihood(
+                media,
+                [network.prompt(c.command) for c in some],
+                [network.sentence(c.report) for c in some],
+            )
+            yield -torch.cat(logs).mean()
+
+    network.train()
+    descend(
+        network,
+        losses,
+        optimiser,
+        parameters,
+        crew,
+        steps=steps,
+        learning_rate=learning_rate,
+        on_progress=on_progress,
+        save=save,
+        resume=resume,
+    )
+    network.eval()
+
+
+def descend(
+    module: nn.Module,
+    losses: Callable[[range], Iterator[torch.Tensor]],
+    optimiser: torch.optim.Optimizer,
+    parameters: Sequence[nn.Parameter],
+    crew: Crew,
+    *,
+    steps: int,
+    learning_rate: float,
+    on_progress: Callable[[Progress], None],
+    save: Callable[[Callable[[], Checkpoint]], None],
+    resume: Checkpoint | None,
+) -> None:
+    """Make ``steps`` steps of training, or those that are left after ``resume``, of which
+    ``losses`` gives each one's loss when the one before is made. A group of the optimiser learns
+    ``rate`` times as fast as ``learning_rate`` says, where it has one. Raises BadInput where a loss
+    is not finite."""
+    first = 0
+    if resume is not None:
+        first = resume.step
+        unpack(resume, module, optimiser, parameters)
+    for step, loss in enumerate(losses(range(first, steps)), first):
         if not torch.isfinite(loss):
             raise BadInput(f"the loss is not finite at step {step + 1}; try a lower learning rate")
         for group in optimiser.param_groups:
-            group["lr"] = group["rate"] * learning_rate_at(step, steps, learning_rate)
+            group["lr"] = group.get("rate", 1.0) * learning_rate_at(step, steps, learning_rate)
         optimiser.zero_grad()
         loss.backward()
-        crew.share_gradients(parameters)
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
+        go(optimiser, parameters, crew)
         on_progress(Progress(step + 1, *crew.means([loss.item()])))
-        save(partial(pack, step + 1, network, optimiser, parameters))
-    network.eval()
+        save(partial(pack, step + 1, module, optimiser, parameters))
+
+
+def go(optimiser: torch.optim.Optimizer, parameters: Sequence[nn.Parameter], crew: Crew) -> None:
+    """Make a step, with the gradients of all processes."""
+    crew.share_gradients(parameters)
+    nn.utils.clip_grad_norm_(parameters, 1.0)
+    optimiser.step()
 
 
 def varied(told: Sequence[Caption], n: int, rng: np.random.Generator) -> list[Caption]:

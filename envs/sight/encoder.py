@@ -242,10 +242,11 @@ class VisionEncoder(nn.Module):
         self.resampler = nn.ModuleList(_Resample(width, heads) for _ in range(2))
         self.norm = nn.LayerNorm(width)
 
-    def rest(self) -> None:
-        """From now on `look` learns nothing more; `sum_up`, which relates frames, does."""
+    def rest(self, resting: bool = True) -> None:
+        """From now on `look` learns nothing more, or learns again where not ``resting``; `sum_up`,
+        which relates frames, learns on."""
         for parameter in self.looking():
-            parameter.requires_grad_(False)
+            parameter.requires_grad_(not resting)
 
     def looking(self) -> list[nn.Parameter]:
         """What `look` is made of, without what `sum_up` is."""

@@ -53,6 +53,7 @@ def test_an_item_is_recoloured_and_nothing_else_is() -> None:
 
 def test_looking_learns_alone_and_resumes_exactly() -> None:
     whole, parts = network(3), network(3)
+    whole.encoder.rest()
     before = {n: t.clone() for n, t in whole.state_dict().items()}
     losses: list[float] = []
     kept: list[Checkpoint] = []
@@ -71,6 +72,15 @@ def test_looking_learns_alone_and_resumes_exactly() -> None:
     looking = {id(p) for p in whole.encoder.looking()}
     assert moved == {n for n, p in whole.named_parameters() if id(p) in looking}
     assert whole.encoder.rests and len(losses) == 4 and all(np.isfinite(losses))
+
+
+def test_it_rests_afterwards_if_it_did_before() -> None:
+    for rested in (True, False):
+        net = network()
+        net.encoder.rest(rested)
+        steady(net, Practice(8), steps=1, batch=8)
+        assert net.encoder.rests == rested
+        assert {p.requires_grad for p in net.encoder.looking()} == {not rested}
 
 
 def test_floors_are_learned_while_what_is_seen_stays() -> None:
