@@ -121,6 +121,9 @@ class TrainPlanner:
     """From which probability of examining on the Planner looks before it acts (see evaluate
     --help); above 1 for never. By default the highest that the adapters of --init have, and never
     for a new one."""
+    contrast: float | None = None
+    """How many times more what a report changes counts (see evaluate --help). By default the lowest
+    that the adapters of --init have, and 0 for a new one."""
     out: Path | None = None
     """Folder to which the final adapter is also written."""
     resume: Path | None = None
@@ -175,7 +178,13 @@ def train_planner(args: TrainPlanner) -> Path:
     args, folder = open_run(args, "train-planner", args.name, LOOKS)
     if args.threads:
         torch.set_num_threads(args.threads)
-    options = PlannerOptions(device=args.device, dtype=args.dtype, cache=args.cache, look=args.look)
+    options = PlannerOptions(
+        device=args.device,
+        dtype=args.dtype,
+        cache=args.cache,
+        look=args.look,
+        contrast=args.contrast,
+    )
     with folder:
         try:
             if args.reward != "truth":

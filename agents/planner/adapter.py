@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
+from agents.planner.deciding import NEVER
 from agents.planner.prompt import PROMPTS
 from agents.planner.scoring import Rule
 from agents.planner.weights import shipped
@@ -24,7 +25,6 @@ from envs.errors import BadInput
 
 CONFIG, WEIGHTS, ABOUT = "adapter_config.json", "adapter_model.safetensors", "planner.json"
 _PREFIX = "base_model.model."
-NEVER = 1.1  # as a probability
 # Kinds of LoRA that are more than a product of two matrices, by the setting that turns them on.
 _OTHER_KINDS = ("use_dora", "use_rslora", "modules_to_save", "alpha_pattern", "rank_pattern")
 
@@ -33,13 +33,14 @@ _OTHER_KINDS = ("use_dora", "use_rslora", "modules_to_save", "alpha_pattern", "r
 class About:
     """What an adapter is for: the model's name, how candidates are scored, how many examples of
     which of the prompts that come with Parley, from which probability of examining on it looks
-    before it acts (see ``PlannerOptions.look``)."""
+    before it acts, and how much more a report's contrast counts (see ``PlannerOptions``)."""
 
     base: str
     scoring: Rule
     examples: int
     prompt: str = "dialogue"
     look: float = NEVER
+    contrast: float = 0.0
 
 
 def adapter_folder(name: str) -> Path | None:
@@ -68,7 +69,7 @@ def read_about(folder: Path) -> About:
         or not isinstance(about.examples, int)
         or not isinstance(about.base, str)
         or about.prompt not in [*PROMPTS]
-        or not isinstance(about.look, int | float)
+        or not all(isinstance(x, int | float) and x >= 0 for x in (about.look, about.contrast))
     ):
         raise BadInput(f"the adapter '{folder}' is for another version of Parley: {found}")
     return about

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from agents.dialogue import Cost, Decision, Dialogue, Turn
 from agents.parts import Part
-from agents.planner.adapter import NEVER, adapter_folder, merge, other_base, read_about
+from agents.planner.adapter import adapter_folder, merge, other_base, read_about
+from agents.planner.contrary import contrary
+from agents.planner.deciding import NEVER, Deciding
 from agents.planner.grammar import parse_decision
 from agents.planner.loading import load_model
 from agents.planner.memory import common
@@ -24,7 +27,7 @@ from agents.planner.prompt import DEFAULT, PROMPTS, Prompt
 from agents.planner.random import no_candidates
 from agents.planner.scoring import Question, Rule, Scorer, Tokens, plain_scores
 from agents.planner.weights import cache_folder
-from envs.commands import VERBS
+from envs.commands import VERBS, Command
 from envs.errors import BadInput
 
 log = logging.getLogger(__name__)
@@ -60,6 +63,7 @@ class LanguagePlanner(Part):
         examples: int = EXAMPLES,
         prompt: Path = DEFAULT,
         look: float = NEVER,
+        contrast: float = 0.0,
     ) -> None:
         options = PlannerOptions() if options is None else options
         self.model = model
@@ -69,9 +73,14 @@ class LanguagePlanner(Part):
         self.prompt = Prompt(options.prompt or prompt, self.examples)
         folder = (options.cache or cache_folder()) / "prompts"
         self.scoring: Rule = scoring if options.scoring == "auto" else options.scoring
-        by_default = REPEAT_PENALTY[self.scoring]
-        self.penalty = by_default if options.repeat_penalty is None else options.repeat_penalty
-        self.look = look if options.look is None else options.look
+        penalty = options.repeat_penalty
+        self.deciding = Deciding(
+            self.scoring,
+            options.repeats,
+            REPEAT_PENALTY[self.scoring] if penalty is None else penalty,
+            look if options.look is None else options.look,
+            contrast if options.contrast is None else options.contrast,
+        )
         self.scorer = Scorer(model, options.group or GROUPS[self.scoring], folder)
         self._dropped = 0
         self._prefixes: dict[int, Tokens] = {}
@@ -113,6 +122,7 @@ class LanguagePlanner(Part):
             examples=about.examples,
             prompt=PROMPTS[about.prompt],
             look=about.look,
+            contrast=about.contrast,
         )
 
     def begin(self, worlds: object) -> None:
@@ -134,42 +144,47 @@ class LanguagePlanner(Part):
         for i, question in questions if self.options.decide == "generate" else ():
             decisions[i] = self._generate(dialogues[i], question)
         if self.options.decide == "score" and questions:
-            scored = self._scores([q for _, q in questions])
-            for (i, _), scores in zip(questions, scored, strict=True):
-                decisions[i] = self._best(dialogues[i], scores)
-            decisions = self._with_costs(decisions, questions)
+            against = self._contraries(dialogues, questions)
+            asked = [q for _, q in questions]
+            scored = self._scores([*asked, *against.values()])
+            contrary = dict(zip(against, scored[len(asked) :], strict=True))
+            for (i, _), scores in zip(questions, scored, strict=False):
+                decisions[i] = self._decision(dialogues[i], scores, contrary.get(i))
+            decisions = self._with_costs(decisions, questions, [*against])
         return [d for d in decisions if d is not None]
 
-    def _best(self, dialogue: Dialogue, scores: Sequence[float]) -> Decision:
-        """The best of the candidates, but not what was said ``repeats`` times running for nothing,
-        and less readily what was said for nothing again and again, or what was just picked up;
-        where it may well be time to examine something, something new is examined."""
-        if not all(map(math.isfinite, scores)):
+    def _decision(
+        self, dialogue: Dialogue, scores: Sequence[float], contrary: Sequence[float] | None
+    ) -> Decision:
+        if not all(map(math.isfinite, (*scores, *(contrary or ())))):
             return _not_finite()
-        candidates, repeats = dialogue.candidates(), self.options.repeats
-        stuck, alike = dialogue.stuck(repeats), dialogue.alike()
-        if held := dialogue.picked_up():
-            alike[held] += 1
-
-        def readiness(k: int) -> float:
-            more = alike.get(candidates[k], 0) - repeats + 1 if repeats else 0
-            return scores[k] - self.penalty * more if more > 0 else scores[k]
-
-        allowed = [k for k, c in enumerate(candidates) if c != stuck] or [0]
-        if self.scoring == "tree" and self.look <= 1:
-            examining = [k for k, c in enumerate(candidates) if c.verb == "examine"]
-            if sum(math.exp(scores[k]) for k in examining) >= self.look:
-                known = dialogue.reported()
-                new = [k for k in examining if candidates[k].item not in known]
-                allowed = [k for k in allowed if k in new] or allowed
-        best = max(allowed, key=readiness)
+        candidates = dialogue.candidates()
+        best = candidates[self.deciding.best(dialogue, scores, contrary)]
         table = {c.sentence(): s for c, s in zip(candidates, scores, strict=True)}
-        return Decision(candidates[best].sentence(), candidates[best], table)
+        return Decision(best.sentence(), best, table)
+
+    def _contraries(
+        self, dialogues: Sequence[Dialogue], questions: Sequence[tuple[int, Question]]
+    ) -> dict[int, Question]:
+        """The same questions of the dialogues' contraries, for those that have one."""
+        found: dict[int, Question] = {}
+        for i, _ in questions if self.deciding.contrasts else ():
+            other = contrary(dialogues[i])
+            if other is not None:
+                # What has no room is decided without.
+                with suppress(BadInput):
+                    asked = self.question(other, dialogues[i].candidates())
+                    found[i] = replace(asked, keep=False)
+        return found
 
     def _with_costs(
-        self, decisions: Sequence[Decision | None], questions: Sequence[tuple[int, Question]]
+        self,
+        decisions: Sequence[Decision | None],
+        questions: Sequence[tuple[int, Question]],
+        contraries: Sequence[int],
     ) -> list[Decision | None]:
-        """The decisions, and what each of those that were just scored took."""
+        """The decisions, and what each of those that were just scored took, with the contraries
+        that were read after them."""
         found = list(decisions)
         for k, (i, question) in enumerate(questions):
             decision = found[i]
@@ -178,12 +193,11 @@ class LanguagePlanner(Part):
             context = len(question.context)
             every = context * len(question.tails) + sum(map(len, question.tails))
             best = list(decision.scores).index(decision.said)
-            cost = Cost(
-                context,
-                self.scorer.took[k] if self._trie else every,
-                len(question.tails[best]),
-            )
-            found[i] = replace(decision, cost=cost)
+            read = self.scorer.took[k] if self._trie else every
+            if i in contraries:
+                at = len(questions) + contraries.index(i)
+                read += self.scorer.took[at] if self._trie else every
+            found[i] = replace(decision, cost=Cost(context, read, len(question.tails[best])))
         return found
 
     def _scores(self, questions: Sequence[Question]) -> list[list[float]]:
@@ -191,13 +205,14 @@ class LanguagePlanner(Part):
             return self.scorer.scores(questions, self.scoring)
         return [plain_scores(self.model, q.context, q.tails, rule=self.scoring) for q in questions]
 
-    def question(self, dialogue: Dialogue) -> Question:
-        """A dialogue in tokens, with as many examples as the model has room for.
+    def question(self, dialogue: Dialogue, candidates: Sequence[Command] = ()) -> Question:
+        """A dialogue in tokens, with as many examples as the model has room for, and the tokens of
+        ``candidates``, where there are none those of its own.
 
         Raises BadInput where there is no room even without any.
         """
         key = (dialogue.world, dialogue.seed)
-        sentences = [f" {c.sentence()}" for c in dialogue.candidates()]
+        sentences = [f" {c.sentence()}" for c in candidates or dialogue.candidates()]
         for dropped in range(self._dropped, max(self.examples, self._dropped) + 1):
             text = self.prompt.render(dialogue, dropped)
             context, tails = self._split(text, sentences)

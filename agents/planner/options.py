@@ -41,6 +41,12 @@ class PlannerOptions:
     no report calls examined is examined; above 1 for never. By default what the model's adapter
     was tried with, else never."""
 
+    contrast: float | None = None
+    """When scoring as a tree: how many times more what a report changes counts, where it says of
+    something what the task asks of it: the difference from the scores that the commands would have
+    had the report said the contrary; 0 for not at all. By default what the model's adapter was
+    tried with, else 0."""
+
     examples: int | None = None
     """How many worked examples to put into the prompt, 0 for none; by default 13, and for a model
     with an adapter as many as that was trained with."""
@@ -88,6 +94,7 @@ class PlannerOptions:
             ("repeats", 0),
             ("repeat_penalty", 0),
             ("look", 0),
+            ("contrast", 0),
             ("examples", 0),
             ("group", 0),
             ("max_new_tokens", 1),

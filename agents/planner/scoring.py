@@ -39,12 +39,14 @@ ROWS = 64  # rows of logits that are turned into float32 at a time
 class Question:
     """One dialogue's tokens, and those of each candidate that may go on from there.
 
-    ``key`` names the dialogue: what is read for one question is kept for the next of its key.
+    ``key`` names the dialogue: what is read for one question is kept for the next of its key,
+    unless it is not to ``keep``.
     """
 
     key: Hashable
     context: Tokens
     tails: tuple[Tokens, ...]
+    keep: bool = True
 
 
 @dataclass(frozen=True)
@@ -248,6 +250,8 @@ class Scorer:
         score = _tree_scores if rule == "tree" else _mean_scores
         found = score(logits, tries, [q.tails for q in questions])
         for k, scores in enumerate(found):
+            if not questions[k].keep:
+                continue
             # The Planner will most likely say the best one: its tokens are then already read.
             keep(k, tries[k].paths[int(np.argmax(scores))])
         return found

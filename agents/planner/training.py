@@ -545,17 +545,19 @@ def load_adapters(student: Student, folders: Sequence[Path], base: str) -> None:
 
     The mean of what they add to each weight ("model soup", arXiv 2203.05482) is cut to the
     student's rank by its largest singular values; a single adapter is taken as it is. Where the
-    student's options leave ``look`` open, it is the highest of theirs. Raises BadInput where one
+    student's options leave ``look`` open, it is the highest of theirs, and ``contrast`` the
+    lowest. Raises BadInput where one
     is another model's, and where a single one is of another rank.
     """
     parameters = student.parameters()
-    looks = []
+    looks, contrasts = [], []
     read: list[tuple[float, dict[str, torch.Tensor]]] = []
     for folder in folders:
         about = read_about(folder)
         if about.base != base:
             raise other_base(folder, about.base, base)
         looks.append(about.look)
+        contrasts.append(about.contrast)
         config, tensors = read_adapter(folder)
         found = {n: tensors.get(n.replace(".default.", "."), torch.empty(0, 0)) for n in parameters}
         for name, p in parameters.items():
@@ -564,8 +566,11 @@ def load_adapters(student: Student, folders: Sequence[Path], base: str) -> None:
             if not same or (len(folders) == 1 and found[name].shape[rank] != p.shape[rank]):
                 raise BadInput(f"the adapter '{folder}' is of another model or rank")
         read.append((config["lora_alpha"] / config["r"], found))
-    if student.planner.options.look is None:
-        student.planner.look = max(looks)
+    planner = student.planner
+    if planner.options.look is None:
+        planner.deciding = replace(planner.deciding, look=max(looks))
+    if planner.options.contrast is None:
+        planner.deciding = replace(planner.deciding, contrast=min(contrasts))
     if len(read) == 1:
         for name, p in parameters.items():
             p.copy_(read[0][1][name])
@@ -599,5 +604,7 @@ def save_adapter(student: Student, folder: Path, base: str) -> None:
     config.target_modules = sorted(config.target_modules)  # a set, whose order is no one's
     config.save_pretrained(str(folder))
     planner = student.planner
-    write_about(folder, About(base, "tree", planner.examples, student.prompt, planner.look))
+    deciding = planner.deciding
+    about = About(base, "tree", planner.examples, student.prompt, deciding.look, deciding.contrast)
+    write_about(folder, about)
     os.replace(half, folder / WEIGHTS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from transformers import LlamaForCausalLM, MambaConfig, MambaForCausalLM
 
 from agents.dialogue import Decision, Dialogue, Turn
+from agents.planner.contrary import contrary
 from agents.planner.language import LanguagePlanner
 from agents.planner.memory import Memory, load, save
 from agents.planner.options import PlannerOptions
@@ -341,6 +343,33 @@ def test_where_examining_is_likely_enough_something_new_is_examined():
     assert said.said == max(said.scores, key=said.scores.get)
 
 
+def test_the_contrary_is_scored_beside_the_dialogue_and_read_as_part_of_no_other():
+    task, changed = "If the solid red ring is {}, pick up the solid blue ex.", 0
+    plainly, weighing = planner(scoring="tree"), planner(scoring="tree", contrast=50.0)
+    for k, word in enumerate(("lit", "cold", "dry", "soft", "new", "old")):
+        start = replace(dialogue(), task=task.format(word), seed=k)
+        c = start.candidates()[0]
+        d = start.add(Turn(c.sentence(), c, "I examined the solid red ring, it is dry."))
+        other = contrary(d)
+        assert other is not None and other != d
+        for p in (plainly, weighing):
+            p.choose([start])
+        (freely,), (said,) = plainly.choose([d]), weighing.choose([d])
+        assert said.scores == pytest.approx(freely.scores, abs=NEAR)
+        now, then = (list(x.scores.values()) for x in planner(scoring="tree").choose([d, other]))
+        assert said.said == [*freely.scores][weighing.deciding.best(d, now, then)]
+        changed += said.said != freely.said
+        # Read behind what is remembered of the dialogue, and then forgotten again.
+        assert freely.cost.read < said.cost.read < freely.cost.context + 2 * freely.cost.read
+        assert said.cost.context == freely.cost.context
+        d = d.add(Turn(said.said, said.command, "I did not manage."))
+        (anew,), (on,) = planner(scoring="tree").choose([d]), weighing.choose([d])
+        assert on.scores == pytest.approx(anew.scores, abs=NEAR)
+        (mean,) = planner(contrast=50.0).choose([d])  # of log-probabilities among candidates only
+        assert mean.said == max(mean.scores, key=mean.scores.get)
+    assert changed
+
+
 def test_who_goes_round_in_circles_tries_something_else_in_time():
     """Two commands in turn are never said three times running, but cost more each time."""
     d, changed = dialogue(), []
@@ -359,7 +388,7 @@ def test_who_goes_round_in_circles_tries_something_else_in_time():
             assert said.said == max(weighed, key=weighed.get)
             changed += [penalty] * (said.said != max(said.scores, key=said.scores.get))
     assert 50.0 in changed and 0.0 not in changed
-    assert (planner().penalty, planner(scoring="tree").penalty) == (0, 3)
+    assert [planner(scoring=s).deciding.penalty for s in ("mean", "tree")] == [0, 3]
 
 
 def test_what_was_just_picked_up_is_picked_up_again_less_readily():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from agents.dialogue import Decision
 from agents.planner import adapter as adapters
+from agents.planner.deciding import NEVER
 from agents.planner.lessons import (
     TRAINING,
     Family,
@@ -436,21 +438,24 @@ def test_training_can_begin_with_the_mean_of_adapters(trained, tmp_path: Path) -
         load_adapters(mean, [folder, folder], "other")
 
 
-def test_a_descendant_looks_as_those_it_begins_with(trained, tmp_path: Path) -> None:
+def test_a_descendant_decides_as_those_it_begins_with(trained, tmp_path: Path) -> None:
     who, folder = trained
-    assert adapters.read_about(folder).look == adapters.NEVER
-    who.planner.look = 0.3
+    plain = adapters.read_about(folder)
+    assert (plain.look, plain.contrast) == (NEVER, 0)
+    who.planner.deciding = replace(who.planner.deciding, look=0.3, contrast=6.0)
     save_adapter(who, tmp_path / "doubts", "tiny")
-    for look, init, expected in (
-        (None, ["doubts"], 0.3),
-        (None, ["doubts", "adapter"], adapters.NEVER),
-        (0.5, ["doubts"], 0.5),
+    for given, init, expected in (
+        ({}, ["doubts"], (0.3, 6)),
+        ({}, ["doubts", "adapter"], (NEVER, 0)),
+        ({"look": 0.5}, ["doubts"], (0.5, 6)),
+        ({"contrast": 2.0}, ["doubts", "adapter"], (NEVER, 2)),
     ):
-        options = PlannerOptions(cache=tmp_path, look=look)
+        options = PlannerOptions(cache=tmp_path, **given)
         other = Student(tiny_model("llama"), tiny_tokenizer(), rank=4, options=options)
         load_adapters(other, [tmp_path / name for name in init], "tiny")
         save_adapter(other, tmp_path / "child", "tiny")
-        assert adapters.read_about(tmp_path / "child").look == expected
+        about = adapters.read_about(tmp_path / "child")
+        assert (about.look, about.contrast) == expected
 
 
 def spoil(folder: Path, how: str) -> None:

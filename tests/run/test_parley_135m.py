@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agents.planner.adapter import NEVER, WEIGHTS, read_about
+from agents.planner.adapter import WEIGHTS, read_about
+from agents.planner.deciding import NEVER
 from agents.planner.weights import cache_folder, packaged, shipped
 from run.__main__ import main
 
@@ -19,8 +20,9 @@ def test_it_is_small_and_says_what_it_is_for() -> None:
         about = read_about(folder)
         assert about.base in packaged() and (about.scoring, about.examples) == ("tree", 2)
         assert "python -m run train-planner" in (folder / "README.md").read_text()
-    looks = {name: read_about(folder).look for name, folder in shipped().items()}
-    assert looks == {"parley-135m": 0.4, "parley-visible": NEVER}
+    abouts = {name: read_about(folder) for name, folder in shipped().items()}
+    rules = {name: (about.look, about.contrast) for name, about in abouts.items()}
+    assert rules == {"parley-135m": (0.4, 6), "parley-visible": (NEVER, 0)}
 
 
 def test_it_plans_with_items_that_it_never_saw(
