@@ -147,9 +147,9 @@ class LanguagePlanner(Part):
             against = self._contraries(dialogues, questions)
             asked = [q for _, q in questions]
             scored = self._scores([*asked, *against.values()])
-            contrary = dict(zip(against, scored[len(asked) :], strict=True))
+            others = dict(zip(against, scored[len(asked) :], strict=True))
             for (i, _), scores in zip(questions, scored, strict=False):
-                decisions[i] = self._decision(dialogues[i], scores, contrary.get(i))
+                decisions[i] = self._decision(dialogues[i], scores, others.get(i))
             decisions = self._with_costs(decisions, questions, [*against])
         return [d for d in decisions if d is not None]
 
