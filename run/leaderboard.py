@@ -129,7 +129,8 @@ def _team(config: Mapping[str, Any]) -> str:
 
 def columns(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """What stands in a column each: the runs of one suite by one team, with one seed and, but for
-    how much is played, the same settings.
+    how much is played, the same settings. A setting that is left open is as one that there was not
+    yet.
 
     Each has the ``name`` and whether it is ``own``, as a run has, the ``cells`` of all of its runs,
     of each the newest (of one day, that of the run with fewer cells), and in ``runs`` each run with
@@ -137,7 +138,7 @@ def columns(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """
     found: dict[str, list[Mapping[str, Any]]] = {}
     for run in runs:
-        about = {k: v for k, v in run["config"].items() if k not in EXTENT}
+        about = _given({k: v for k, v in run["config"].items() if k not in EXTENT})
         found.setdefault(json.dumps(about, sort_keys=True), []).append(run)
     columns = []
     for its in found.values():
@@ -153,6 +154,13 @@ def columns(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         }
         columns.append(column)
     return columns
+
+
+def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings without those that are left open."""
+    return {
+        k: _given(v) if isinstance(v, Mapping) else v for k, v in settings.items() if v is not None
+    }
 
 
 def _in_order(cells: Iterable[str], order: Sequence[str]) -> list[str]:

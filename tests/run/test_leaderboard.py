@@ -125,6 +125,11 @@ def test_runs_of_some_cells_stand_with_the_others_of_their_team() -> None:
     whole = run("2026-01-02", 0.25, "room 8", "room 16", "mine")
     late, same_day = run("2026-01-03", 0.5, "room 16"), run("2026-01-02", 0.75, "mine", "room 6")
     early, apart = run("2026-01-01", 1.0, "room 8"), run("2026-01-03", 1.0, "room 8", seed=1)
+    # Later versions have more settings, which are left open.
+    late["config"] |= {"pace": None, "language": {"look": None}}
+    whole["config"] |= {"language": {}}
+    same_day["config"] |= {"language": {}}
+    early["config"] |= {"language": {}}
     both, other = columns([late, same_day, whole, apart, early])
     rates = {c: numbers["success_rate"] for c, numbers in both["cells"].items()}
     # In the order of the suite, whatever it does not know last.
