@@ -70,7 +70,7 @@ def test_no_text_is_too_strange_for_it(texts):
     assert found is None or (found.task, len(found.turns)) == (task, len(texts))
 
 
-def test_a_text_without_end_takes_no_time():
+def test_a_text_without_end_is_passed_over():
     long = "the solid red ring " + "is " * 100_000
     assert contrary(told(long, long)) is None
 
