@@ -121,11 +121,17 @@ def find_items(text: str) -> tuple[Item, ...]:
     Our own shapes count only with a texture or colour before them, since ``square`` and
     ``ring`` are also ordinary words.
     """
-    found: dict[Item, None] = {}
-    for texture, colour, shape, place in _NAME.findall(text.lower()):
+    return tuple(dict.fromkeys(item for item, _ in names_of_items(text)))
+
+
+def names_of_items(text: str) -> list[tuple[Item, int]]:
+    """Every item named in a text, as often as it is named, with the place where the name ends."""
+    found = []
+    for match in _NAME.finditer(text.lower()):
+        texture, colour, shape, place = match.groups()
         if texture or colour or shape not in SHAPES:
-            found[_named(texture, colour, shape, place)] = None
-    return tuple(found)
+            found.append((_named(texture, colour, shape, place), match.end()))
+    return found
 
 
 ALL_ITEMS = tuple(Item(s, c, t) for t, c, s in product(TEXTURES, COLOURS, SHAPES))

@@ -14,7 +14,7 @@ from difflib import SequenceMatcher
 from functools import lru_cache
 
 from agents.dialogue import Dialogue
-from envs.items import find_items
+from envs.items import Item, find_items, names_of_items
 
 _BREAK = re.compile(r"[.,;:!?\n]|\band\b|$", re.IGNORECASE)
 _WORD = re.compile(r"\S+")
@@ -41,7 +41,7 @@ def contrary(dialogue: Dialogue) -> Dialogue | None:
 
 @lru_cache(maxsize=4096)
 def _contrary(report: str, task: str) -> str | None:
-    about = {str(item) for item in find_items(report)}
+    about = find_items(report)
     best, found = ALIKE, None
     for predicate in _predicates(report):
         said = _texts(predicate)
@@ -68,38 +68,34 @@ def _clauses(text: str) -> Iterator[list[re.Match[str]]]:
 def _predicates(report: str) -> Iterator[list[re.Match[str]]]:
     """What is said of an item, behind its name or behind "it", clause by clause."""
     for words in _clauses(report):
-        clause = report[words[0].start() : words[-1].end()].lower()
-        named = max((clause.rfind(n) + len(n) for n in map(str, find_items(clause))), default=0)
-        rest = [w for w in words if w.start() >= words[0].start() + named]
+        begin = words[0].start()
+        names = names_of_items(report[begin : words[-1].end()])
+        rest = [w for w in words if not names or w.start() >= begin + names[-1][1]]
         rest = rest[1:] if rest and rest[0].group().lower() == "it" else rest
         if rest:
             yield rest
 
 
 def _supposed(
-    said: Sequence[str], clause: Sequence[re.Match[str]], task: str, about: set[str]
+    said: Sequence[str], clause: Sequence[re.Match[str]], task: str, about: Sequence[Item]
 ) -> tuple[float, list[str]] | None:
     """What a clause of the task has in place of what is said, and the share of words that both
     have; None where it is about nothing of the kind, or about another item."""
     asked = _texts(clause)
-    if not {*_lower(said)} & {*_lower(asked)}:
-        return None
     matcher = SequenceMatcher(None, _lower(said), _lower(asked), autojunk=False)
     *blocks, _ = matcher.get_matching_blocks()
+    if not blocks:
+        return None
     first, last = blocks[0], blocks[-1]
     rest = len(said) - last.a - last.size
     end = last.b + last.size + rest
     # One word may differ at the end, of the clause or of a phrase; more is another sentence.
     if rest > 1 or end > len(asked) or (rest and end < len(asked) and last.size < 2):
         return None
-    if _last_named(task[: clause[first.b].start()]) not in about:
+    before = names_of_items(task[: clause[first.b].start()])
+    if not before or before[-1][0] not in about:
         return None
     return sum(b.size for b in blocks) / len(said), [*said[: first.a], *asked[first.b : end]]
-
-
-def _last_named(text: str) -> str | None:
-    text = text.lower()
-    return max(map(str, find_items(text)), key=text.rfind, default=None)
 
 
 def _texts(words: Sequence[re.Match[str]]) -> list[str]:

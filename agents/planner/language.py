@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -145,12 +146,12 @@ class LanguagePlanner(Part):
             decisions[i] = self._generate(dialogues[i], question)
         if self.options.decide == "score" and questions:
             against = self._contraries(dialogues, questions)
-            asked = [q for _, q in questions]
-            scored = self._scores([*asked, *against.values()])
-            others = dict(zip(against, scored[len(asked) :], strict=True))
+            every = [*questions, *against.items()]
+            scored = self._scores([q for _, q in every])
+            others = dict(zip(against, scored[len(questions) :], strict=True))
             for (i, _), scores in zip(questions, scored, strict=False):
                 decisions[i] = self._decision(dialogues[i], scores, others.get(i))
-            decisions = self._with_costs(decisions, questions, [*against])
+            decisions = self._with_costs(decisions, questions, self._read(every))
         return [d for d in decisions if d is not None]
 
     def _decision(
@@ -177,27 +178,29 @@ class LanguagePlanner(Part):
                     found[i] = replace(asked, keep=False)
         return found
 
+    def _read(self, questions: Sequence[tuple[int, Question]]) -> Counter[int]:
+        """How many tokens were just read for each dialogue, by its place."""
+        read: Counter[int] = Counter()
+        for k, (i, q) in enumerate(questions):
+            plainly = len(q.context) * len(q.tails) + sum(map(len, q.tails))
+            read[i] += self.scorer.took[k] if self._trie else plainly
+        return read
+
     def _with_costs(
         self,
         decisions: Sequence[Decision | None],
         questions: Sequence[tuple[int, Question]],
-        contraries: Sequence[int],
+        read: Mapping[int, int],
     ) -> list[Decision | None]:
-        """The decisions, and what each of those that were just scored took, with the contraries
-        that were read after them."""
+        """The decisions, and what each of those that were just scored took."""
         found = list(decisions)
-        for k, (i, question) in enumerate(questions):
+        for i, question in questions:
             decision = found[i]
             if decision is None or decision.error is not None:
                 continue
-            context = len(question.context)
-            every = context * len(question.tails) + sum(map(len, question.tails))
             best = list(decision.scores).index(decision.said)
-            read = self.scorer.took[k] if self._trie else every
-            if i in contraries:
-                at = len(questions) + contraries.index(i)
-                read += self.scorer.took[at] if self._trie else every
-            found[i] = replace(decision, cost=Cost(context, read, len(question.tails[best])))
+            cost = Cost(len(question.context), read[i], len(question.tails[best]))
+            found[i] = replace(decision, cost=cost)
         return found
 
     def _scores(self, questions: Sequence[Question]) -> list[list[float]]:

@@ -546,18 +546,16 @@ def load_adapters(student: Student, folders: Sequence[Path], base: str) -> None:
     The mean of what they add to each weight ("model soup", arXiv 2203.05482) is cut to the
     student's rank by its largest singular values; a single adapter is taken as it is. Where the
     student's options leave ``look`` open, it is the highest of theirs, and ``contrast`` the
-    lowest. Raises BadInput where one
-    is another model's, and where a single one is of another rank.
+    lowest. Raises BadInput where one is another model's, and where a single one is of another rank.
     """
     parameters = student.parameters()
-    looks, contrasts = [], []
+    abouts: list[About] = []
     read: list[tuple[float, dict[str, torch.Tensor]]] = []
     for folder in folders:
         about = read_about(folder)
         if about.base != base:
             raise other_base(folder, about.base, base)
-        looks.append(about.look)
-        contrasts.append(about.contrast)
+        abouts.append(about)
         config, tensors = read_adapter(folder)
         found = {n: tensors.get(n.replace(".default.", "."), torch.empty(0, 0)) for n in parameters}
         for name, p in parameters.items():
@@ -568,9 +566,9 @@ def load_adapters(student: Student, folders: Sequence[Path], base: str) -> None:
         read.append((config["lora_alpha"] / config["r"], found))
     planner = student.planner
     if planner.options.look is None:
-        planner.deciding = replace(planner.deciding, look=max(looks))
+        planner.deciding = replace(planner.deciding, look=max(a.look for a in abouts))
     if planner.options.contrast is None:
-        planner.deciding = replace(planner.deciding, contrast=min(contrasts))
+        planner.deciding = replace(planner.deciding, contrast=min(a.contrast for a in abouts))
     if len(read) == 1:
         for name, p in parameters.items():
             p.copy_(read[0][1][name])

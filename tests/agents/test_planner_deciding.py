@@ -61,6 +61,9 @@ def test_only_what_is_said_of_the_item_that_the_task_asks_about_has_a_contrary()
     for said in ("open the red door, then go to the grey ball", "open the red door and go on"):
         assert contrary(told(said, "I did not manage, the red door is locked.")) is None
     assert contrary(told(task)) is None
+    # A name in another, with a wider gap.
+    task = "Leave the red ring. If the solid  red ring is new, pick up the solid blue ex."
+    assert contrary(told(task, RING.format("is old"))) == told(task, RING.format("is new"))
 
 
 @given(st.lists(st.text("ab it.,and\n\x00é") | st.just("it is on a red ring"), max_size=3))
