@@ -21,14 +21,14 @@ from agents.actor import make_actor
 from agents.dialogue import Cost, Decision, Dialogue
 from agents.planner.options import PlannerOptions
 from agents.planner.prompt import prompted
-from agents.planner.registry import make_planner
+from agents.planner.registry import make_planner, settled
 from agents.reporter import make_reporter
 from agents.team import Episode as Played
 from agents.team import Team, Watcher
 from envs.errors import BadInput
 from envs.tasks import make_worlds
 from envs.worlds import Worlds
-from run.folder import RunFolder, read_config, without_keys
+from run.folder import RunFolder, discarded_for_nothing, read_config, without_keys
 from run.live import PAUSE, HumanView, LiveView, PlainLines, Score, say
 from run.settings import differences, from_json, shown, to_json
 from run.stage import Watchers
@@ -260,6 +260,7 @@ def episode(args: Episode) -> Path:
         args.reporter, **({} if args.irrelevant_p is None else {"p": args.irrelevant_p})
     )
     actor = make_actor(args.actor)
+    args = dataclasses.replace(args, language=settled(args.language, [args.planner]))
     with open_folder("episode", args, args.title) as folder:
         with discarded_for_nothing(args, folder):
             language = prompted(args.language, actor, args.planner)
@@ -327,17 +328,6 @@ def open_folder(command: str, args: Any, title: str) -> RunFolder:
     name = args.name if args.name is not None else default
     _refuse_keys(args)
     return RunFolder.new(args.runs_dir, command, name, to_json(args), resumable=True)
-
-
-@contextmanager
-def discarded_for_nothing(args: Any, folder: RunFolder) -> Iterator[None]:
-    """Where bad input comes before there is anything, no new folder is left behind."""
-    try:
-        yield
-    except BadInput:
-        if args.resume is None:
-            folder.discard()
-        raise
 
 
 def _refuse_keys(args: Any) -> None:

@@ -304,3 +304,14 @@ def _write_all(file: int, data: bytes) -> None:
     # One write may take only a part when the disk is nearly full; the next then says why.
     while data:
         data = data[os.write(file, data) :]
+
+
+@contextmanager
+def discarded_for_nothing(args: Any, folder: RunFolder) -> Iterator[None]:
+    """Where bad input comes before there is anything, no new folder is left behind."""
+    try:
+        yield
+    except BadInput:
+        if args.resume is None:
+            folder.discard()
+        raise

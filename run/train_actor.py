@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from envs.errors import BadInput
 from run.folder import RunFolder
 from run.settings import at_least
-from run.training import Bar, Curve, State, open_run
+from run.training import Bar, Curve, State, trained
 
 if TYPE_CHECKING:
     from agents.actor.network import ActorNetwork
@@ -101,6 +101,10 @@ class TrainActor:
 
 def train_actor(args: TrainActor) -> Path:
     """Train as ``args`` say; returns the run folder."""
+    return trained(args, "train-actor", LOOKS, _begun)
+
+
+def _begun(args: TrainActor, folder: RunFolder) -> _Training:
     import torch
 
     if args.device.startswith("cuda") and not torch.cuda.is_available():
@@ -109,12 +113,7 @@ def train_actor(args: TrainActor) -> Path:
         from run.detectors import check_detector
 
         check_detector(args.reward)
-    args, folder = open_run(args, "train-actor", args.name, LOOKS)
-    torch.set_num_threads(args.threads)
-    with folder:
-        _Training(args, folder).go()
-    print(folder.path)
-    return folder.path
+    return _Training(args, folder)
 
 
 class _Training:

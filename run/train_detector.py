@@ -16,11 +16,9 @@ from run.training import (
     Curve,
     State,
     best_of,
-    kept,
-    open_run,
     rank,
+    trained,
     with_best,
-    written_once,
 )
 
 if TYPE_CHECKING:
@@ -164,28 +162,7 @@ class TrainDetector:
 
 def train_detector(args: TrainDetector) -> Path:
     """Train as ``args`` say; returns the run folder."""
-    with written_once(args) as mine:
-        return _train(mine)
-
-
-def _train(args: TrainDetector) -> Path:
-    import torch
-
-    args, folder = open_run(args, "train-detector", args.name, LOOKS)
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    with folder:
-        try:
-            training = _Training(args, folder)
-        except BadInput:
-            if args.resume is None:
-                folder.discard()
-            raise
-        with kept(folder):
-            training.go()
-    if not rank():
-        print(folder.path)
-    return folder.path
+    return trained(args, "train-detector", LOOKS, _Training)
 
 
 class _Training:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,7 +12,7 @@ from envs.errors import BadInput
 from run.folder import RunFolder
 from run.settings import at_least, shown
 from run.suites import chosen, find_suite
-from run.training import Bar, Curve, State, best_of, kept, open_run, with_best
+from run.training import Bar, Curve, State, best_of, trained, with_best
 
 if TYPE_CHECKING:
     import torch
@@ -112,7 +112,8 @@ class TrainPlanner:
     device: str = "auto"
     """Where the model learns: cpu, cuda, or auto for the best there is."""
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
-    """The model's number format; auto takes bfloat16 where it is faster. Adapters are float32."""
+    """The model's number format; auto takes bfloat16 where it is faster, and the run's
+    settings say which. Adapters are float32."""
     threads: int = 0
     """Threads of torch; 0 for all cores. Another number gives other last digits."""
     init: tuple[str, ...] = ()
@@ -167,17 +168,28 @@ class TrainPlanner:
 
 def train_planner(args: TrainPlanner) -> Path:
     """Train as ``args`` say; returns the run folder."""
-    import torch
+    from agents.planner.loading import number_format
+    from agents.planner.options import PlannerOptions
 
+    if args.resume is None:
+        options = PlannerOptions(device=args.device, dtype=args.dtype)
+        dtype: Any = number_format(options)
+        args = replace(args, dtype=dtype)
+    return trained(args, "train-planner", LOOKS, _begun)
+
+
+def _begun(args: TrainPlanner, folder: RunFolder) -> _Training:
     from agents.planner.adapter import read_about
     from agents.planner.lessons import families_without
     from agents.planner.loading import load_model
     from agents.planner.options import PlannerOptions
     from run.detectors import check_detector
 
-    args, folder = open_run(args, "train-planner", args.name, LOOKS)
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    if args.reward != "truth":
+        check_detector(args.reward)
+    families = families_without(args.without, args.visible)
+    for name in args.init:
+        read_about(_folder(name))
     options = PlannerOptions(
         device=args.device,
         dtype=args.dtype,
@@ -185,22 +197,8 @@ def train_planner(args: TrainPlanner) -> Path:
         look=args.look,
         contrast=args.contrast,
     )
-    with folder:
-        try:
-            if args.reward != "truth":
-                check_detector(args.reward)
-            families = families_without(args.without, args.visible)
-            for name in args.init:
-                read_about(_folder(name))
-            model, tokenizer = load_model(args.base, options)
-        except BadInput:
-            if args.resume is None:
-                folder.discard()
-            raise
-        with kept(folder):
-            _Training(args, folder, families, model, tokenizer, options).go()
-    print(folder.path)
-    return folder.path
+    model, tokenizer = load_model(args.base, options)
+    return _Training(args, folder, families, model, tokenizer, options)
 
 
 def _folder(adapter: str) -> Path:

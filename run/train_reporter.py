@@ -16,11 +16,9 @@ from run.training import (
     Curve,
     State,
     best_of,
-    kept,
-    open_run,
     rank,
+    trained,
     with_best,
-    written_once,
 )
 
 if TYPE_CHECKING:
@@ -212,28 +210,7 @@ class TrainReporter:
 
 def train_reporter(args: TrainReporter) -> Path:
     """Train as ``args`` say; returns the run folder."""
-    with written_once(args) as mine:
-        return _train(mine)
-
-
-def _train(args: TrainReporter) -> Path:
-    import torch
-
-    args, folder = open_run(args, "train-reporter", args.name, LOOKS)
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    with folder:
-        try:
-            training = _Training(args, folder)
-        except BadInput:
-            if args.resume is None:
-                folder.discard()
-            raise
-        with kept(folder):
-            training.go()
-    if not rank():
-        print(folder.path)
-    return folder.path
+    return trained(args, "train-reporter", LOOKS, _Training)
 
 
 class _Training:

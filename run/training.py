@@ -7,15 +7,15 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from envs.errors import BadInput
-from run.folder import RunFolder, read_config
+from run.folder import RunFolder, discarded_for_nothing, read_config
 from run.settings import differences, from_json, to_json
 
 if TYPE_CHECKING:
@@ -26,6 +26,12 @@ T = TypeVar("T")
 QUIET_SECONDS = 10.0  # between two lines where there is no terminal for a bar
 _STATE = "state.safetensors"
 _BEST = "best."
+
+
+class Trainer(Protocol):
+    """One run of a training command."""
+
+    def go(self) -> None: ...
 
 
 def open_run(args: T, command: str, name: str, looks: Collection[str]) -> tuple[T, RunFolder]:
@@ -68,6 +74,31 @@ def written_once(args: T) -> Iterator[T]:
         if resume is not None:
             resume = Path(shutil.copytree(resume, Path(scratch) / "resume"))
         yield replace(given, runs_dir=Path(scratch), out=None, resume=resume)
+
+
+def trained(
+    args: Any, command: str, looks: Collection[str], make: Callable[[Any, RunFolder], Trainer]
+) -> Path:
+    """Train as ``args`` say, perhaps as one of several processes; returns the run folder.
+
+    ``make`` reads all that is named; where it raises BadInput, no new folder is left behind.
+    ``args`` have ``name`` and ``threads`` beside what ``written_once`` asks for; ``looks`` are as
+    in ``open_run``.
+    """
+    import torch
+
+    with written_once(args) as mine:
+        own, folder = open_run(mine, command, mine.name, looks)
+        if own.threads:
+            torch.set_num_threads(own.threads)
+        with folder:
+            with discarded_for_nothing(own, folder):
+                trainer = make(own, folder)
+            with kept(folder):
+                trainer.go()
+    if not rank():
+        print(folder.path)
+    return folder.path
 
 
 @contextmanager

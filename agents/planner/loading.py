@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import torch
 from transformers import (
@@ -14,10 +16,16 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from agents.planner.convert import gguf_model, packaged_model
-from agents.planner.options import PlannerOptions
+from agents.planner.options import Format, PlannerOptions
 from agents.planner.weights import HUB_TIMEOUT_S, cache_folder, packaged
 from envs.errors import BadInput
 from envs.sight.precision import faster_on_cpu
+
+FORMATS: Mapping[Format, torch.dtype] = {
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "float32": torch.float32,
+}
 
 
 def load_model(
@@ -94,13 +102,16 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _dtype(name: str, device: torch.device) -> torch.dtype:
+def number_format(options: PlannerOptions) -> Format:
+    """The number format in which a model is loaded here. Raises BadInput for a device that cannot
+    be used."""
+    dtype = _dtype(options.dtype, _device(options.device))
+    return next(name for name, known in FORMATS.items() if known == dtype)
+
+
+def _dtype(name: Format | Literal["auto"], device: torch.device) -> torch.dtype:
     if name != "auto":
-        return {
-            "bfloat16": torch.bfloat16,
-            "float16": torch.float16,
-            "float32": torch.float32,
-        }[name]
+        return FORMATS[name]
     if device.type == "cpu":
         return faster_on_cpu()
     if device.type == "cuda" and not torch.cuda.is_bf16_supported():

@@ -8,6 +8,7 @@ from typing import Literal
 
 from envs.errors import BadInput
 
+Format = Literal["bfloat16", "float16", "float32"]
 SERVER = "openai:"  # how the names of Planners begin whose model a server has
 
 
@@ -57,8 +58,9 @@ class PlannerOptions:
     device: str = "auto"
     """Where the model runs: cpu, cuda, cuda:1, mps, or auto for the best there is."""
 
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    """The model's number format; auto takes bfloat16 where it is faster, else float32."""
+    dtype: Literal["auto"] | Format = "auto"
+    """The model's number format; auto takes bfloat16 where it is faster, else float32, and the
+    run's settings say which."""
 
     group: int = 0
     """How many dialogues go into one forward pass; 0 for 16, or 32 with tree scoring. A score's

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from agents.parts import Planner
 from agents.planner.options import SERVER, PlannerOptions
 from envs.errors import BadInput, unknown
 from envs.registry import Registry
 
+Options = TypeVar("Options", bound=PlannerOptions)
 PLANNERS: Registry[Callable[[PlannerOptions], Planner]] = Registry("planner")
 
 
@@ -38,14 +41,31 @@ def make_planner(name: str, options: PlannerOptions | None = None) -> Planner:
         return ServerPlanner(name.removeprefix(SERVER), options)
     if ":" in name and not Path(name).exists():
         return PLANNERS[PLANNERS.imported(name)](options)
-    if (
-        name in (*packaged(), *shipped())
-        or "/" in name
-        or Path(name).exists()
-        or name.endswith(".gguf")
-    ):
+    if runs_here(name):
         # torch and transformers take seconds to import: only where they are needed.
         from agents.planner.language import LanguagePlanner
 
         return LanguagePlanner.load(name, options)
     raise unknown("planner", name, [*PLANNERS, *shipped(), *packaged(), f"{SERVER}MODEL"])
+
+
+def runs_here(name: str) -> bool:
+    """Whether a Planner that is not registered under this name is a language model that is loaded,
+    rather than a server's or a wrong name."""
+    from agents.planner.weights import packaged, shipped
+
+    if name.startswith(SERVER):
+        return False
+    known = name in (*packaged(), *shipped())
+    return known or "/" in name or Path(name).exists() or name.endswith(".gguf")
+
+
+def settled(options: Options, planners: Iterable[str]) -> Options:
+    """The options with the number format that ``auto`` stands for here, if one of these Planners is
+    a language model that is loaded: a run's settings then say which it was, and the run goes on
+    with it elsewhere too. Raises BadInput for a device that cannot be used."""
+    if options.dtype != "auto" or not any(map(runs_here, planners)):
+        return options
+    from agents.planner.loading import number_format
+
+    return replace(options, dtype=number_format(options))

@@ -295,6 +295,7 @@ def test_bad_input_is_one_sentence(
 ) -> None:
     assert main([*arguments, "--runs-dir", str(tmp_path)]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
+    assert not list(tmp_path.glob("*/*")), "a folder was left behind"
 
 
 def test_a_checkpoint_with_another_language_model_is_refused(base: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from scipy.stats import binomtest
 
 from agents.dialogue import Decision, Dialogue
@@ -20,6 +21,7 @@ from agents.planner.registry import PLANNERS
 from run.__main__ import main
 from run.evaluate import Evaluate
 from run.suites import MAX_SEED, SUITES, find_suite
+from tests.agents.tiny import tiny_model, tiny_tokenizer
 from tests.run.command import lines, one_sentence, start, summary
 
 FEW = ("--cells", "search-2-5,babyai open", "--episodes", "10")
@@ -271,6 +273,32 @@ def test_bad_input_is_one_sentence(
     assert main(["evaluate", "--planner", "oracle", "--runs-dir", str(tmp_path), *options]) == 2
     assert said in one_sentence(capsys.readouterr().err)
     assert not folders(tmp_path), "a folder was left behind"
+
+
+def test_settings_say_which_number_format_auto_was_and_a_run_goes_on_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stored(folder: Path) -> Any:
+        return json.loads((folder / "config.json").read_text())["language"]["dtype"]
+
+    model = tmp_path / "tiny"
+    tiny_model("llama").save_pretrained(model)
+    tiny_tokenizer().save_pretrained(model)
+    few = ("--cells", "conditional", "--episodes", "2", "--max-turns", "2", "--parallel", "1")
+    fast = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+    for name, dtype in fast.items():
+        monkeypatch.setattr("agents.planner.loading.faster_on_cpu", lambda dtype=dtype: dtype)
+        folder = evaluate(tmp_path, *few, planner=str(model))
+        assert stored(folder) == name
+    monkeypatch.setattr("agents.planner.loading.faster_on_cpu", lambda: torch.bfloat16)
+    whole = by_seed(folder)
+    kept = [line for line in (folder / "episodes.jsonl").open() if '"episode": 0' in line]
+    (folder / "episodes.jsonl").write_text("".join(kept))
+    assert main(["evaluate", "--resume", str(folder)]) == 0
+    scores = [[turn["scores"] for turn in line["turns"]] for line in by_seed(folder)]
+    assert scores == [[turn["scores"] for turn in line["turns"]] for line in whole]
+    # Nothing is computed for those that are no language model.
+    assert stored(evaluate(tmp_path, *few)) == "auto"
 
 
 def test_a_run_goes_on_with_its_own_settings_only(

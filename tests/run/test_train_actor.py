@@ -91,6 +91,7 @@ def test_bad_input_is_one_sentence(
     said = capsys.readouterr().err
     assert sentence in said
     assert "Traceback" not in said
+    assert not list(tmp_path.glob("*/*")), "a folder was left behind"
 
 
 def test_a_damaged_checkpoint_and_other_settings_are_refused(

@@ -114,6 +114,7 @@ def test_a_step_is_the_mean_of_all_processes(tmp_path: Path) -> None:
         (["train-reporter", "--truth-weight", "0"], "nothing is rewarded"),
         (["train-reporter", "--members", "1"], "--members must be at least 2"),
         (["train-reporter", "--sight-steps", "5"], "--sight-steps needs --init"),
+        (["train-reporter", "--base", "nowhere"], "there is no file or folder 'nowhere'"),
         (["episode", "--reporter", "scribe"], "unknown reporter 'scribe'"),
     ],
 )
@@ -122,3 +123,4 @@ def test_bad_input_is_one_sentence(
 ) -> None:
     assert main([*arguments, "--runs-dir", str(tmp_path)]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
+    assert not list(tmp_path.glob("*/*")), "a folder was left behind"
