@@ -159,7 +159,9 @@ class RunFolder:
 
     def discard(self) -> None:
         """Take away a folder in which nothing has been done yet."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # where something has been done, all of it stays
+            for inner in sorted((p for p in self.path.rglob("*") if p.is_dir()), reverse=True):
+                inner.rmdir()
             for name in ("config.json", "versions.json", ".lock"):
                 (self.path / name).unlink(missing_ok=True)
             self.path.rmdir()
