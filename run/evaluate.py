@@ -36,10 +36,10 @@ from run.episode import (
     tell_errors,
 )
 from run.folder import RunFolder, discarded_for_nothing
-from run.jobs import Job, Planners, at, items_of, jobs_of, player
+from run.jobs import Job, Planners, at, items_of, jobs_of, planners_of, player
 from run.live import say
 from run.settings import shown
-from run.suites import MAX_SEED, Cell, Suite, chosen, find_suite, suite_names
+from run.suites import MAX_SEED, chosen, find_suite, suite_names
 from run.teams import find_team, joined, team_names
 from run.workers import play
 
@@ -196,11 +196,9 @@ def evaluate(args: Evaluate) -> Path:
     if args.team is not None and args.resume is None:
         args = joined(args, args.team)
     cells = chosen(args.suite, suite, args.cells)
-    jobs = _jobs(args, suite, cells)
-    language = settled(args.language, {job.planner for job in jobs})
-    if language != args.language:
-        args = dataclasses.replace(args, language=language)
-        jobs = _jobs(args, suite, cells)
+    language = settled(args.language, planners_of(args, cells))
+    args = dataclasses.replace(args, language=language)
+    jobs = [job for cell in cells for job in jobs_of(args, suite, cell)]
     for job in jobs:
         with at(job.part):
             make_worlds(job.part.task, 1, **job.settings)
@@ -233,10 +231,6 @@ def evaluate(args: Evaluate) -> Path:
     say(str(folder.path))
     tell_errors(lines, folder)
     return folder.path
-
-
-def _jobs(args: Evaluate, suite: Suite, cells: Sequence[Cell]) -> list[Job]:
-    return [job for cell in cells for job in jobs_of(args, suite, cell)]
 
 
 def _list() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -83,6 +83,15 @@ def at(part: Part) -> Iterator[None]:
         if not part.where:
             raise
         raise BadInput(f"{str(error).rstrip('.')}; see {part.where}") from error
+
+
+def planners_of(args: Any, cells: Iterable[Cell]) -> set[str]:
+    """Who commands in the cells' parts. Raises BadInput for a team that cannot be."""
+    found = set()
+    for part in (part for cell in cells for part in cell.parts):
+        with at(part):
+            found.add(with_team(args, part.team).planner)
+    return found
 
 
 def players_of(part: Part, actor: str, reporter: str) -> tuple[Actor, Reporter]:

@@ -169,11 +169,9 @@ class TrainPlanner:
 def train_planner(args: TrainPlanner) -> Path:
     """Train as ``args`` say; returns the run folder."""
     from agents.planner.loading import number_format
-    from agents.planner.options import PlannerOptions
 
     if args.resume is None:
-        options = PlannerOptions(device=args.device, dtype=args.dtype)
-        dtype: Any = number_format(options)
+        dtype: Any = number_format(args.dtype, args.device)
         args = replace(args, dtype=dtype)
     return trained(args, "train-planner", LOOKS, _begun)
 

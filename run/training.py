@@ -34,14 +34,14 @@ class Trainer(Protocol):
     def go(self) -> None: ...
 
 
-def open_run(args: T, command: str, name: str, looks: Collection[str]) -> tuple[T, RunFolder]:
+def _open_run(args: T, command: str, looks: Collection[str]) -> tuple[T, RunFolder]:
     """The run's folder, and its settings: those of the folder where a run is resumed.
 
     ``looks`` are the settings that may differ then. Raises BadInput where others do.
     """
     given: Any = args
     if given.resume is None:
-        return args, RunFolder.new(given.runs_dir, command, name, to_json(args), True)
+        return args, RunFolder.new(given.runs_dir, command, given.name, to_json(args), True)
     stored = from_json(type(args), read_config(given.resume, command))
     default = to_json(type(args)())
     changed = {k: getattr(args, k) for k, v in to_json(args).items() if v != default[k]}
@@ -60,7 +60,7 @@ def rank() -> int:
 
 
 @contextmanager
-def written_once(args: T) -> Iterator[T]:
+def _written_once(args: T) -> Iterator[T]:
     """The settings with which this process trains: of several, the first alone writes what stays.
 
     ``args`` have ``runs_dir``, ``out`` and ``resume``.
@@ -82,19 +82,19 @@ def trained(
     """Train as ``args`` say, perhaps as one of several processes; returns the run folder.
 
     ``make`` reads all that is named; where it raises BadInput, no new folder is left behind.
-    ``args`` have ``name`` and ``threads`` beside what ``written_once`` asks for; ``looks`` are as
-    in ``open_run``.
+    ``args`` have ``name``, ``out``, ``resume``, ``runs_dir`` and ``threads``; ``looks`` are the
+    settings that may differ where a run is resumed.
     """
     import torch
 
-    with written_once(args) as mine:
-        own, folder = open_run(mine, command, mine.name, looks)
+    with _written_once(args) as mine:
+        own, folder = _open_run(mine, command, looks)
         if own.threads:
             torch.set_num_threads(own.threads)
         with folder:
             with discarded_for_nothing(own, folder):
                 trainer = make(own, folder)
-            with kept(folder):
+            with _kept(folder):
                 trainer.go()
     if not rank():
         print(folder.path)
@@ -102,7 +102,7 @@ def trained(
 
 
 @contextmanager
-def kept(folder: RunFolder) -> Iterator[None]:
+def _kept(folder: RunFolder) -> Iterator[None]:
     """What is the user's to mend also says how to go on from the last checkpoint."""
     try:
         yield

@@ -102,11 +102,11 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def number_format(options: PlannerOptions) -> Format:
+def number_format(dtype: Format | Literal["auto"], device: str) -> Format:
     """The number format in which a model is loaded here. Raises BadInput for a device that cannot
     be used."""
-    dtype = _dtype(options.dtype, _device(options.device))
-    return next(name for name, known in FORMATS.items() if known == dtype)
+    taken = _dtype(dtype, _device(device))
+    return next(name for name, known in FORMATS.items() if known == taken)
 
 
 def _dtype(name: Format | Literal["auto"], device: torch.device) -> torch.dtype:

@@ -68,4 +68,4 @@ def settled(options: Options, planners: Iterable[str]) -> Options:
         return options
     from agents.planner.loading import number_format
 
-    return replace(options, dtype=number_format(options))
+    return replace(options, dtype=number_format(options.dtype, options.device))
