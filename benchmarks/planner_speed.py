@@ -3,6 +3,7 @@
     python benchmarks/planner_speed.py
     python benchmarks/planner_speed.py --planners smollm2-135m qwen2.5-coder-1.5b --examples 13
     python benchmarks/planner_speed.py --batches 1 32 --rounds 2 --scoring tree --dtype float32
+    python benchmarks/planner_speed.py --planners parley-135m --profile
 
 For each Planner and each number of parallel dialogues, in turns, round after round:
 
@@ -14,11 +15,12 @@ For each Planner and each number of parallel dialogues, in turns, round after ro
   products were done, each as fast as it is measured here alone (the same matrices, rows, number
   format and threads), attention as fast as the fastest of these; or, where that is more, if the
   weights were read once a pass at the measured speed of memory.
+- profile, if asked for: where the time of one more first turn goes, for each number of dialogues.
 
 Stated are medians with their range. They go to table.md, results.json and plot.png in the output
 folder. The last line of standard output is a JSON object: for each Planner decisions a second at
 the first turn by number of dialogues, how many times those of the plain way that is, the share of
-the limit reached, and the largest difference of a score from the plain way's.
+the limit reached, the largest difference of a score from the plain way's, and the profile's shares.
 """
 
 from __future__ import annotations
@@ -52,6 +54,10 @@ from envs.items import TRAIN_ITEMS
 
 VERBS = ("examine", "pick up")  # times 3 items named, 4 at the second turn
 BANDWIDTH_MB = 256  # read at once to measure the memory's speed, more than any cache holds
+PRODUCTS = ("mm", "addmm", "bmm", "baddbmm")  # what torch calls its matrix products
+# Of a profile: matrix products, attention, torch's other steps, and what is not torch's.
+KINDS = ("products", "attention", "others", "outside")
+PROFILE_HEAD = ("planner", "dialogues", *KINDS)
 HEAD = ("planner", "dialogues", "what", "decisions a second", "range", "n", "share of limit")
 
 
@@ -83,6 +89,9 @@ class Options:
     group: int = 0
     """Dialogues in a pass; 0 is the Planner's own choice."""
 
+    profile: bool = False
+    """Also tell where the time of a first turn goes, from torch's profiler."""
+
     output: Path = Path("runs/planner-speed")
     """Folder of the table and the plot."""
 
@@ -106,6 +115,7 @@ class Found:
     planner: str
     rates: dict[tuple[int, str], list[float]] = field(default_factory=dict)
     shares: dict[int, list[float]] = field(default_factory=dict)
+    profiles: dict[int, dict[str, float]] = field(default_factory=dict)
     difference: float = 0.0
 
     def add(self, dialogues: int, what: str, rate: float) -> None:
@@ -133,10 +143,11 @@ def main(options: Options) -> None:
             raise BadInput(f"planner '{name}' is no language model that runs here")
         found.append(measure(name, planner, options))
         write(options.output, found)  # a killed run keeps what it has
-    table = Table(*HEAD)
-    for row in rows(found):
-        table.add_row(*row)
-    Console(width=120).print(table)
+    for head, content in tables(found):
+        table = Table(*head)
+        for row in content:
+            table.add_row(*row)
+        Console(width=120).print(table)
     print(f"table and plot: {options.output}")
     print(json.dumps(summary(found)))
 
@@ -180,7 +191,24 @@ def measure(name: str, planner: LanguagePlanner, options: Options) -> Found:
                 found.add(1, f"plain, {way}", 1 / taken)
                 gaps = [abs(a - b) for a, b in zip(scores, plain, strict=True)]
                 found.difference = max(found.difference, *gaps)
+    for n in options.batches if options.profile else ():
+        first, _ = dialogues(n, options.seed)
+        planner.begin(None)
+        found.profiles[n] = profile(lambda some=first: planner.choose(some))
     return found
+
+
+def profile(work: Callable[[], Any]) -> dict[str, float]:
+    """The share of each of `KINDS` in the time that some work takes on the processor."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+        taken, _ = _timed(work)
+    shares = dict.fromkeys(KINDS, 0.0)
+    for one in seen.key_averages():
+        name = one.key.removeprefix("aten::")
+        kind = "products" if name in PRODUCTS else "attention" if "attention" in name else "others"
+        shares[kind] += one.self_cpu_time_total / 1e6 / taken
+    shares["outside"] = max(0.0, 1 - sum(shares.values()))
+    return shares
 
 
 def _plain(planner: LanguagePlanner, dialogue: Dialogue, batched: bool) -> list[float]:
@@ -296,6 +324,11 @@ def summary(found: Sequence[Found]) -> dict[str, Any]:
             },
             "max_abs_difference": one.difference,
         }
+        if one.profiles:
+            told[one.planner]["profile"] = {
+                str(n): {kind: round(share, 3) for kind, share in shares.items()}
+                for n, shares in one.profiles.items()
+            }
     return told
 
 
@@ -319,11 +352,24 @@ def rows(found: Sequence[Found]) -> list[tuple[str, ...]]:
     return told
 
 
+def tables(found: Sequence[Found]) -> list[tuple[tuple[str, ...], list[tuple[str, ...]]]]:
+    """The head and the rows of each table: the rates, and the profiles where there are some."""
+    told = [(HEAD, rows(found))]
+    profiled = [
+        (one.planner, str(n), *(f"{shares[kind]:.2f}" for kind in KINDS))
+        for one in found
+        for n, shares in one.profiles.items()
+    ]
+    return [*told, (PROFILE_HEAD, profiled)] if profiled else told
+
+
 def write(folder: Path, found: Sequence[Found]) -> None:
-    """The table to read, the figures to reckon with, the plot."""
-    lines = ["| " + " | ".join(HEAD) + " |", "|" + " --- |" * len(HEAD)]
-    lines += ["| " + " | ".join(row) + " |" for row in rows(found)]
-    (folder / "table.md").write_text("\n".join(lines) + "\n", "utf-8")
+    """The tables to read, the figures to reckon with, the plot."""
+    told = [
+        "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *content))
+        for head, content in tables(found)
+    ]
+    (folder / "table.md").write_text("\n\n".join(told) + "\n", "utf-8")
     (folder / "results.json").write_text(json.dumps(summary(found), indent=1) + "\n", "utf-8")
     plot(folder / "plot.png", found)
 

@@ -57,15 +57,21 @@ def test_a_short_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     tiny_model("llama").save_pretrained(place)
     tiny_tokenizer().save_pretrained(place)
     out = tmp_path / "out"
-    main(Options((str(place),), (1, 3), rounds=2, plain_rounds=1, dtype="float32", output=out))
+    short = {"rounds": 2, "plain_rounds": 1, "dtype": "float32", "profile": True}
+    main(Options((str(place),), (1, 3), output=out, **short))
     told = json.loads(capsys.readouterr().out.splitlines()[-1])[str(place)]
     assert set(told["decisions_per_second"]) == set(told["share_of_limit"]) == {"1", "3"}
     assert all(rate > 0 for rate in told["second_turns_per_second"].values())
     assert all(0 < share < 1.5 for share in told["share_of_limit"].values())
     assert told["max_abs_difference"] < 1e-4
+    assert set(told["profile"]) == {"1", "3"}
+    for shares in told["profile"].values():
+        assert sum(shares.values()) == pytest.approx(1, abs=0.01)
+        assert min(shares["products"], shares["attention"], shares["others"]) > 0
     assert (out / "plot.png").stat().st_size > 10_000
-    lines = (out / "table.md").read_text("utf-8").splitlines()
-    assert len(lines) == 2 + 2 * 2 + 2
+    rates, profiles = (out / "table.md").read_text("utf-8").split("\n\n")
+    assert len(rates.splitlines()) == 2 + 2 * 2 + 2
+    assert len(profiles.splitlines()) == 2 + 2
 
 
 def test_what_is_no_language_model_here_is_refused(tmp_path: Path) -> None:
