@@ -18,7 +18,7 @@ import tyro
 from envs.errors import BadInput
 from run.folder import read_config
 from run.settings import at_least
-from run.summary import mean_of
+from run.summary import mcnemar, mean_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -216,7 +216,6 @@ def _pairs(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """How the other runs differ from the first on episodes that both have played."""
     if len(runs) < 2:
         return []
-    from scipy.stats import binomtest  # which takes 2 s
 
     def won(run: Run) -> dict[tuple[str, str, int], bool]:
         played = [x for x in run.lines if x.get("error") is None and x["success"] is not None]
@@ -233,7 +232,6 @@ def _pairs(runs: Sequence[Run]) -> list[dict[str, Any]]:
                 continue
             more = sum(other[key] and not first[key] for key in its)
             less = sum(first[key] and not other[key] for key in its)
-            p = float(binomtest(more, more + less).pvalue) if more + less else 1.0
             rows.append(
                 {
                     "cell": cell or "all",
@@ -242,7 +240,7 @@ def _pairs(runs: Sequence[Run]) -> list[dict[str, Any]]:
                     "difference": f"{(more - less) / len(its):+.3f}",
                     "won": more,
                     "lost": less,
-                    "p": f"{p:.3g}",
+                    "p": f"{mcnemar(more, less):.3g}",
                 }
             )
     return rows

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from run.summary import summarise, wilson
+from run.summary import mcnemar, summarise, wilson
 
 
 def scipys(successes: int, n: int) -> list[float]:
@@ -22,10 +22,18 @@ def test_the_interval_is_scipys(pair: tuple[int, int]) -> None:
     assert found is not None and 0 <= found[0] <= pair[0] / pair[1] <= found[1] <= 1
 
 
+@given(st.integers(0, 300), st.integers(0, 300))
+def test_mcnemars_test_is_scipys(won: int, lost: int) -> None:
+    expected = binomtest(won, won + lost).pvalue if won + lost else 1.0
+    assert mcnemar(won, lost) == pytest.approx(expected, rel=1e-9)
+
+
 def test_a_worked_case() -> None:
     # 8 of 10, from a table of Wilson intervals.
     assert wilson(8, 10) == pytest.approx([0.4902, 0.9433], abs=1e-4)
     assert wilson(0, 0) is None
+    # 1 of 6 that differ: 2 * (1 + 6) / 64.
+    assert mcnemar(5, 1) == mcnemar(1, 5) == 0.21875
 
 
 def line(
