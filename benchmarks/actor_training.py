@@ -78,6 +78,7 @@ from envs.batched import Engine, Pool
 from envs.batched.sb3 import EngineVecEnv
 from envs.errors import BadInput
 from run.folder import RunFolder
+from run.tables import markdown_table
 
 LEVEL = "BabyAI-GoToLocal-v0"
 TARGET = 0.95
@@ -523,8 +524,7 @@ def write_tables(
     path: Path, contenders: list[Contender], notes: dict[str, str], options: Options
 ) -> None:
     """``table.md`` to read, ``table.csv`` and ``curves.csv`` to reckon with."""
-    lines = ["| " + " | ".join(HEAD) + " |", "|" + " --- |" * len(HEAD)]
-    lines += ["| " + " | ".join(_cells(c, options)) + " |" for c in contenders]
+    lines = markdown_table(HEAD, [_cells(c, options) for c in contenders])
     lines += ["", *(f"- {name}: {note}" for name, note in notes.items())]
     _replace(path / "table.md", "\n".join(lines) + "\n")
     text = io.StringIO()

@@ -51,6 +51,7 @@ from rich.table import Table
 
 from envs.errors import BadInput
 from run.folder import RunFolder
+from run.tables import markdown_table
 
 LEVELS = ("Empty-8x8", "DoorKey-8x8")
 Contender = Literal["parley", "minigrid", "xland", "navix", "copy", "frames"]
@@ -286,8 +287,7 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 def write_tables(path: Path, rows: list[Row], notes: dict[str, str]) -> None:
     """``table.md`` to read, ``table.csv`` to reckon with."""
-    lines = ["| " + " | ".join(HEAD) + " |", "|" + " --- |" * len(HEAD)]
-    lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows]
+    lines = markdown_table(HEAD, [_cells(row) for row in rows])
     lines += ["", *(f"- {name}: {note}" for name, note in notes.items())]
     _replace(path / "table.md", "\n".join(lines) + "\n")
     text = io.StringIO()

@@ -51,14 +51,15 @@ from agents.planner.scoring import plain_scores
 from envs.commands import Command
 from envs.errors import BadInput
 from envs.items import TRAIN_ITEMS
+from run.tables import markdown_table
 
 VERBS = ("examine", "pick up")  # times 3 items named, 4 at the second turn
 BANDWIDTH_MB = 256  # read at once to measure the memory's speed, more than any cache holds
 PRODUCTS = ("mm", "addmm", "bmm", "baddbmm")  # what torch calls its matrix products
 # Of a profile: matrix products, attention, torch's other steps, and what is not torch's.
 KINDS = ("products", "attention", "others", "outside")
-PROFILE_HEAD = ("planner", "dialogues", *KINDS)
 HEAD = ("planner", "dialogues", "what", "decisions a second", "range", "n", "share of limit")
+PROFILE_HEAD = ("planner", "dialogues", *KINDS)
 
 
 @dataclass(frozen=True)
@@ -191,10 +192,11 @@ def measure(name: str, planner: LanguagePlanner, options: Options) -> Found:
                 found.add(1, f"plain, {way}", 1 / taken)
                 gaps = [abs(a - b) for a, b in zip(scores, plain, strict=True)]
                 found.difference = max(found.difference, *gaps)
-    for n in options.batches if options.profile else ():
-        first, _ = dialogues(n, options.seed)
-        planner.begin(None)
-        found.profiles[n] = profile(lambda some=first: planner.choose(some))
+    if options.profile:
+        for n in options.batches:
+            first, _ = dialogues(n, options.seed)
+            planner.begin(None)
+            found.profiles[n] = profile(lambda some=first: planner.choose(some))
     return found
 
 
@@ -354,21 +356,17 @@ def rows(found: Sequence[Found]) -> list[tuple[str, ...]]:
 
 def tables(found: Sequence[Found]) -> list[tuple[tuple[str, ...], list[tuple[str, ...]]]]:
     """The head and the rows of each table: the rates, and the profiles where there are some."""
-    told = [(HEAD, rows(found))]
     profiled = [
         (one.planner, str(n), *(f"{shares[kind]:.2f}" for kind in KINDS))
         for one in found
         for n, shares in one.profiles.items()
     ]
-    return [*told, (PROFILE_HEAD, profiled)] if profiled else told
+    return [(HEAD, rows(found)), *([(PROFILE_HEAD, profiled)] if profiled else [])]
 
 
 def write(folder: Path, found: Sequence[Found]) -> None:
     """The tables to read, the figures to reckon with, the plot."""
-    told = [
-        "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *content))
-        for head, content in tables(found)
-    ]
+    told = ["\n".join(markdown_table(head, content)) for head, content in tables(found)]
     (folder / "table.md").write_text("\n\n".join(told) + "\n", "utf-8")
     (folder / "results.json").write_text(json.dumps(summary(found), indent=1) + "\n", "utf-8")
     plot(folder / "plot.png", found)

@@ -13,6 +13,7 @@ from envs.errors import BadInput
 from run.report import Run, command_of
 from run.suites import Cell, find_suite
 from run.summary import mean_of
+from run.tables import markdown_table
 
 # What is kept of a run, and of each of its cells.
 KEPT = ("config", "commit", "date", "n", "n_errors", "seconds", "cells")
@@ -210,15 +211,14 @@ def page(every: Sequence[Mapping[str, Any]], picture: str) -> str:
     for suite, its in _suites(every).items():
         out += [f"## {suite}", ""]
         head = ["cell", "chance", *(column["name"] for column in its)]
-        rows = [head, ["---"] * len(head)]
+        rows = []
         for cell in _cells(its):
             found = [column["cells"].get(cell) for column in its]
             known = next(c for c in found if c)
             chance = "" if known["chance"] is None else f"{known['chance']:.2f}"
             best = max((c["success_rate"] or 0 for c in found if c), default=0)
             rows.append([cell, chance, *(_cell(c, best, len(its) > 1) for c in found)])
-        out += [f"| {' | '.join(row)} |" for row in rows]
-        out.append("")
+        out += [*markdown_table(head, rows), ""]
         for run, count in (which for column in its for which in column["runs"]):
             each = {c["n"] for c in run["cells"].values()}
             episodes = " to ".join(str(n) for n in sorted({min(each), max(each)}))
@@ -242,7 +242,7 @@ def overview(every: Sequence[Mapping[str, Any]]) -> list[str]:
     if not every:
         return []
     teams = _teams(every)
-    rows = [["suite", "cells", *teams], ["---"] * (len(teams) + 2)]
+    rows = []
     for suite, its in _suites(every).items():
         n = len(_cells(its))
         by_team = {column["name"]: mean_of(column["cells"].values()) for column in its}
@@ -256,7 +256,7 @@ def overview(every: Sequence[Mapping[str, Any]]) -> list[str]:
                 for t in teams
             ]
         )
-    return [f"| {' | '.join(row)} |" for row in rows]
+    return markdown_table(["suite", "cells", *teams], rows)
 
 
 def _cell(cell: Mapping[str, Any] | None, best: float, several: bool) -> str:

@@ -19,6 +19,7 @@ from envs.errors import BadInput
 from run.folder import read_config
 from run.settings import at_least
 from run.summary import mcnemar, mean_of
+from run.tables import markdown_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -479,16 +480,11 @@ def _png(frame: Any) -> str:
 
 def _markdown(context: Mapping[str, Any]) -> str:
     """The tables alone."""
-
-    def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
-        lines = [head, ["---"] * len(head), *rows]
-        return [f"| {' | '.join(str(v).replace('|', '/') for v in row)} |" for row in lines] + [""]
-
     runs = context["runs"]
     out = [f"# {context['title']}", ""]
     out += [f"- {r['name']}: `{r['command']}`, commit {r['commit'] or 'unknown'}" for r in runs]
     out += [""]
-    out += table(
+    out += markdown_table(
         ["cell", *(r["name"] for r in runs), "chance", "floor"],
         [
             [
@@ -503,11 +499,12 @@ def _markdown(context: Mapping[str, Any]) -> str:
             for row in context["cells"]
         ],
     )
+    out.append("")
     if context["pairs"]:
         head = ["cell", "run", "pairs", "difference", "won", "lost", "p"]
         keys = ("cell", "run", "n", "difference", "won", "lost", "p")
-        out += table(head, [[p[k] for k in keys] for p in context["pairs"]])
+        out += [*markdown_table(head, [[p[k] for k in keys] for p in context["pairs"]]), ""]
     for b in context["blames"]:
         rows = [[r["part"], *r["columns"], r["all"]] for r in b["rows"]]
-        out += table([f"to blame: {b['run']}", *b["ways"], "all"], rows)
+        out += [*markdown_table([f"to blame: {b['run']}", *b["ways"], "all"], rows), ""]
     return "\n".join(out)

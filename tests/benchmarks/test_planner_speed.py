@@ -57,8 +57,10 @@ def test_a_short_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     tiny_model("llama").save_pretrained(place)
     tiny_tokenizer().save_pretrained(place)
     out = tmp_path / "out"
-    short = {"rounds": 2, "plain_rounds": 1, "dtype": "float32", "profile": True}
-    main(Options((str(place),), (1, 3), output=out, **short))
+    options = Options(
+        (str(place),), (1, 3), rounds=2, plain_rounds=1, dtype="float32", profile=True, output=out
+    )
+    main(options)
     told = json.loads(capsys.readouterr().out.splitlines()[-1])[str(place)]
     assert set(told["decisions_per_second"]) == set(told["share_of_limit"]) == {"1", "3"}
     assert all(rate > 0 for rate in told["second_turns_per_second"].values())
