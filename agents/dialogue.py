@@ -120,7 +120,7 @@ def _done(verb: str, reports: str) -> frozenset[Item]:
 
 
 @dataclass(frozen=True)
-class Cost:
+class TokenCost:
     """What a decision took, in tokens: ``context`` is all that the model had before it, ``read``
     what was read for it anew (the rest had been read before), candidates included, and ``said``
     what it said."""
@@ -129,8 +129,10 @@ class Cost:
     read: int = 0
     said: int = 0
 
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(self.context + other.context, self.read + other.read, self.said + other.said)
+    def __add__(self, other: TokenCost) -> TokenCost:
+        return TokenCost(
+            self.context + other.context, self.read + other.read, self.said + other.said
+        )
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ class Decision:
     command: Command | None
     scores: Mapping[str, float] = field(default_factory=dict)
     error: Exception | None = None
-    cost: Cost | None = None
+    cost: TokenCost | None = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from agents.dialogue import NOT_UNDERSTOOD, Decision, Dialogue, Rollout, Turn, one_line
-from agents.parts import Actor, Planner, Reporter
+from agents.protocols import Actor, Planner, Reporter
 from envs.errors import BadInput
 from envs.worlds import Worlds
 
@@ -37,7 +37,7 @@ class Episode:
     opening: str = ""
 
 
-class Watcher:
+class Callback:
     """Looks on while episodes are played (live view, video). Every method may be left as it is.
 
     ``i`` is the place of the episode in its group.
@@ -90,14 +90,14 @@ class Team:
         return self.max_turns if self.actor.verbs is None else self.command_steps
 
     def play(
-        self, worlds: Worlds, seeds: Sequence[int], watcher: Watcher | None = None
+        self, worlds: Worlds, seeds: Sequence[int], watcher: Callback | None = None
     ) -> list[Episode]:
         """Play one episode in each of the first ``len(seeds)`` worlds, all of them together.
 
         World i is reset with ``seeds[i]``. An exception in a part ends the episodes that it
         touched as errors, with the traceback; BadInput, which is the user's to mend, goes on up.
         """
-        watcher = watcher or Watcher()
+        watcher = watcher or Callback()
         self._episodes = {}
         dialogues: dict[int, Dialogue] = {}
         for i, seed in enumerate(seeds):
@@ -126,7 +126,7 @@ class Team:
                     self._end(dialogues.pop(i), worlds, watcher, traceback.format_exc())
         return [self._episodes[i] for i in range(len(seeds))]
 
-    def _turn(self, worlds: Worlds, dialogues: dict[int, Dialogue], watcher: Watcher) -> None:
+    def _turn(self, worlds: Worlds, dialogues: dict[int, Dialogue], watcher: Callback) -> None:
         """One turn of every episode that is still going; what has ended leaves ``dialogues``."""
         asked = list(dialogues)
         decisions = self.planner.choose([dialogues[i] for i in asked])
@@ -165,7 +165,7 @@ class Team:
                 self._end(dialogues.pop(i), worlds, watcher)
 
     def _end(
-        self, dialogue: Dialogue, worlds: Worlds, watcher: Watcher, error: str | None = None
+        self, dialogue: Dialogue, worlds: Worlds, watcher: Callback, error: str | None = None
     ) -> None:
         i = dialogue.world
         judged = worlds.judged(i) and error is None

@@ -72,13 +72,13 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 
 from agents.actor.learned import choose
 from agents.actor.network import ActorNetwork
-from agents.actor.practice import Gym, measure
-from agents.actor.training import GAMMA, HORIZON, GymVecEnv, TrunkExtractor
+from agents.actor.training import GAMMA, HORIZON, ActorFeatures, CommandSB3VecEnv
+from agents.actor.vector_env import MultiTaskVectorEnv, measure
 from envs.batched import Engine, Pool
 from envs.batched.sb3 import EngineVecEnv
 from envs.errors import BadInput
-from run.folder import RunFolder
-from run.tables import markdown_table
+from run.display.markdown import markdown_table
+from run.storage.folder import RunFolder
 
 LEVEL = "BabyAI-GoToLocal-v0"
 TARGET = 0.95
@@ -102,7 +102,7 @@ Name = Literal["ours", "sb3", "recurrent", "engine"]
 
 
 @dataclass(frozen=True)
-class Options:
+class ActorTrainingOptions:
     """What to compare, and how long. The defaults take about 15 minutes."""
 
     contenders: tuple[Name, ...] = ("ours", "sb3", "recurrent", "engine")
@@ -234,7 +234,7 @@ class FlatEngine(VecEnvWrapper):
 
 
 @dataclass(frozen=True)
-class Turn:
+class TurnMeasurement:
     """One turn: what it took, and how good the policy was afterwards."""
 
     steps: int
@@ -251,7 +251,7 @@ class Contender:
     name: str
     model: OnPolicyAlgorithm
     succeed: Callable[[], float]
-    turns: list[Turn] = field(default_factory=list)
+    turns: list[TurnMeasurement] = field(default_factory=list)
 
     def take_turn(self, seconds: float) -> None:
         """Whole rollouts and updates until ``seconds`` are over, then a look at success."""
@@ -276,7 +276,7 @@ class Contender:
         wall, cpu = time.perf_counter() - began, time.process_time() - cpu
         model.collect_rollouts = collect  # type: ignore[method-assign]
         steps = model.num_timesteps - before
-        self.turns.append(Turn(steps, wall, cpu, collecting, self.succeed()))
+        self.turns.append(TurnMeasurement(steps, wall, cpu, collecting, self.succeed()))
 
     def curve(self) -> list[tuple[int, float, float]]:
         """Steps, seconds of training and success after each turn."""
@@ -290,11 +290,11 @@ class Contender:
         return next(((s, t) for s, t, success in self.curve() if success >= TARGET), None)
 
 
-def our_ppo(network: ActorNetwork, gym_: Gym, options: Options) -> PPO:
+def our_ppo(network: ActorNetwork, gym_: MultiTaskVectorEnv, options: ActorTrainingOptions) -> PPO:
     """PPO as ``agents.actor.training.reinforce`` sets it up, beginning with ``network``."""
     model = PPO(
         ActorCriticPolicy,
-        GymVecEnv(gym_),
+        CommandSB3VecEnv(gym_),
         learning_rate=options.learning_rate,
         n_steps=HORIZON,
         batch_size=min(options.batch, HORIZON * gym_.n),
@@ -305,7 +305,7 @@ def our_ppo(network: ActorNetwork, gym_: Gym, options: Options) -> PPO:
         seed=options.seed,
         device="cpu",
         policy_kwargs={
-            "features_extractor_class": TrunkExtractor,
+            "features_extractor_class": ActorFeatures,
             "features_extractor_kwargs": network.settings,
             "net_arch": [],
         },
@@ -324,7 +324,7 @@ def _pairs(model: PPO, network: ActorNetwork) -> list[tuple[torch.nn.Module, tor
     ]
 
 
-def prepare(options: Options, notes: dict[str, str]) -> list[Contender]:
+def prepare(options: ActorTrainingOptions, notes: dict[str, str]) -> list[Contender]:
     """All contenders, ready to train. Adds to ``notes`` what a reader of the table should know."""
     began = time.perf_counter()
     pool = Pool.draw(LEVEL, options.layouts, FIRST_SEED + 1_000_000 * options.seed)
@@ -341,7 +341,7 @@ def prepare(options: Options, notes: dict[str, str]) -> list[Contender]:
     found = []
     for name in options.contenders:
         if name == "ours":
-            gym_ = Gym([(pool, options.worlds)], options.seed, options.threads)
+            gym_ = MultiTaskVectorEnv([(pool, options.worlds)], options.seed, options.threads)
             model: Any = our_ppo(network, gym_, options)
             found.append(Contender(name, model, _our_success(model, network, tests)))
             continue
@@ -406,7 +406,7 @@ def _flat_success(model: Any, tests: Pool, bags: np.ndarray) -> Callable[[], flo
     return success
 
 
-def main(options: Options) -> None:
+def main(options: ActorTrainingOptions) -> None:
     """Train in turns, write the run folder, print the table and the summary."""
     _check(options)
     torch.set_num_threads(options.threads)
@@ -441,7 +441,7 @@ def main(options: Options) -> None:
         print(json.dumps(found))
 
 
-def _check(options: Options) -> None:
+def _check(options: ActorTrainingOptions) -> None:
     for name in ("rounds", "worlds", "baseline_worlds", "layouts", "episodes", "threads"):
         if getattr(options, name) < 1:
             raise BadInput(f"--{name.replace('_', '-')} must be 1 or more")
@@ -451,14 +451,14 @@ def _check(options: Options) -> None:
         raise BadInput("--contenders needs at least one name")
 
 
-def _warm_up(options: Options) -> None:
+def _warm_up(options: ActorTrainingOptions) -> None:
     """Compile the engine's and the senses' kernels, which is not in the time."""
-    gym_ = Gym([(Pool.draw(LEVEL, 2, FIRST_SEED), 2)], options.seed)
+    gym_ = MultiTaskVectorEnv([(Pool.draw(LEVEL, 2, FIRST_SEED), 2)], options.seed)
     gym_.reset()
     gym_.step(np.zeros(2, np.int64))
 
 
-def _goes_on(contender: Contender, options: Options) -> bool:
+def _goes_on(contender: Contender, options: ActorTrainingOptions) -> bool:
     if len(contender.turns) < options.rounds:
         return True
     spent = sum(turn.seconds for turn in contender.turns)
@@ -496,7 +496,7 @@ def summary(contenders: list[Contender], rounds: int) -> dict[str, float | None]
     }
 
 
-def _cells(contender: Contender, options: Options) -> tuple[str, ...]:
+def _cells(contender: Contender, options: ActorTrainingOptions) -> tuple[str, ...]:
     wall, turns = rates(contender, options.rounds), contender.turns[: options.rounds]
     model, curve = contender.model, contender.curve()
     rollouts = curve[-1][0] / (model.n_steps * model.n_envs)
@@ -521,7 +521,7 @@ def _cells(contender: Contender, options: Options) -> tuple[str, ...]:
 
 
 def write_tables(
-    path: Path, contenders: list[Contender], notes: dict[str, str], options: Options
+    path: Path, contenders: list[Contender], notes: dict[str, str], options: ActorTrainingOptions
 ) -> None:
     """``table.md`` to read, ``table.csv`` and ``curves.csv`` to reckon with."""
     lines = markdown_table(HEAD, [_cells(c, options) for c in contenders])
@@ -581,7 +581,7 @@ def plot(path: Path, contenders: list[Contender]) -> None:
 
 if __name__ == "__main__":
     try:
-        main(tyro.cli(Options, description=__doc__))
+        main(tyro.cli(ActorTrainingOptions, description=__doc__))
     except BadInput as error:
         print(error, file=sys.stderr)
         sys.exit(2)

@@ -38,8 +38,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from envs.errors import BadInput
 from envs.items import TRAIN_ITEMS
-from envs.sight.precision import faster_on_cpu
-from rewards.success_vqa.detector import Detector, Judge
+from models.precision import faster_on_cpu
+from rewards.success_vqa.detector import FlamingoDetector, SuccessDetector
 from run.detectors import NAMES, SHIPPED, load_judge
 
 QUESTIONS = 4
@@ -47,7 +47,7 @@ PLAIN_CLIPS = 4  # the plain way takes as long for each
 
 
 @dataclass(frozen=True)
-class Options:
+class DetectorSpeedOptions:
     """What to compare, and how often."""
 
     detectors: tuple[str, ...] = ("detector", "baseline")
@@ -62,7 +62,7 @@ class Options:
     """Where the tables go."""
 
 
-def main(options: Options) -> None:
+def main(options: DetectorSpeedOptions) -> None:
     """Measure, and write it down."""
     if options.rounds < 1 or min(options.batches, default=0) < 1:
         raise BadInput("--rounds and --batches must be at least 1")
@@ -106,16 +106,16 @@ def _clips(n: int, rng: np.random.Generator) -> tuple[list[np.ndarray], list[lis
     return frames, [[question(k) for k in range(QUESTIONS)] for _ in range(n)]
 
 
-def _answer(judge: Judge, n: int, rng: np.random.Generator) -> None:
-    if isinstance(judge, Detector):
+def _answer(judge: SuccessDetector, n: int, rng: np.random.Generator) -> None:
+    if isinstance(judge, FlamingoDetector):
         judge.forget()
     judge.answer(*_clips(n, rng))
 
 
-def _plainly(judge: Judge, n: int, rng: np.random.Generator) -> None:
+def _plainly(judge: SuccessDetector, n: int, rng: np.random.Generator) -> None:
     for frames, texts in zip(*_clips(n, rng), strict=True):
         for text in texts:
-            if isinstance(judge, Detector):
+            if isinstance(judge, FlamingoDetector):
                 judge.forget()
             judge.answer([frames], [[text]])
 
@@ -133,7 +133,9 @@ def _matrix_speed() -> float:
     return 5 * 2 * 2048**3 / _timed(lambda: [a @ b for _ in range(5)])
 
 
-def _tell(options: Options, found: dict[str, dict[int, dict[str, list[float]]]]) -> None:
+def _tell(
+    options: DetectorSpeedOptions, found: dict[str, dict[int, dict[str, list[float]]]]
+) -> None:
     table = Table(title=f"clips a second, {QUESTIONS} questions each")
     for head in ("detector", "clips at once", "ours", "plain", "times plain", "share of limit"):
         table.add_column(head, justify="left" if head == "detector" else "right")
@@ -161,4 +163,4 @@ def _tell(options: Options, found: dict[str, dict[int, dict[str, list[float]]]])
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options))
+    main(tyro.cli(DetectorSpeedOptions))

@@ -36,7 +36,7 @@ MAX_STEPS = {"Empty-8x8": 256, "DoorKey-8x8": 640}  # MiniGrid's; Navix would ta
 
 
 @dataclass(frozen=True)
-class Setting:
+class ContenderSetting:
     """What a contender is asked for. ``observation`` is ``images`` or ``frames``."""
 
     level: str
@@ -49,14 +49,14 @@ class Setting:
 Block = Callable[[], int]
 """Steps all worlds some times and returns the number of steps: worlds times times."""
 
-CONTENDERS: dict[str, tuple[str, Callable[[Setting], Block]]] = {}
+CONTENDERS: dict[str, tuple[str, Callable[[ContenderSetting], Block]]] = {}
 """By name: the package whose version counts, and what prepares it."""
 
 
-def contender(name: str, package: str) -> Callable[[Callable[[Setting], Block]], Any]:
+def contender(name: str, package: str) -> Callable[[Callable[[ContenderSetting], Block]], Any]:
     """Add a function that prepares a contender to ``CONTENDERS``."""
 
-    def add(prepare: Callable[[Setting], Block]) -> Callable[[Setting], Block]:
+    def add(prepare: Callable[[ContenderSetting], Block]) -> Callable[[ContenderSetting], Block]:
         CONTENDERS[name] = (package, prepare)
         return prepare
 
@@ -64,7 +64,7 @@ def contender(name: str, package: str) -> Callable[[Callable[[Setting], Block]],
 
 
 @contender("parley", "parley")
-def parley(setting: Setting) -> Block:
+def parley(setting: ContenderSetting) -> Block:
     """The batched engine: images [worlds, 7, 7, 3] uint8, or frames from them."""
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     import numpy as np
@@ -90,7 +90,7 @@ def parley(setting: Setting) -> Block:
 
 
 @contender("minigrid", "minigrid")
-def minigrid(setting: Setting) -> Block:
+def minigrid(setting: ContenderSetting) -> Block:
     """MiniGrid's worlds one after another in a Python loop, without gymnasium's wrappers."""
     import gymnasium
     import minigrid  # noqa: F401  (registers the levels)
@@ -117,7 +117,7 @@ def minigrid(setting: Setting) -> Block:
 
 
 @contender("copy", "numba")
-def copy(setting: Setting) -> Block:
+def copy(setting: ContenderSetting) -> Block:
     """No world at all, only a memory copy of a view for each; no engine can be faster."""
     # Threads that spin while they wait stall for milliseconds on cores shared with others.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -146,7 +146,7 @@ def copy(setting: Setting) -> Block:
 
 
 @contender("xland", "xminigrid")
-def xland(setting: Setting) -> Block:
+def xland(setting: ContenderSetting) -> Block:
     """XLand-MiniGrid: view [7, 7, 2], which sees through walls; its own layout at each reset."""
     import jax
     import xminigrid
@@ -160,7 +160,7 @@ def xland(setting: Setting) -> Block:
 
 
 @contender("navix", "navix")
-def navix(setting: Setting) -> Block:
+def navix(setting: ContenderSetting) -> Block:
     """Navix: view [7, 7, 3] in MiniGrid's encoding, which sees through walls."""
     import jax
     import navix
@@ -175,7 +175,7 @@ def navix(setting: Setting) -> Block:
     return _scanned(first, jax.vmap(env.step), len(env.action_set), setting)
 
 
-def _scanned(first: Callable, step: Callable, n_actions: int, setting: Setting) -> Block:
+def _scanned(first: Callable, step: Callable, n_actions: int, setting: ContenderSetting) -> Block:
     """Many steps in one compiled scan, with random actions drawn inside.
 
     The whole timestep, with its observation, is what the scan carries. So each step must write
@@ -246,7 +246,7 @@ def serve(threads: int) -> None:
             name = asked.pop("contender")
             package, prepare = CONTENDERS[name]
             try:
-                ready[name] = prepare(Setting(threads=threads, **asked))
+                ready[name] = prepare(ContenderSetting(threads=threads, **asked))
                 ready[name]()  # compiles and warms up
                 answer = {"version": _version(package)}
             except ModuleNotFoundError as error:

@@ -50,8 +50,8 @@ from rich.console import Console
 from rich.table import Table
 
 from envs.errors import BadInput
-from run.folder import RunFolder
-from run.tables import markdown_table
+from run.display.markdown import markdown_table
+from run.storage.folder import RunFolder
 
 LEVELS = ("Empty-8x8", "DoorKey-8x8")
 Contender = Literal["parley", "minigrid", "xland", "navix", "copy", "frames"]
@@ -66,7 +66,7 @@ INSTALL = (
 
 
 @dataclass(frozen=True)
-class Options:
+class EnvSpeedOptions:
     """What to compare, and how long. With all contenders the defaults take about 10 minutes."""
 
     worlds: tuple[int, ...] = (1, 64, 1024, 8192)
@@ -98,7 +98,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Setting:
+class SpeedSetting:
     """One configuration, in which contenders are measured in turns."""
 
     observation: str
@@ -114,7 +114,7 @@ class Setting:
 class Row:
     """A contender's steps a second in one configuration, a number for each round."""
 
-    setting: Setting
+    setting: SpeedSetting
     contender: str
     rates: tuple[float, ...]
 
@@ -123,7 +123,7 @@ class Row:
         return statistics.median(self.rates)
 
 
-class Worker:
+class ContenderProcess:
     """A process of env_contenders.py that prepares and measures when told."""
 
     def __init__(self, python: Path, threads: int) -> None:
@@ -151,10 +151,10 @@ class Worker:
 
 
 @contextmanager
-def workers(options: Options, threads: int) -> Iterator[dict[str, Worker]]:
+def workers(options: EnvSpeedOptions, threads: int) -> Iterator[dict[str, ContenderProcess]]:
     """By contender; those of one interpreter share a process, as one runs at a time."""
-    ours = Worker(Path(sys.executable), threads)
-    peers = Worker(options.peers_python, threads)
+    ours = ContenderProcess(Path(sys.executable), threads)
+    peers = ContenderProcess(options.peers_python, threads)
     names = ("parley", "minigrid", *JAX_PEERS, "copy")
     try:
         yield {name: peers if name in JAX_PEERS else ours for name in names}
@@ -163,7 +163,7 @@ def workers(options: Options, threads: int) -> Iterator[dict[str, Worker]]:
         peers.close()
 
 
-def main(options: Options) -> None:
+def main(options: EnvSpeedOptions) -> None:
     """Measure, write the run folder, print the table and the ratios."""
     _check(options)
     log = Console(stderr=True)
@@ -188,7 +188,7 @@ def main(options: Options) -> None:
         print(json.dumps(found))
 
 
-def _check(options: Options) -> None:
+def _check(options: EnvSpeedOptions) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     for name in ("worlds", "threads"):
         if not getattr(options, name) or min(getattr(options, name)) < 1:
@@ -201,20 +201,20 @@ def _check(options: Options) -> None:
         raise BadInput(f"--peers-python: there is no {options.peers_python}")
 
 
-def settings(options: Options, threads: int) -> Iterable[Setting]:
+def settings(options: EnvSpeedOptions, threads: int) -> Iterable[SpeedSetting]:
     """All configurations with that many threads."""
     for level in LEVELS:
         for worlds in options.worlds:
-            yield Setting("images", level, threads, worlds)
+            yield SpeedSetting("images", level, threads, worlds)
     if threads == 1 and "frames" not in options.skip:
         for level in LEVELS:
-            yield Setting("frames", level, threads, RATIOS_AT)
+            yield SpeedSetting("frames", level, threads, RATIOS_AT)
 
 
 def measure(
-    setting: Setting,
-    hands: dict[str, Worker],
-    options: Options,
+    setting: SpeedSetting,
+    hands: dict[str, ContenderProcess],
+    options: EnvSpeedOptions,
     notes: dict[str, str],
     log: Console,
 ) -> list[Row]:
@@ -245,7 +245,7 @@ def measure(
     return [Row(setting, name, tuple(found)) for name, found in rates.items()]
 
 
-def _entered(setting: Setting, options: Options) -> list[str]:
+def _entered(setting: SpeedSetting, options: EnvSpeedOptions) -> list[str]:
     """MiniGrid's Python loop has one thread; frames are made by two only."""
     names = ["parley"]
     if setting.threads == 1:
@@ -350,7 +350,7 @@ def plot(path: Path, rows: list[Row]) -> None:
 
 if __name__ == "__main__":
     try:
-        main(tyro.cli(Options, description=__doc__))
+        main(tyro.cli(EnvSpeedOptions, description=__doc__))
     except BadInput as error:
         print(error, file=sys.stderr)
         sys.exit(2)

@@ -43,15 +43,15 @@ from rich.console import Console
 from rich.table import Table
 
 from agents.dialogue import Dialogue, Turn
-from agents.planner.attention import Packing
 from agents.planner.language import LanguagePlanner
 from agents.planner.options import PlannerOptions
 from agents.planner.registry import make_planner
-from agents.planner.scoring import plain_scores
 from envs.commands import Command
 from envs.errors import BadInput
 from envs.items import TRAIN_ITEMS
-from run.tables import markdown_table
+from models.language.candidate_scorer import plain_scores
+from models.language.packed_attention import PackedBatch
+from run.display.markdown import markdown_table
 
 VERBS = ("examine", "pick up")  # times 3 items named, 4 at the second turn
 BANDWIDTH_MB = 256  # read at once to measure the memory's speed, more than any cache holds
@@ -63,7 +63,7 @@ PROFILE_HEAD = ("planner", "dialogues", *KINDS)
 
 
 @dataclass(frozen=True)
-class Options:
+class PlannerSpeedOptions:
     """What to compare, and how often."""
 
     planners: tuple[str, ...] = ("smollm2-135m",)
@@ -126,7 +126,7 @@ class Found:
         return statistics.median(self.rates[dialogues, what])
 
 
-def main(options: Options) -> None:
+def main(options: PlannerSpeedOptions) -> None:
     """Measure, write the folder, print the table and the ratios."""
     if min(options.batches, default=0) < 1 or options.rounds < 1 or options.plain_rounds < 1:
         raise BadInput("--batches, --rounds and --plain-rounds need numbers from 1")
@@ -167,7 +167,7 @@ def dialogues(n: int, seed: int) -> tuple[list[Dialogue], list[Dialogue]]:
     return first, second
 
 
-def measure(name: str, planner: LanguagePlanner, options: Options) -> Found:
+def measure(name: str, planner: LanguagePlanner, options: PlannerSpeedOptions) -> Found:
     """All measurements of one Planner, interleaved."""
     found = Found(name)
     log = Console(stderr=True)
@@ -235,7 +235,7 @@ def _record(planner: LanguagePlanner) -> list[Pass]:
     width = heads * (getattr(config, "head_dim", None) or config.hidden_size // heads)
 
     def recorded(
-        tokens: Sequence[int], positions: Sequence[int], packing: Packing, wanted: Sequence[int]
+        tokens: Sequence[int], positions: Sequence[int], packing: PackedBatch, wanted: Sequence[int]
     ) -> torch.Tensor:
         seen = int((packing.mask.flatten(0, 2)[packing.back] == 0).sum())
         seen += len(tokens) * (0 if packing.prefix is None else packing.prefix.shape[2])
@@ -411,7 +411,7 @@ def plot(path: Path, found: Sequence[Found]) -> None:
 
 if __name__ == "__main__":
     try:
-        main(tyro.cli(Options, description=__doc__))
+        main(tyro.cli(PlannerSpeedOptions, description=__doc__))
     except BadInput as error:
         print(error, file=sys.stderr)
         sys.exit(2)

@@ -33,17 +33,17 @@ from rich.console import Console
 from rich.table import Table
 
 from agents.actor import make_actor
-from agents.crew import Crew
-from agents.film import Film
-from agents.planner.loading import load_model
+from agents.observation_recorder import ObservationRecorder
 from agents.planner.options import PlannerOptions
 from agents.planner.registry import make_planner
 from agents.reporter.learned import LearnedReporter, load_reporter
 from agents.reporter.network import ReporterConfig, ReporterNetwork
-from agents.reporter.reinforcement import Recorder, Term, learn, reinforce, truth
+from agents.reporter.reinforcement import ReportRecorder, RewardComponent, learn, reinforce, truth
 from agents.team import Team
 from envs import make_worlds
 from envs.errors import BadInput
+from models.language.loading import load_model
+from models.training.process_group import ProcessGroup
 from rewards.reward import DetectorReward
 from run.detectors import episode_term, load_detector
 
@@ -52,7 +52,7 @@ PARTS = ("world", "actor", "planner", "sampling", "detector", "gradient")
 
 
 @dataclass(frozen=True)
-class Options:
+class ReporterTrainingOptions:
     """What to measure, and how often."""
 
     reporter: Path | None = None
@@ -99,7 +99,7 @@ class Clock:
         return wrapped
 
 
-def main(options: Options) -> None:
+def main(options: ReporterTrainingOptions) -> None:
     """Measure, and write it down."""
     if options.rounds < 1 or options.alone < 1:
         raise BadInput("--rounds and --alone must be at least 1")
@@ -110,7 +110,7 @@ def main(options: Options) -> None:
     network, reference = _network(options), _network(options)
     reference.load_state_dict(network.state_dict())
     clock = Clock()
-    terms: dict[str, tuple[float, Term]] = {"truth": (1.0, truth)}
+    terms: dict[str, tuple[float, RewardComponent]] = {"truth": (1.0, truth)}
     if options.detector != "truth":
         judged = episode_term(DetectorReward(load_detector(options.detector, "cpu")))
         terms["episode"] = (1.0, clock.timed("detector", judged))
@@ -143,12 +143,12 @@ def main(options: Options) -> None:
 
     parameters = [p for p in network.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, 1e-6)
-    crew = Crew(network.device)
+    crew = ProcessGroup(network.device)
 
     def one(seed: int) -> float:
         """Seconds of one episode by itself, and of learning from it."""
         began = time.perf_counter()
-        recorder, film = Recorder(LearnedReporter(network, 1.0, seed)), Film()
+        recorder, film = ReportRecorder(LearnedReporter(network, 1.0, seed)), ObservationRecorder()
         episodes = Team(planner, actor, recorder, MAX_TURNS).play(alone, [seed], film)
         reports = [recorder.reports[0]]
         gain = sum(w * term(episodes, film, reports)[0] for w, term in terms.values())
@@ -172,15 +172,17 @@ def main(options: Options) -> None:
     _tell(options, rates, shares)
 
 
-def _network(options: Options) -> ReporterNetwork:
+def _network(options: ReporterTrainingOptions) -> ReporterNetwork:
     if options.reporter is not None:
         return load_reporter(options.reporter, "cpu").network
     torch.manual_seed(0)
-    model, tokenizer = load_model(options.base, PlannerOptions(device="cpu"))
+    model, tokenizer = load_model(options.base, device="cpu")
     return ReporterNetwork(model, tokenizer, ReporterConfig(options.base)).eval()
 
 
-def _tell(options: Options, rates: dict[str, list[float]], shares: list[dict[str, float]]) -> None:
+def _tell(
+    options: ReporterTrainingOptions, rates: dict[str, list[float]], shares: list[dict[str, float]]
+) -> None:
     together, alone = (statistics.median(rates[k]) for k in ("together", "alone"))
     share = {p: statistics.median(s[p] for s in shares) for p in PARTS}
     table = Table(title="the Reporter's reinforcement")
@@ -210,4 +212,4 @@ def _tell(options: Options, rates: dict[str, list[float]], shares: list[dict[str
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options))
+    main(tyro.cli(ReporterTrainingOptions))

@@ -12,13 +12,13 @@ from minigrid.minigrid_env import MiniGridEnv
 
 from envs.commands import Command
 from envs.errors import BadInput
-from envs.sight.encoder import evenly
+from models.vision.encoder import evenly
 
 TILE = 8  # pixels of a cell in what the detector is shown
 _CONDITIONAL = re.compile(r"if (the .+?), (pick up .+?), otherwise pick up (.+)", re.IGNORECASE)
 
 
-class Answers(Protocol):
+class QuestionAnswerer(Protocol):
     """What can be asked: a detector, a baseline, any model that says how likely "yes" is."""
 
     def answer(
@@ -46,7 +46,9 @@ class DetectorReward:
     Whatever goes wrong is raised: a detector that fails is an error, never a reward of 0.
     """
 
-    def __init__(self, judge: Answers, threshold: float | None = None, batch: int = 64) -> None:
+    def __init__(
+        self, judge: QuestionAnswerer, threshold: float | None = None, batch: int = 64
+    ) -> None:
         if threshold is not None and not 0 < threshold < 1:
             raise BadInput(f"the threshold must be between 0 and 1, not {threshold}")
         self.judge = judge

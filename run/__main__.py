@@ -17,7 +17,7 @@ PROG = "python -m run"
 
 
 @dataclass(frozen=True)
-class Command:
+class CommandSpec:
     """Where a command lives: ``module`` has ``function(settings)`` and the class of settings."""
 
     module: str
@@ -27,54 +27,58 @@ class Command:
 
 
 COMMANDS = {
-    "episode": Command(
-        "run.episode", "Episode", "episode", "play episodes: a Planner commands an Actor"
-    ),
-    "evaluate": Command(
-        "run.evaluate", "Evaluate", "evaluate", "score a Planner on the cells of a suite"
-    ),
-    "report": Command(
-        "run.report", "Report", "report", "show what evaluations came to, as one page"
-    ),
-    "leaderboard": Command(
-        "run.leaderboard",
-        "Leaderboard",
-        "leaderboard",
-        "put the evaluations that are kept together",
-    ),
-    "train-actor": Command(
-        "run.train_actor", "TrainActor", "train_actor", "train the learned Actor with PPO"
-    ),
-    "train-solo": Command(
-        "run.train_solo", "TrainSolo", "train_solo", "train PPO on a whole task, without a Planner"
-    ),
-    "make-clips": Command(
-        "run.make_clips", "MakeClips", "make_clips", "film episodes and ask questions about them"
-    ),
-    "label": Command(
-        "run.label", "Labelling", "label", "answer clips' questions yourself, on a local page"
-    ),
-    "score-detector": Command(
-        "run.score_detector", "ScoreDetector", "score_detector", "score detectors on clips"
-    ),
-    "train-detector": Command(
-        "run.train_detector",
-        "TrainDetector",
-        "train_detector",
-        "train the success detector on clips",
-    ),
-    "train-planner": Command(
-        "run.train_planner", "TrainPlanner", "train_planner", "adapt a small model as the Planner"
-    ),
-    "train-reporter": Command(
-        "run.train_reporter", "TrainReporter", "train_reporter", "teach a Reporter to see and speak"
-    ),
-    "curves": Command(
-        "run.curves", "Curves", "curves", "draw the curves of training runs together"
-    ),
-    "check-engine": Command(
-        "run.check_engine", "CheckEngine", "check_engine", "play MiniGrid and the engine alike"
-    ),
+    name: CommandSpec(f"run.commands.{module}", settings, module, about)
+    for name, module, settings, about in (
+        ("episode", "episode", "EpisodeSettings", "play episodes: a Planner commands an Actor"),
+        ("evaluate", "evaluate", "EvaluateSettings", "score a Planner on the cells of a suite"),
+        ("report", "report", "ReportSettings", "show what evaluations came to, as one page"),
+        (
+            "leaderboard",
+            "leaderboard",
+            "LeaderboardSettings",
+            "put the evaluations that are kept together",
+        ),
+        ("train-actor", "train_actor", "TrainActorSettings", "train the learned Actor with PPO"),
+        (
+            "train-solo",
+            "train_solo",
+            "TrainSoloSettings",
+            "train PPO on a whole task, without a Planner",
+        ),
+        (
+            "make-clips",
+            "make_clips",
+            "MakeClipsSettings",
+            "film episodes and ask questions about them",
+        ),
+        ("label", "label", "LabelSettings", "answer clips' questions yourself, on a local page"),
+        ("score-detector", "score_detector", "ScoreDetectorSettings", "score detectors on clips"),
+        (
+            "train-detector",
+            "train_detector",
+            "TrainDetectorSettings",
+            "train the success detector",
+        ),
+        (
+            "train-planner",
+            "train_planner",
+            "TrainPlannerSettings",
+            "adapt a small model as the Planner",
+        ),
+        (
+            "train-reporter",
+            "train_reporter",
+            "TrainReporterSettings",
+            "teach a Reporter to see and speak",
+        ),
+        ("curves", "curves", "CurvesSettings", "draw the curves of training runs together"),
+        (
+            "check-engine",
+            "check_engine",
+            "CheckEngineSettings",
+            "play MiniGrid and the engine alike",
+        ),
+    )
 }
 
 

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from envs.errors import BadInput, unknown
-from envs.sight.vision_language import HUB_ID, is_of_transformers
+from models.vision.vision_language import HUB_ID, is_of_transformers
 
 if TYPE_CHECKING:
-    from agents.actor.practice import Gym
-    from agents.film import Film
+    from agents.actor.vector_env import MultiTaskVectorEnv
+    from agents.observation_recorder import ObservationRecorder
     from agents.planner.training import Reward
-    from agents.reporter.reinforcement import Report, Term
+    from agents.reporter.reinforcement import ReportSample, RewardComponent
     from agents.team import Episode
-    from rewards.reward import Answers, DetectorReward
-    from rewards.success_vqa.detector import Judge
+    from rewards.reward import DetectorReward, QuestionAnswerer
+    from rewards.success_vqa.detector import SuccessDetector
 
 SHIPPED = Path(__file__).parents[1] / "rewards" / "success_vqa" / "weights"
 NAMES = ("detector", "baseline")
@@ -26,10 +26,9 @@ NAMES = ("detector", "baseline")
 
 def language_model(base: str, device: str = "auto", cache: Path | None = None) -> tuple[Any, Any]:
     """A frozen language model for a detector, and its tokenizer."""
-    from agents.planner.loading import load_model
-    from agents.planner.options import PlannerOptions
+    from models.language.loading import load_model
 
-    return load_model(base, PlannerOptions(device=device, cache=cache))
+    return load_model(base, device=device, cache=cache)
 
 
 def check_detector(name: str) -> None:
@@ -38,7 +37,7 @@ def check_detector(name: str) -> None:
         raise unknown("detector", name, NAMES)
 
 
-def load_detector(name: str, device: str = "auto", cache: Path | None = None) -> Answers:
+def load_detector(name: str, device: str = "auto", cache: Path | None = None) -> QuestionAnswerer:
     """Whatever can be asked: a shipped detector by its name, one of ``train-detector`` by its
     folder, or any vision-language model of transformers by its folder or its id on the hub.
 
@@ -53,27 +52,31 @@ def load_detector(name: str, device: str = "auto", cache: Path | None = None) ->
     return vlm.load_whole(name, device)
 
 
-def load_judge(folder: Path, device: str = "auto", cache: Path | None = None) -> Judge:
+def load_judge(folder: Path, device: str = "auto", cache: Path | None = None) -> SuccessDetector:
     """A trained detector or baseline, ready to answer.
 
     Raises BadInput for damaged weights and for those of another language model.
     """
-    from rewards.success_vqa.baseline import Baseline, BaselineConfig
-    from rewards.success_vqa.detector import Detector, DetectorConfig, read_config
-    from rewards.success_vqa.vlm import TunedConfig, TunedJudge, load_whole
+    from rewards.success_vqa.baseline import BaselineConfig, BaselineDetector
+    from rewards.success_vqa.detector import FlamingoConfig, FlamingoDetector, read_config
+    from rewards.success_vqa.vlm import (
+        TunedVisionLanguageConfig,
+        TunedVisionLanguageDetector,
+        load_whole,
+    )
 
     about = read_config(folder)
     try:
-        judge: Judge
+        judge: SuccessDetector
         if about["kind"] == "vision-language":
-            tuned = TunedConfig(**about)
-            judge = TunedJudge(load_whole(tuned.base, device), tuned)
+            tuned = TunedVisionLanguageConfig(**about)
+            judge = TunedVisionLanguageDetector(load_whole(tuned.base, device), tuned)
         elif about["kind"] == "baseline":
             about["words"] = tuple(about["words"])
-            judge = Baseline(BaselineConfig(**about))
+            judge = BaselineDetector(BaselineConfig(**about))
         else:
-            config = DetectorConfig(**about)
-            judge = Detector(*language_model(config.base, device, cache), config)
+            config = FlamingoConfig(**about)
+            judge = FlamingoDetector(*language_model(config.base, device, cache), config)
     except TypeError as error:
         raise BadInput(f"'{folder}' does not describe a detector: {error}") from error
     judge.load(folder)
@@ -93,25 +96,27 @@ def episode_reward(name: str, device: str = "auto", cache: Path | None = None) -
     return lambda episodes, film: term(episodes, film, ())
 
 
-def episode_term(reward: DetectorReward) -> Term:
+def episode_term(reward: DetectorReward) -> RewardComponent:
     """Rewards a Reporter by the detector's answer whether the task was achieved."""
-    from envs.sight.encoder import evenly
+    from models.vision.encoder import evenly
     from rewards.reward import task_question
 
-    def judged(episodes: Sequence[Episode], film: Film, _: Any) -> list[float]:
+    def judged(episodes: Sequence[Episode], film: ObservationRecorder, _: Any) -> list[float]:
         clips = [film.frames(i, evenly(0, len(film.views[i]) - 1)) for i in range(len(episodes))]
         return reward(clips, [task_question(e.task) for e in episodes]).tolist()
 
     return judged
 
 
-def command_term(reward: DetectorReward) -> Term:
+def command_term(reward: DetectorReward) -> RewardComponent:
     """Rewards a Reporter by the detector's answers whether the commands that were given were
     carried out: their mean in each episode, 0 where none was given."""
     from rewards.reward import command_question
 
     def judged(
-        episodes: Sequence[Episode], film: Film, reports: Sequence[Sequence[Report]]
+        episodes: Sequence[Episode],
+        film: ObservationRecorder,
+        reports: Sequence[Sequence[ReportSample]],
     ) -> list[float]:
         flat = [r for its in reports for r in its]
         # The black frames at the beginning stand for none.
@@ -123,7 +128,7 @@ def command_term(reward: DetectorReward) -> Term:
     return judged
 
 
-class CommandRewards:
+class DetectorRewarder:
     """Rewards the Actor's practice by a detector: when an episode ends, it is asked of the last 8
     views whether the command was carried out."""
 
@@ -133,7 +138,7 @@ class CommandRewards:
         self._known = np.zeros(0, np.int64)  # how many of them are of this episode
         self._commands: list[str] = []
 
-    def begin(self, gym_: Gym) -> None:
+    def begin(self, gym_: MultiTaskVectorEnv) -> None:
         views = np.concatenate([g.engine.images for g in gym_.grounds])
         self._views = np.repeat(views[:, None], 8, 1)
         self._known = np.ones(gym_.n, np.int64)
@@ -142,7 +147,7 @@ class CommandRewards:
     def arrays(self) -> dict[str, np.ndarray]:
         return {"views": self._views, "known": self._known}
 
-    def step(self, gym_: Gym, over: np.ndarray) -> np.ndarray:
+    def step(self, gym_: MultiTaskVectorEnv, over: np.ndarray) -> np.ndarray:
         """The detector's probabilities for the episodes that are ``over``, 0 for the others."""
         from envs.batched.pixels import view_frames
         from rewards.reward import TILE, task_question

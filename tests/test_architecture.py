@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("envs", "agents", "rewards", "run")
+ROOMS = ("envs", "models", "agents", "rewards", "run")
 MAY_IMPORT = {
     "envs": set(),
-    "agents": {"envs"},
-    "rewards": {"envs"},
-    "run": {"envs", "agents", "rewards"},
+    "models": {"envs"},
+    "agents": {"envs", "models"},
+    "rewards": {"envs", "models"},
+    "run": {"envs", "models", "agents", "rewards"},
 }
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 

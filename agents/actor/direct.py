@@ -9,14 +9,14 @@ from minigrid.core.actions import Actions
 
 from agents.actor.registry import ACTORS
 from agents.dialogue import Rollout
-from agents.parts import OnStep, Part
+from agents.protocols import OnStep, TeamMember
 from envs.commands import MOVES, Command, Move
 from envs.errors import BadInput
 from envs.worlds import Worlds
 
 
 @ACTORS.register("direct")
-class DirectActor(Part):
+class DirectActor(TeamMember):
     """Takes each command, which must be a move, as the one action that it names.
 
     It is what a language model that chooses low-level actions is measured as, beside a team

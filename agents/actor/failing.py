@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from agents.dialogue import Rollout
-from agents.parts import Actor, OnStep, Part
+from agents.protocols import Actor, OnStep, TeamMember
 from envs.commands import Command
 from envs.errors import BadInput
 from envs.worlds import Worlds
 
 
-class FailingActor(Part):
+class FailingActor(TeamMember):
     """``actor``, but each command fails with probability ``p``: nothing is done.
 
     What fails depends on the world and on how many commands it has been given, not on what is

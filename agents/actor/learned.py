@@ -12,7 +12,7 @@ from minigrid.core.actions import Actions
 from safetensors import SafetensorError
 from safetensors.torch import load_model
 
-from agents.actor import sense
+from agents.actor import map_memory as sense
 from agents.actor.network import ActorNetwork
 from agents.actor.registry import ACTORS
 from agents.actor.stepping import StepActor

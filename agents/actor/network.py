@@ -12,7 +12,7 @@ from huggingface_hub import PyTorchModelHubMixin
 from minigrid.core.actions import Actions
 from torch import nn
 
-from agents.actor.sense import LOOK, N_GENERAL, N_LOOKS, N_THINGS, N_WAYS, NO_ACTION
+from agents.actor.map_memory import LOOK, N_GENERAL, N_LOOKS, N_THINGS, N_WAYS, NO_ACTION
 from envs.commands import VERBS
 
 N_ACTIONS = len(Actions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from agents.parts import Actor
+from agents.protocols import Actor
 from envs.registry import Registry
 
 ACTORS: Registry[Callable[..., Actor]] = Registry("actor")

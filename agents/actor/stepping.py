@@ -9,13 +9,13 @@ import numpy as np
 from minigrid.core.actions import Actions
 
 from agents.dialogue import Rollout
-from agents.parts import OnStep, Part
+from agents.protocols import OnStep, TeamMember
 from envs.commands import Command
 from envs.events import Event
 from envs.worlds import Worlds
 
 
-class StepActor(Part):
+class StepActor(TeamMember):
     """An Actor that says, at each step, one action for each active world."""
 
     def start(self, worlds: Worlds, commands: Sequence[Command | None]) -> None:

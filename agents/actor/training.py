@@ -23,12 +23,12 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 from torch.nn import functional
 
+from agents.actor.expert import taught
+from agents.actor.map_memory import OBSERVATION_SIZE
 from agents.actor.network import N_ACTIONS, ActorNetwork, ActorTrunk
-from agents.actor.practice import Gym
-from agents.actor.sense import OBSERVATION_SIZE
-from agents.actor.teacher import taught
-from agents.schedule import learning_rate_at
+from agents.actor.vector_env import MultiTaskVectorEnv
 from envs.errors import BadInput
+from models.training.schedules import learning_rate_at
 
 GAMMA = 0.99
 HORIZON = 32
@@ -62,7 +62,9 @@ def _nothing(_: Any) -> None:
     """For callers that want to be told nothing."""
 
 
-def pack_state(network: torch.nn.Module, optimiser: torch.optim.Optimizer, gym_: Gym) -> Checkpoint:
+def pack_state(
+    network: torch.nn.Module, optimiser: torch.optim.Optimizer, gym_: MultiTaskVectorEnv
+) -> Checkpoint:
     """Weights, the optimiser's memory and the worlds with all that goes on in them."""
     tensors = {f"network.{k}": v.detach().clone() for k, v in network.state_dict().items()}
     for k, memory in optimiser.state_dict()["state"].items():
@@ -73,7 +75,10 @@ def pack_state(network: torch.nn.Module, optimiser: torch.optim.Optimizer, gym_:
 
 
 def unpack_state(
-    saved: Checkpoint, network: torch.nn.Module, optimiser: torch.optim.Optimizer, gym_: Gym
+    saved: Checkpoint,
+    network: torch.nn.Module,
+    optimiser: torch.optim.Optimizer,
+    gym_: MultiTaskVectorEnv,
 ) -> None:
     """The way back from ``pack_state``. Raises BadInput where the parts are not of one kind."""
     groups: dict[str, dict[str, torch.Tensor]] = {"network": {}, "optimiser": {}, "gym": {}}
@@ -100,7 +105,7 @@ def _bytes(array: np.ndarray) -> np.ndarray:
 
 def warm_start(
     network: ActorNetwork,
-    gym_: Gym,
+    gym_: MultiTaskVectorEnv,
     *,
     steps: int,
     seed: int,
@@ -164,7 +169,7 @@ def warm_start(
 @torch.no_grad()
 def _demonstrate(
     network: ActorNetwork,
-    gym_: Gym,
+    gym_: MultiTaskVectorEnv,
     student: float,
     seed: int,
     round_: int,
@@ -202,12 +207,12 @@ def _demonstrate(
 
 
 class Rewarder(Protocol):
-    """Rewards episodes of a ``Gym`` by other than their truth."""
+    """Rewards episodes of a ``MultiTaskVectorEnv`` by other than their truth."""
 
-    def begin(self, gym_: Gym) -> None:
+    def begin(self, gym_: MultiTaskVectorEnv) -> None:
         """All tasks have begun anew."""
 
-    def step(self, gym_: Gym, over: np.ndarray) -> np.ndarray:
+    def step(self, gym_: MultiTaskVectorEnv, over: np.ndarray) -> np.ndarray:
         """Called after each step, with which episodes ``over [N] bool`` ended in it; gives the
         rewards ``[N] float32``, 0 for those that go on."""
 
@@ -215,11 +220,11 @@ class Rewarder(Protocol):
         """All that it keeps from step to step, by name, for checkpoints; views, not copies."""
 
 
-class GymVecEnv(VecEnv):
-    """A ``Gym`` as Stable-Baselines3 wants it. Reward 1 for a command done and said so, or what
-    the ``rewarder`` gives."""
+class CommandSB3VecEnv(VecEnv):
+    """A ``MultiTaskVectorEnv`` as Stable-Baselines3 wants it. Reward 1 for a command done and said
+    so, or what the ``rewarder`` gives."""
 
-    def __init__(self, gym_: Gym, rewarder: Rewarder | None = None) -> None:
+    def __init__(self, gym_: MultiTaskVectorEnv, rewarder: Rewarder | None = None) -> None:
         self.gym = gym_
         self.rewarder = rewarder
         self.rewarded = 0.0  # since whoever looks has set it to 0
@@ -279,7 +284,7 @@ class GymVecEnv(VecEnv):
         return [False] * len(list(self._get_indices(indices)))
 
 
-class TrunkExtractor(BaseFeaturesExtractor):
+class ActorFeatures(BaseFeaturesExtractor):
     """The Actor's trunk as Stable-Baselines3's features extractor."""
 
     def __init__(self, space: gym.Space, channels: int, heads: int, width: int) -> None:
@@ -290,12 +295,12 @@ class TrunkExtractor(BaseFeaturesExtractor):
         return self.trunk(observations)
 
 
-class Watch(BaseCallback):
+class RolloutCallback(BaseCallback):
     """Seeds each of PPO's rollouts, offers a checkpoint before it and tells of it afterwards."""
 
     def __init__(
         self,
-        env: GymVecEnv,
+        env: CommandSB3VecEnv,
         seed: int,
         loss: float,
         tell: Callable[[Progress], None],
@@ -329,7 +334,7 @@ class Watch(BaseCallback):
 
 def reinforce(
     network: ActorNetwork,
-    gym_: Gym,
+    gym_: MultiTaskVectorEnv,
     *,
     steps: int,
     seed: int,
@@ -345,7 +350,7 @@ def reinforce(
 ) -> None:
     """Fine-tune the network with PPO for ``steps`` environment steps, in place, on the truth or on
     what a ``rewarder`` gives."""
-    env = GymVecEnv(gym_, rewarder)
+    env = CommandSB3VecEnv(gym_, rewarder)
     model = PPO(
         ActorCriticPolicy,
         env,
@@ -360,13 +365,13 @@ def reinforce(
         device=device,
         tensorboard_log=tensorboard,
         policy_kwargs={
-            "features_extractor_class": TrunkExtractor,
+            "features_extractor_class": ActorFeatures,
             "features_extractor_kwargs": network.settings,
             "net_arch": [],
         },
     )
     policy = model.policy
-    assert isinstance(policy.features_extractor, TrunkExtractor)
+    assert isinstance(policy.features_extractor, ActorFeatures)
     pairs: Sequence[tuple[torch.nn.Module, torch.nn.Module]] = (
         (policy.features_extractor.trunk, network.trunk),
         (policy.action_net, network.head),
@@ -403,7 +408,7 @@ def reinforce(
         return saved
 
     loss = 0.0 if resume is None else float(resume.tensors["loss"])
-    watch = Watch(env, seed, loss, tell, lambda: save(checkpoint))
+    watch = RolloutCallback(env, seed, loss, tell, lambda: save(checkpoint))
     model.learn(
         steps - model.num_timesteps,
         callback=watch,

@@ -10,37 +10,36 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
-from agents.planner.deciding import NEVER
+from agents.planner.processors import NEVER
 from agents.planner.prompt import PROMPTS
-from agents.planner.scoring import Rule
-from agents.planner.weights import shipped
 from envs.errors import BadInput
+from models.language.adapters import CONFIG, merge
+from models.language.candidate_scorer import ScoringRule
 
-CONFIG, WEIGHTS, ABOUT = "adapter_config.json", "adapter_model.safetensors", "planner.json"
-_PREFIX = "base_model.model."
-# Kinds of LoRA that are more than a product of two matrices, by the setting that turns them on.
-_OTHER_KINDS = ("use_dora", "use_rslora", "modules_to_save", "alpha_pattern", "rank_pattern")
+ADAPTERS = Path(__file__).parent / "adapters"
+ABOUT = "planner.json"
 
 
 @dataclass(frozen=True)
-class About:
+class PlannerAdapter:
     """What an adapter is for: the model's name, how candidates are scored, how many examples of
     which of the prompts that come with Parley, from which probability of examining on it looks
     before it acts, and how much more a report's contrast counts (see ``PlannerOptions``)."""
 
     base: str
-    scoring: Rule
+    scoring: ScoringRule
     examples: int
     prompt: str = "dialogue"
     look: float = NEVER
     contrast: float = 0.0
+
+
+def shipped() -> dict[str, Path]:
+    """The folders of the adapters that come with Parley, by name."""
+    return {p.parent.name: p.parent for p in sorted(ADAPTERS.glob("*/planner.json"))}
 
 
 def adapter_folder(name: str) -> Path | None:
@@ -57,11 +56,11 @@ def other_base(folder: Path, base: str, name: str) -> BadInput:
     return BadInput(f"the adapter '{folder}' is for the model '{base}', not for '{name}'")
 
 
-def read_about(folder: Path) -> About:
+def read_about(folder: Path) -> PlannerAdapter:
     """What the adapter in a folder is for. Raises BadInput where that cannot be read."""
     try:
         found = json.loads((folder / ABOUT).read_text("utf-8"))
-        about = About(**found)
+        about = PlannerAdapter(**found)
     except (OSError, ValueError, TypeError) as error:
         raise BadInput(f"the adapter '{folder}' has no {ABOUT} that can be read: {error}") from None
     if (
@@ -75,55 +74,18 @@ def read_about(folder: Path) -> About:
     return about
 
 
-def write_about(folder: Path, about: About) -> None:
+def write_about(folder: Path, about: PlannerAdapter) -> None:
     """Say in a folder what its adapter is for."""
     (folder / ABOUT).write_text(json.dumps(asdict(about), indent=1) + "\n", "utf-8")
 
 
-@torch.no_grad()
-def merge(model: PreTrainedModel, folder: Path, name: str) -> None:
-    """Merge the adapter in a folder into the model called ``name``, in place.
+def merge_adapter(model: PreTrainedModel, folder: Path, base: str) -> None:
+    """Merge the adapter in a folder into the model called ``base``, in place.
 
     Raises BadInput for an adapter of another model or kind, and for one that is damaged; the model
     is then as it was.
     """
     about = read_about(folder)
-    if about.base != name:
-        raise other_base(folder, about.base, name)
-    config, tensors = read_adapter(folder)
-    scale = config["lora_alpha"] / config["r"]
-    changes: list[tuple[torch.nn.Parameter, torch.Tensor]] = []
-    modules = dict(model.named_modules())
-    for key in sorted(k for k in tensors if k.endswith(".lora_A.weight")):
-        place = key.removeprefix(_PREFIX).removesuffix(".lora_A.weight")
-        module: Any = modules.get(place)
-        a, b = tensors.pop(key), tensors.pop(key.replace("lora_A", "lora_B"), None)
-        if b is None or not hasattr(module, "weight"):
-            raise BadInput(f"the adapter '{folder}' does not fit '{name}': no place for '{key}'")
-        shape = (b.shape[0], a.shape[1]) if a.ndim == b.ndim == 2 else ()
-        if shape != tuple(module.weight.shape) or a.shape[0] != b.shape[1]:
-            raise BadInput(
-                f"the adapter '{folder}' does not fit '{name}': '{place}' is "
-                f"{tuple(module.weight.shape)} there, {shape} in the adapter"
-            )
-        changes.append((module.weight, scale * (b.float() @ a.float())))
-    if tensors or not changes:
-        raise BadInput(f"the adapter '{folder}' does not fit '{name}': {sorted(tensors)[:1]}")
-    for weight, change in changes:
-        weight.copy_(weight.float() + change.to(weight.device))
-
-
-def read_adapter(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """An adapter's settings and tensors. Raises BadInput for what is damaged or no plain LoRA."""
-    try:
-        config = json.loads((folder / CONFIG).read_text("utf-8"))
-        tensors = load_file(folder / WEIGHTS)
-        kind, rank, alpha = config["peft_type"], config["r"], config["lora_alpha"]
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise BadInput(f"the adapter '{folder}' cannot be read: {error}") from error
-    others = [k for k in _OTHER_KINDS if config.get(k)]
-    if kind != "LORA" or others or not rank > 0 or not alpha > 0:
-        raise BadInput(f"the adapter '{folder}' is not plain LoRA: {', '.join(others) or kind}")
-    if not all(torch.isfinite(t).all() for t in tensors.values()):
-        raise BadInput(f"the adapter '{folder}' holds numbers that are not finite")
-    return config, tensors
+    if about.base != base:
+        raise other_base(folder, about.base, base)
+    merge(model, folder, base)

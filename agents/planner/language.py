@@ -15,37 +15,43 @@ import torch
 from rich.console import Console
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from agents.dialogue import Cost, Decision, Dialogue, Turn
-from agents.parts import Part
-from agents.planner.adapter import adapter_folder, merge, other_base, read_about
-from agents.planner.contrary import contrary
-from agents.planner.deciding import NEVER, Deciding
-from agents.planner.grammar import parse_decision
-from agents.planner.loading import load_model
-from agents.planner.memory import common
+from agents.dialogue import Decision, Dialogue, TokenCost, Turn
+from agents.planner.adapter import adapter_folder, merge_adapter, other_base, read_about
+from agents.planner.counterfactual import contrary
 from agents.planner.options import PlannerOptions
+from agents.planner.parsing import parse_decision
+from agents.planner.processors import NEVER, DecisionRules
 from agents.planner.prompt import DEFAULT, PROMPTS, Prompt
 from agents.planner.random import no_candidates
-from agents.planner.scoring import Question, Rule, Scorer, Tokens, plain_scores
-from agents.planner.weights import cache_folder
+from agents.protocols import TeamMember
 from envs.commands import VERBS, Command
 from envs.errors import BadInput
+from models.language.candidate_scorer import (
+    CandidateScorer,
+    ScoringRequest,
+    ScoringRule,
+    Tokens,
+    plain_scores,
+)
+from models.language.kv_cache import common
+from models.language.loading import load_model
+from models.language.weights import cache_folder
 
 log = logging.getLogger(__name__)
 # Whose trie scores the tests compare with the plain way; others are tried out when loaded.
 TRIE_MODELS = ("gpt2", "llama", "qwen2")
 # Dialogues in one pass, by the rule of scores: quickest on a CPU with SmolLM2, though 8 are nearly
 # as quick. The mean needs the logits of more tokens, and memory for them.
-GROUPS: dict[Rule, int] = {"mean": 16, "tree": 32}
+GROUPS: dict[ScoringRule, int] = {"mean": 16, "tree": 32}
 # In nats of a whole command; a mean over its tokens is of another scale.
-REPEAT_PENALTY: dict[Rule, float] = {"mean": 0, "tree": 3}
+REPEAT_PENALTY: dict[ScoringRule, float] = {"mean": 0, "tree": 3}
 # A shorter beginning is read with each dialogue, which costs less than a part of its own.
 WORTH_SHARING = 16
 TAILS_KEPT = 1 << 14
 EXAMPLES = 13  # worked examples for a model that was not trained to do without
 
 
-class LanguagePlanner(Part):
+class LanguagePlanner(TeamMember):
     """Decides by the probabilities of any causal language model of transformers.
 
     With ``decide='score'`` it says the candidate with the highest score; with ``generate`` what
@@ -60,7 +66,7 @@ class LanguagePlanner(Part):
         tokenizer: PreTrainedTokenizerBase,
         options: PlannerOptions | None = None,
         *,
-        scoring: Rule = "mean",
+        scoring: ScoringRule = "mean",
         examples: int = EXAMPLES,
         prompt: Path = DEFAULT,
         look: float = NEVER,
@@ -73,16 +79,16 @@ class LanguagePlanner(Part):
         self.examples = examples if options.examples is None else options.examples
         self.prompt = Prompt(options.prompt or prompt, self.examples)
         folder = (options.cache or cache_folder()) / "prompts"
-        self.scoring: Rule = scoring if options.scoring == "auto" else options.scoring
+        self.scoring: ScoringRule = scoring if options.scoring == "auto" else options.scoring
         penalty = options.repeat_penalty
-        self.deciding = Deciding(
+        self.deciding = DecisionRules(
             self.scoring,
             options.repeats,
             REPEAT_PENALTY[self.scoring] if penalty is None else penalty,
             look if options.look is None else options.look,
             contrast if options.contrast is None else options.contrast,
         )
-        self.scorer = Scorer(model, options.group or GROUPS[self.scoring], folder)
+        self.scorer = CandidateScorer(model, options.group or GROUPS[self.scoring], folder)
         self._dropped = 0
         self._prefixes: dict[int, Tokens] = {}
         self._tails: dict[tuple[str, str], Tokens] = {}
@@ -104,7 +110,7 @@ class LanguagePlanner(Part):
             Prompt(options.prompt, EXAMPLES)
         folder = adapter_folder(name)
         if folder is None and options.adapter is None:
-            return cls(*load_model(name, options), options)
+            return cls(*_load(name, options), options)
         if folder is not None and options.adapter is not None:
             raise BadInput(f"planner '{name}' is an adapter already; it takes no second one")
         folder = folder or options.adapter
@@ -113,8 +119,8 @@ class LanguagePlanner(Part):
         base = name if options.adapter else about.base
         if base != about.base:
             raise other_base(folder, about.base, base)
-        model, tokenizer = load_model(base, options)
-        merge(model, folder, base)
+        model, tokenizer = _load(base, options)
+        merge_adapter(model, folder, base)
         return cls(
             model,
             tokenizer,
@@ -133,7 +139,7 @@ class LanguagePlanner(Part):
     def choose(self, dialogues: Sequence[Dialogue]) -> list[Decision]:
         """One decision a dialogue; a model that breaks on one leaves the others as they are."""
         decisions: list[Decision | None] = [None] * len(dialogues)
-        questions: list[tuple[int, Question]] = []
+        questions: list[tuple[int, ScoringRequest]] = []
         for i, dialogue in enumerate(dialogues):
             if not dialogue.candidates():
                 decisions[i] = no_candidates(dialogue)
@@ -165,10 +171,10 @@ class LanguagePlanner(Part):
         return Decision(best.sentence(), best, table)
 
     def _contraries(
-        self, dialogues: Sequence[Dialogue], questions: Sequence[tuple[int, Question]]
-    ) -> dict[int, Question]:
+        self, dialogues: Sequence[Dialogue], questions: Sequence[tuple[int, ScoringRequest]]
+    ) -> dict[int, ScoringRequest]:
         """The same questions of the dialogues' contraries, for those that have one."""
-        found: dict[int, Question] = {}
+        found: dict[int, ScoringRequest] = {}
         for i, _ in questions if self.deciding.contrasts else ():
             other = contrary(dialogues[i])
             if other is not None:
@@ -178,7 +184,7 @@ class LanguagePlanner(Part):
                     found[i] = replace(asked, keep=False)
         return found
 
-    def _read(self, questions: Sequence[tuple[int, Question]]) -> Counter[int]:
+    def _read(self, questions: Sequence[tuple[int, ScoringRequest]]) -> Counter[int]:
         """How many tokens were just read for each dialogue, by its place."""
         read: Counter[int] = Counter()
         for k, (i, q) in enumerate(questions):
@@ -189,7 +195,7 @@ class LanguagePlanner(Part):
     def _with_costs(
         self,
         decisions: Sequence[Decision | None],
-        questions: Sequence[tuple[int, Question]],
+        questions: Sequence[tuple[int, ScoringRequest]],
         read: Mapping[int, int],
     ) -> list[Decision | None]:
         """The decisions, and what each of those that were just scored took."""
@@ -199,16 +205,16 @@ class LanguagePlanner(Part):
             if decision is None or decision.error is not None:
                 continue
             best = list(decision.scores).index(decision.said)
-            cost = Cost(len(question.context), read[i], len(question.tails[best]))
+            cost = TokenCost(len(question.context), read[i], len(question.tails[best]))
             found[i] = replace(decision, cost=cost)
         return found
 
-    def _scores(self, questions: Sequence[Question]) -> list[list[float]]:
+    def _scores(self, questions: Sequence[ScoringRequest]) -> list[list[float]]:
         if self._trie:
             return self.scorer.scores(questions, self.scoring)
         return [plain_scores(self.model, q.context, q.tails, rule=self.scoring) for q in questions]
 
-    def question(self, dialogue: Dialogue, candidates: Sequence[Command] = ()) -> Question:
+    def question(self, dialogue: Dialogue, candidates: Sequence[Command] = ()) -> ScoringRequest:
         """A dialogue in tokens, with as many examples as the model has room for, and the tokens of
         ``candidates``, where there are none those of its own.
 
@@ -233,7 +239,7 @@ class LanguagePlanner(Part):
             self._dropped = dropped
         if self._trie:
             self._read_examples()
-        return Question(key, context, tails)
+        return ScoringRequest(key, context, tails)
 
     @property
     def prefix(self) -> Tokens:
@@ -280,7 +286,7 @@ class LanguagePlanner(Part):
         limit = getattr(self.model.config, "max_position_embeddings", None)
         return int(limit) if limit else 1 << 30
 
-    def _generate(self, dialogue: Dialogue, question: Question) -> Decision:
+    def _generate(self, dialogue: Dialogue, question: ScoringRequest) -> Decision:
         # From the episode's own seed, so that neighbours in the batch change nothing.
         drawn = np.random.SeedSequence((self.options.seed, dialogue.seed, len(dialogue.turns)))
         rng = torch.Generator().manual_seed(int(drawn.generate_state(1)[0]))
@@ -298,10 +304,10 @@ class LanguagePlanner(Part):
                 break
             new.append(token)
             text = str(self.tokenizer.decode(new, skip_special_tokens=True))
-        cost = Cost(len(context), read, len(new))
+        cost = TokenCost(len(context), read, len(new))
         return replace(parse_decision(text, dialogue), cost=cost)
 
-    def _next(self, question: Question, context: Tokens) -> torch.Tensor:
+    def _next(self, question: ScoringRequest, context: Tokens) -> torch.Tensor:
         if self._trie:
             return self.scorer.next_logits(question.key, context)
         with torch.inference_mode():
@@ -320,7 +326,7 @@ class LanguagePlanner(Part):
         text = tuple(int(t) for t in torch.arange(1, 12) * 7919 % vocabulary)
         tails = (text[1:4], (*text[1:3], text[6]), text[5:9])
         try:
-            found = Scorer(self.model, 1).scores([Question(0, text, tails)])[0]
+            found = CandidateScorer(self.model, 1).scores([ScoringRequest(0, text, tails)])[0]
         # Whatever a model that was not made for this raises, it can still be scored plainly.
         except Exception as error:
             log.info("no trie: %s", error)
@@ -328,6 +334,10 @@ class LanguagePlanner(Part):
         plain = plain_scores(self.model, text, tails)
         near = 1e-3 if self.model.dtype == torch.float32 else 0.2
         return all(math.isclose(a, b, abs_tol=near) for a, b in zip(found, plain, strict=True))
+
+
+def _load(name: str, options: PlannerOptions) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    return load_model(name, device=options.device, dtype=options.dtype, cache=options.cache)
 
 
 def _not_finite() -> Decision:

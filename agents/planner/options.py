@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from envs.errors import BadInput
+from models.language.formats import NumberFormat
 
-Format = Literal["bfloat16", "float16", "float32"]
 SERVER = "openai:"  # how the names of Planners begin whose model a server has
 
 
@@ -58,7 +58,7 @@ class PlannerOptions:
     device: str = "auto"
     """Where the model runs: cpu, cuda, cuda:1, mps, or auto for the best there is."""
 
-    dtype: Literal["auto"] | Format = "auto"
+    dtype: Literal["auto"] | NumberFormat = "auto"
     """The model's number format; auto takes bfloat16 where it is faster, else float32, and the
     run's settings say which."""
 

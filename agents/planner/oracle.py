@@ -16,10 +16,10 @@ from minigrid.envs.babyai.core.verifier import (
 )
 
 from agents.dialogue import Decision, Dialogue
-from agents.parts import Part
 from agents.planner.options import PlannerOptions
+from agents.planner.prerequisites import PrerequisitePlanner
 from agents.planner.registry import PLANNERS
-from agents.planner.way import Way
+from agents.protocols import TeamMember
 from envs.commands import Command
 from envs.errors import BadInput
 from envs.items import ANY_SHAPE, Item
@@ -29,7 +29,7 @@ FAILED = "I did not manage"
 
 
 @PLANNERS.register("oracle")
-class OraclePlanner(Part):
+class OraclePlanner(TeamMember):
     """Asks our own families for the next command and reads BabyAI's instructions.
 
     Where a locked door or a thing is in the way in BabyAI's worlds, it sees to that first. What
@@ -53,7 +53,9 @@ class OraclePlanner(Part):
             if hasattr(world, "oracle"):
                 command = world.oracle(examined(dialogue))
             elif hasattr(world, "instrs"):
-                command = Way(world, self._worlds.places(dialogue.world)).to(_babyai(world.instrs))
+                command = PrerequisitePlanner(world, self._worlds.places(dialogue.world)).to(
+                    _babyai(world.instrs)
+                )
             else:
                 raise BadInput(f"the oracle knows no answer to the task '{dialogue.task}'")
         except BadInput as error:

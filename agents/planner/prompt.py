@@ -10,8 +10,8 @@ from jinja2 import StrictUndefined, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from agents.dialogue import Dialogue, Turn, one_line
-from agents.parts import Actor
 from agents.planner.options import SERVER, PlannerOptions
+from agents.protocols import Actor
 from envs.commands import VERBS
 from envs.errors import BadInput
 from envs.items import MINIGRID_SHAPES, find_items

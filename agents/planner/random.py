@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from agents.dialogue import Decision, Dialogue
-from agents.parts import Part
 from agents.planner.options import PlannerOptions
 from agents.planner.registry import PLANNERS
+from agents.protocols import TeamMember
 from envs.errors import BadInput
 
 
@@ -20,7 +20,7 @@ def no_candidates(dialogue: Dialogue) -> Decision:
 
 
 @PLANNERS.register("random")
-class RandomPlanner(Part):
+class RandomPlanner(TeamMember):
     """Chooses evenly among the commands that can be made from the items named so far."""
 
     def __init__(self, options: PlannerOptions | None = None) -> None:

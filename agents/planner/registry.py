@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from agents.parts import Planner
 from agents.planner.options import SERVER, PlannerOptions
+from agents.protocols import Planner
 from envs.errors import BadInput, unknown
 from envs.registry import Registry
 
@@ -28,7 +28,8 @@ def make_planner(name: str, options: PlannerOptions | None = None) -> Planner:
     import agents.planner.human
     import agents.planner.oracle
     import agents.planner.random  # noqa: F401
-    from agents.planner.weights import packaged, shipped
+    from agents.planner.adapter import shipped
+    from models.language.weights import packaged
 
     options = PlannerOptions() if options is None else options
     if name in PLANNERS:
@@ -52,7 +53,8 @@ def make_planner(name: str, options: PlannerOptions | None = None) -> Planner:
 def runs_here(name: str) -> bool:
     """Whether a Planner that is not registered under this name is a language model that is loaded,
     rather than a server's or a wrong name."""
-    from agents.planner.weights import packaged, shipped
+    from agents.planner.adapter import shipped
+    from models.language.weights import packaged
 
     if name.startswith(SERVER):
         return False
@@ -66,6 +68,6 @@ def settled(options: Options, planners: Iterable[str]) -> Options:
     with it elsewhere too. Raises BadInput for a device that cannot be used."""
     if options.dtype != "auto" or not any(map(runs_here, planners)):
         return options
-    from agents.planner.loading import number_format
+    from models.language.loading import number_format
 
     return replace(options, dtype=number_format(options.dtype, options.device))

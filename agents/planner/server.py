@@ -15,13 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from agents.dialogue import Decision, Dialogue
-from agents.parts import Part
-from agents.planner.grammar import parse_decision
 from agents.planner.options import PlannerOptions
+from agents.planner.parsing import parse_decision
 from agents.planner.prompt import CHAT, Prompt
 from agents.planner.random import no_candidates
-from agents.planner.weights import cache_folder
+from agents.protocols import TeamMember
 from envs.errors import BadInput
+from models.language.weights import cache_folder
 
 KEY = "OPENAI_API_KEY"
 LOCAL_KEY = "none"  # the client insists on a key, servers of one's own on none
@@ -31,7 +31,7 @@ LONGEST_WAIT_S = 20.0
 log = logging.getLogger(__name__)
 
 
-class ServerPlanner(Part):
+class ServerPlanner(TeamMember):
     """Asks a server's model for each dialogue's next command, several requests at a time.
 
     What is asked again is answered from a cache on disk. A request that fails for good makes its
@@ -45,7 +45,7 @@ class ServerPlanner(Part):
             import openai
             import tenacity
 
-            from agents.planner.replies import Replies
+            from agents.planner.response_cache import ResponseCache
         except ImportError as error:
             raise BadInput(
                 f"planner 'openai:{model}' needs the package {error.name}; install it with: "
@@ -70,7 +70,7 @@ class ServerPlanner(Part):
         # The client's URL parser has errors of its own for addresses that are none.
         except Exception as error:
             raise BadInput(f"'{options.base_url}' is no address of a server: {error}") from error
-        self._replies = Replies((options.cache or cache_folder()) / "replies")
+        self._replies = ResponseCache((options.cache or cache_folder()) / "replies")
         self._retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_worth_retrying),
             stop=tenacity.stop_after_attempt(options.retries + 1),

@@ -26,33 +26,27 @@ from torch.nn import functional
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from agents.dialogue import Decision, Dialogue
-from agents.film import Film
-from agents.parts import Part
-from agents.planner.adapter import (
-    WEIGHTS,
-    About,
-    other_base,
-    read_about,
-    read_adapter,
-    write_about,
-)
-from agents.planner.language import LanguagePlanner
-from agents.planner.lessons import (
+from agents.observation_recorder import ObservationRecorder
+from agents.planner.adapter import PlannerAdapter, other_base, read_about, write_about
+from agents.planner.demonstrations import (
     FIRST_SEED,
-    Lesson,
-    School,
-    Teacher,
+    ExpertPlanner,
+    RolloutCollector,
+    TrainingExample,
     lessons_of,
     told_before,
     with_boxes,
 )
+from agents.planner.language import LanguagePlanner
 from agents.planner.options import PlannerOptions
 from agents.planner.prompt import PROMPTS
-from agents.planner.scoring import Question
-from agents.schedule import learning_rate_at
+from agents.protocols import TeamMember
 from agents.team import Episode
 from envs.errors import BadInput
 from envs.room import coin
+from models.language.adapters import WEIGHTS, read_adapter
+from models.language.candidate_scorer import ScoringRequest
+from models.training.schedules import learning_rate_at
 
 # How many words' vectors make a strange word's.
 MIXED = 64
@@ -61,7 +55,7 @@ CHUNK = 1024
 GPU_CHUNK = 16384
 Objective = Literal["choices", "tokens"]
 # Of a group of episodes and what was filmed of them, a number each.
-Reward = Callable[[Sequence[Episode], Film], Sequence[float]]
+Reward = Callable[[Sequence[Episode], ObservationRecorder], Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -89,7 +83,7 @@ def _nothing(_: Any) -> None:
     """For callers that want to be told nothing."""
 
 
-class Reader(torch.nn.Module):
+class SelectiveLogits(torch.nn.Module):
     """A causal language model, asked at some places of some texts only."""
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -101,7 +95,7 @@ class Reader(torch.nn.Module):
         ids: torch.Tensor,
         rows: torch.Tensor,
         positions: torch.Tensor,
-        lessons: Sequence[Lesson],
+        lessons: Sequence[TrainingExample],
         prefix: Sequence[tuple[torch.Tensor, torch.Tensor]] = (),
     ) -> torch.Tensor:
         """Logits ``[places, vocabulary] float32`` that follow ``ids[rows, positions]``.
@@ -126,7 +120,7 @@ class Reader(torch.nn.Module):
         logits: torch.Tensor = head(hidden[rows, positions]).float()
         return logits
 
-    def _embed(self, ids: torch.Tensor, lessons: Sequence[Lesson]) -> torch.Tensor:
+    def _embed(self, ids: torch.Tensor, lessons: Sequence[TrainingExample]) -> torch.Tensor:
         """Word vectors ``[batch, length, size]``; strange ones are drawn with the mean and the
         covariance of the vocabulary's."""
         table: Any = self.model.get_input_embeddings()
@@ -154,7 +148,7 @@ class Reader(torch.nn.Module):
         return [(layer.keys, layer.values) for layer in cache.layers]
 
 
-class Student:
+class PlannerPolicy:
     """A language model with LoRA adapters in training, and the Planner that it makes.
 
     ``planner`` decides with a second copy of the model, into which ``sync`` merges the adapters
@@ -185,7 +179,7 @@ class Student:
         device = model.device
         half = "bf16" if model.dtype == torch.bfloat16 else "no"
         self.accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=half)
-        self.reader = self.accelerator.prepare(Reader(model))
+        self.reader = self.accelerator.prepare(SelectiveLogits(model))
         self._read: tuple[int, list[tuple[torch.Tensor, torch.Tensor]]] | None = None
         self._base: dict[str, Any] = {
             name: module
@@ -206,7 +200,7 @@ class Student:
             target.weight.copy_(weight)
         self.planner.scorer.forget_all()
 
-    def question(self, dialogue: Dialogue) -> Question:
+    def question(self, dialogue: Dialogue) -> ScoringRequest:
         """A dialogue in tokens, without the worked examples that all dialogues begin with."""
         question = self.planner.question(dialogue)
         return replace(question, context=question.context[len(self.planner.prefix) :])
@@ -226,7 +220,9 @@ class Student:
                 self._read = version, self.accelerator.unwrap_model(self.reader).read(ids)
         return self._read[1]
 
-    def logits(self, lessons: Sequence[Lesson], positions: Sequence[Sequence[int]]) -> torch.Tensor:
+    def logits(
+        self, lessons: Sequence[TrainingExample], positions: Sequence[Sequence[int]]
+    ) -> torch.Tensor:
         """Logits ``[places, vocabulary]`` at these positions of each lesson, one after another."""
         length = max(len(lesson.tokens) for lesson in lessons)
         ids = [[*lesson.tokens, *[0] * (length - len(lesson.tokens))] for lesson in lessons]
@@ -244,11 +240,13 @@ class Student:
             )
         return found
 
-    def parts(self, lessons: Sequence[Lesson]) -> list[list[Lesson]]:
+    def parts(self, lessons: Sequence[TrainingExample]) -> list[list[TrainingExample]]:
         """The lessons in parts that the device reads in one go."""
         return chunks(lessons, CHUNK if self.accelerator.device.type == "cpu" else GPU_CHUNK)
 
-    def choices(self, lessons: Sequence[Lesson]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def choices(
+        self, lessons: Sequence[TrainingExample]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Log-probabilities ``[choices, most targets]`` of what could be said where candidates
         part (minus infinity beyond a choice's targets), what was taken ``[choices]`` and the
         number of the lesson ``[choices]``."""
@@ -264,8 +262,8 @@ class Student:
 
 
 def imitate(
-    student: Student,
-    school: School,
+    student: PlannerPolicy,
+    school: RolloutCollector,
     *,
     steps: int,
     batch: int = 16,
@@ -283,14 +281,15 @@ def imitate(
 
     ``objective``: the likelihood of what was chosen where candidates part, or of every token of
     the commands. ``strange`` is the largest share of a dialogue's words that are read as random
-    vectors (`Lesson.estranged`), ``boxes`` the chance that items are told of as boxes
-    (`with_boxes`), ``slips`` the chance that a turn is a mistake, which is not learned (`Teacher`).
+    vectors (`TrainingExample.estranged`), ``boxes`` the chance that items are told of as boxes
+    (`with_boxes`), ``slips`` the chance that a turn is a mistake, which is not learned
+    (`ExpertPlanner`).
     Raises BadInput where the loss is not finite; what was saved is then still there.
     """
     parameters = list(student.parameters().values())
     optimiser = torch.optim.AdamW(parameters, learning_rate, weight_decay=0.0)
     first = 0 if resume is None else unpack(resume, student, optimiser)
-    teacher = Teacher(slips)
+    teacher = ExpertPlanner(slips)
     for step in range(first, steps):
         lessons = []
         rng = np.random.default_rng([seed, 1, step])
@@ -318,10 +317,10 @@ def imitate(
     student.sync()
 
 
-def chunks(lessons: Sequence[Lesson], most: int) -> list[list[Lesson]]:
+def chunks(lessons: Sequence[TrainingExample], most: int) -> list[list[TrainingExample]]:
     """The lessons in parts of similar lengths, each of at most ``most`` tokens to be read in one
     go."""
-    parts: list[list[Lesson]] = []
+    parts: list[list[TrainingExample]] = []
     for lesson in sorted(lessons, key=lambda x: len(x.tokens)):
         if not parts or (len(parts[-1]) + 1) * len(lesson.tokens) > most:
             parts.append([])
@@ -330,7 +329,7 @@ def chunks(lessons: Sequence[Lesson], most: int) -> list[list[Lesson]]:
 
 
 def _imitation_loss(
-    student: Student, lessons: Sequence[Lesson], objective: Objective
+    student: PlannerPolicy, lessons: Sequence[TrainingExample], objective: Objective
 ) -> torch.Tensor:
     """Negative log-likelihood, summed over choices or tokens."""
     if objective == "choices":
@@ -341,7 +340,7 @@ def _imitation_loss(
     return functional.cross_entropy(logits, said, reduction="sum")
 
 
-class Sampler(Part):
+class SamplingPlanner(TeamMember):
     """A language Planner that says each candidate as often as its probability says."""
 
     def __init__(self, planner: LanguagePlanner, seed: int, temperature: float = 1.0) -> None:
@@ -368,14 +367,14 @@ class Sampler(Part):
         return found
 
 
-def truth(episodes: Sequence[Episode], film: Film) -> list[float]:
+def truth(episodes: Sequence[Episode], film: ObservationRecorder) -> list[float]:
     """The reward that is true: 1 for success."""
     return [float(bool(e.success)) for e in episodes]
 
 
 def reinforce(
-    student: Student,
-    school: School,
+    student: PlannerPolicy,
+    school: RolloutCollector,
     *,
     steps: int,
     groups: int = 8,
@@ -407,7 +406,7 @@ def reinforce(
         student.sync()
         rng = np.random.default_rng([seed, 2, step])
         start = FIRST_SEED + 500_000_000 + (seed * 100_000 + step) * groups
-        lessons: list[Lesson] = []
+        lessons: list[TrainingExample] = []
         rewards: list[float] = []
         successes: list[float] = []
         for number, n in enumerate(school.draw(groups, rng)):
@@ -415,7 +414,7 @@ def reinforce(
                 continue
             seeds = [start + k for k in range(n) for _ in range(members)]
             start += n
-            player = Sampler(student.planner, seed * 1_000_003 + step, temperature)
+            player = SamplingPlanner(student.planner, seed * 1_000_003 + step, temperature)
             episodes, notes = school.play(player, number, seeds)
             got = np.array(reward(episodes, notes), float)
             rewards += got.tolist()
@@ -454,8 +453,8 @@ def reinforce(
 
 
 def _reference(
-    student: Student, lessons: Sequence[Lesson], before: dict[str, torch.Tensor]
-) -> list[tuple[list[Lesson], torch.Tensor]]:
+    student: PlannerPolicy, lessons: Sequence[TrainingExample], before: dict[str, torch.Tensor]
+) -> list[tuple[list[TrainingExample], torch.Tensor]]:
     """The lessons in chunks, with their choices' log-probabilities under other adapters."""
     parameters = student.parameters()
     now = {n: p.detach().clone() for n, p in parameters.items()}
@@ -469,8 +468,8 @@ def _reference(
 
 
 def _policy_loss(
-    student: Student,
-    lessons: Sequence[Lesson],
+    student: PlannerPolicy,
+    lessons: Sequence[TrainingExample],
     old: torch.Tensor,
     kl: float,
     divergences: list[float],
@@ -488,7 +487,7 @@ def _policy_loss(
 
 
 def _descend(
-    student: Student,
+    student: PlannerPolicy,
     optimiser: torch.optim.Optimizer,
     losses: Iterable[torch.Tensor],
     learning_rate: float,
@@ -512,7 +511,7 @@ def _descend(
     return total
 
 
-def pack(step: int, student: Student, optimiser: torch.optim.Optimizer) -> Checkpoint:
+def pack(step: int, student: PlannerPolicy, optimiser: torch.optim.Optimizer) -> Checkpoint:
     """The adapters and the optimiser's memory, after ``step`` steps."""
     tensors = {f"adapter.{n}": p.detach().clone() for n, p in student.parameters().items()}
     for k, memory in optimiser.state_dict()["state"].items():
@@ -520,7 +519,7 @@ def pack(step: int, student: Student, optimiser: torch.optim.Optimizer) -> Check
     return Checkpoint(step, tensors)
 
 
-def unpack(saved: Checkpoint, student: Student, optimiser: torch.optim.Optimizer) -> int:
+def unpack(saved: Checkpoint, student: PlannerPolicy, optimiser: torch.optim.Optimizer) -> int:
     """The way back; returns the number of steps. Raises BadInput for another model's checkpoint."""
     memory: dict[int, dict[str, torch.Tensor]] = {}
     parameters = student.parameters()
@@ -540,7 +539,7 @@ def unpack(saved: Checkpoint, student: Student, optimiser: torch.optim.Optimizer
 
 
 @torch.no_grad()
-def load_adapters(student: Student, folders: Sequence[Path], base: str) -> None:
+def load_adapters(student: PlannerPolicy, folders: Sequence[Path], base: str) -> None:
     """Begin with the adapter in a folder, or with the mean of several.
 
     The mean of what they add to each weight ("model soup", arXiv 2203.05482) is cut to the
@@ -549,7 +548,7 @@ def load_adapters(student: Student, folders: Sequence[Path], base: str) -> None:
     lowest. Raises BadInput where one is another model's, and where a single one is of another rank.
     """
     parameters = student.parameters()
-    abouts: list[About] = []
+    abouts: list[PlannerAdapter] = []
     read: list[tuple[float, dict[str, torch.Tensor]]] = []
     for folder in folders:
         about = read_about(folder)
@@ -585,7 +584,7 @@ def load_adapters(student: Student, folders: Sequence[Path], base: str) -> None:
     student.sync()
 
 
-def save_adapter(student: Student, folder: Path, base: str) -> None:
+def save_adapter(student: PlannerPolicy, folder: Path, base: str) -> None:
     """Write the adapters as they are now, in bfloat16, as a Planner's adapter for ``base``."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
@@ -603,6 +602,8 @@ def save_adapter(student: Student, folder: Path, base: str) -> None:
     config.save_pretrained(str(folder))
     planner = student.planner
     deciding = planner.deciding
-    about = About(base, "tree", planner.examples, student.prompt, deciding.look, deciding.contrast)
+    about = PlannerAdapter(
+        base, "tree", planner.examples, student.prompt, deciding.look, deciding.contrast
+    )
     write_about(folder, about)
     os.replace(half, folder / WEIGHTS)

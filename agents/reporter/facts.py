@@ -10,7 +10,7 @@ import numpy as np
 from minigrid.minigrid_env import MiniGridEnv
 
 from agents.dialogue import Dialogue, Rollout
-from agents.parts import Part, Reporter
+from agents.protocols import Reporter, TeamMember
 from agents.reporter.irrelevant import irrelevant_truths
 from agents.reporter.registry import REPORTERS
 from agents.reporter.scripted import deed
@@ -76,7 +76,7 @@ def is_true(report: str, world: MiniGridEnv, rollout: Rollout) -> bool:
 
 
 @REPORTERS.register("random-fact")
-class RandomFactReporter(Part):
+class RandomFactReporter(TeamMember):
     """Says something true about a rollout, whatever it is (a cheat). Where the item that was
     commanded was reached, three of five reports say up to four things about it."""
 
@@ -105,7 +105,7 @@ class RandomFactReporter(Part):
 
 
 @REPORTERS.register("thorough")
-class ThoroughReporter(Part):
+class ThoroughReporter(TeamMember):
     """Says all that can be seen of the item that was commanded, whatever matters (a cheat)."""
 
     tells_facts = True
@@ -125,14 +125,14 @@ class ThoroughReporter(Part):
 
 
 @REPORTERS.register("silent")
-class SilentReporter(Part):
+class SilentReporter(TeamMember):
     """Says nothing."""
 
     def report(self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]) -> list[str]:
         return [""] * len(rollouts)
 
 
-class Checked(Part):
+class TruthChecker(TeamMember):
     """A Reporter whose reports are checked: ``true`` of all of them, ``told`` of each world's since
     its episode began."""
 

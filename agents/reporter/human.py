@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agents.dialogue import Dialogue, Rollout
-from agents.parts import Part
+from agents.protocols import TeamMember
 from agents.reporter.registry import REPORTERS
 from agents.reporter.scripted import truth
 from envs.errors import BadInput
 
 
 @REPORTERS.register("human")
-class HumanReporter(Part):
+class HumanReporter(TeamMember):
     """Asks a person for each report; an empty line takes the scripted one."""
 
     def report(self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 from minigrid.minigrid_env import MiniGridEnv
 
 from agents.dialogue import Dialogue, Rollout
-from agents.parts import Part
+from agents.protocols import TeamMember
 from agents.reporter.registry import REPORTERS
 from agents.reporter.scripted import truth
 from envs.errors import BadInput
@@ -19,7 +19,7 @@ DIRECTIONS = ("east", "south", "west", "north")
 
 
 @REPORTERS.register("irrelevant")
-class IrrelevantReporter(Part):
+class IrrelevantReporter(TeamMember):
     """The scripted report, and with probability ``p`` one or two irrelevant truths around it.
 
     They tell of movements and of things in view, never of what examining revealed.

@@ -9,25 +9,24 @@ from pathlib import Path
 import numpy as np
 
 from agents.dialogue import Dialogue, Rollout
-from agents.film import Film
-from agents.parts import Part
-from agents.planner.loading import load_model
-from agents.planner.options import PlannerOptions
+from agents.observation_recorder import ObservationRecorder
+from agents.protocols import TeamMember
 from agents.reporter.network import (
     CONFIG,
     MOST_TOKENS,
     WEIGHTS,
     ReporterNetwork,
-    Said,
+    SampledReport,
     read_config,
 )
-from envs.sight.encoder import evenly, prepare
 from envs.worlds import Worlds
+from models.language.loading import load_model
+from models.vision.encoder import evenly, prepare
 
 SHIPPED = Path(__file__).parent / "weights"
 
 
-class LearnedReporter(Part):
+class LearnedReporter(TeamMember):
     """Reports by a network, from 8 frames of a rollout, evenly spread, and the command.
 
     ``temperature`` 0 says the likeliest; above it, what is said is drawn, from ``seed``, the
@@ -43,9 +42,9 @@ class LearnedReporter(Part):
         self.temperature = temperature
         self.seed = seed
         self.batch = batch
-        self.said: list[Said] = []
+        self.said: list[SampledReport] = []
         self.clips = np.zeros((0, 8, 64, 64, 3), np.uint8)
-        self._film = Film()
+        self._film = ObservationRecorder()
 
     def begin(self, worlds: Worlds) -> None:
         self._film.begin(worlds, range(len(worlds)))
@@ -73,7 +72,7 @@ class LearnedReporter(Part):
         return [s.text for s in self.said]
 
 
-def clip_of(film: Film, i: int, steps: int) -> np.ndarray:
+def clip_of(film: ObservationRecorder, i: int, steps: int) -> np.ndarray:
     """What the agent of world i saw in its last ``steps`` steps: ``[8, 64, 64, 3] uint8``."""
     last = len(film.views[i]) - 1
     return prepare(film.frames(i, evenly(max(0, last - steps), last)))
@@ -89,7 +88,7 @@ def load_reporter(folder: Path, device: str = "auto", cache: Path | None = None)
 @lru_cache(maxsize=1)  # those of an evaluation's parts are the same
 def _network(folder: Path, age: int, device: str, cache: Path | None) -> ReporterNetwork:
     config = read_config(folder)
-    model, tokenizer = load_model(config.base, PlannerOptions(device=device, cache=cache))
+    model, tokenizer = load_model(config.base, device=device, cache=cache)
     network = ReporterNetwork(model, tokenizer, config)
     network.load(folder)
     return network.eval()

@@ -20,9 +20,9 @@ from torch import nn
 
 from envs.commands import Command
 from envs.errors import BadInput
-from envs.sight.encoder import VisionEncoder, are_shown
-from envs.sight.gated import GatedLanguage, alike
-from envs.sight.precision import half
+from models.precision import half
+from models.vision.cross_attention import GatedLanguage, alike
+from models.vision.encoder import VisionEncoder, are_shown
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 VERSION = 1
@@ -45,7 +45,7 @@ class ReporterConfig:
 
 
 @dataclass(frozen=True)
-class Said:
+class SampledReport:
     """A report as it was sampled: its text, and the tokens of prompt and report."""
 
     text: str
@@ -143,7 +143,7 @@ class ReporterNetwork(nn.Module):
         commands: Sequence[Command],
         chance: np.ndarray,
         temperature: float = 0.0,
-    ) -> list[Said]:
+    ) -> list[SampledReport]:
         """A report of each clip; ``chance [N, MOST_TOKENS]`` decides, as in `GatedLanguage.sample`.
 
         A ``temperature`` of 0 takes the likeliest token each time.
@@ -160,7 +160,7 @@ class ReporterNetwork(nn.Module):
                 temperature=temperature,
             )
         return [
-            Said(self.tokenizer.decode([t for t in s if t != self.end]).strip(), p, s)
+            SampledReport(self.tokenizer.decode([t for t in s if t != self.end]).strip(), p, s)
             for p, s in zip(prompts, tokens, strict=True)
         ]
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from agents.parts import Reporter
+from agents.protocols import Reporter
 from envs.registry import Registry
-from envs.sight.vision_language import HUB_ID, is_of_transformers
+from models.vision.vision_language import HUB_ID, is_of_transformers
 
 REPORTERS: Registry[Callable[..., Reporter]] = Registry("reporter")
 
@@ -24,7 +24,7 @@ def make_reporter(name: str, **options: Any) -> Reporter:
     import agents.reporter.human
     import agents.reporter.irrelevant
     import agents.reporter.scripted
-    import agents.reporter.troubled
+    import agents.reporter.unreliable
     import agents.reporter.view  # noqa: F401
 
     config = Path(name) / "config.json"

@@ -16,19 +16,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from agents.crew import Crew
 from agents.dialogue import Decision, Dialogue, Rollout
-from agents.film import Film
-from agents.parts import Actor, Part, Planner
+from agents.observation_recorder import ObservationRecorder
+from agents.protocols import Actor, Planner, TeamMember
 from agents.reporter.facts import is_true
 from agents.reporter.learned import LearnedReporter
 from agents.reporter.network import ReporterNetwork
 from agents.reporter.training import FIRST_SEED, Checkpoint, go, pack, unpack
-from agents.schedule import learning_rate_at
 from agents.team import Episode, Team
 from envs.commands import Command
 from envs.errors import BadInput
 from envs.worlds import Worlds
+from models.training.process_group import ProcessGroup
+from models.training.schedules import learning_rate_at
 
 RL_FIRST_SEED = FIRST_SEED + 300_000_000
 WINDOW = 20  # steps that the watch for gaming compares
@@ -37,7 +37,7 @@ MUTE = 0.9  # share of commands that are none, above which the Planner is of no 
 
 
 @dataclass(frozen=True)
-class Report:
+class ReportSample:
     """A report as it was made: the clip ``[8, 64, 64, 3] uint8``, the command, the tokens, and
     whether it is true; ``matters`` whether it says what examining revealed (None where nothing
     was)."""
@@ -52,7 +52,9 @@ class Report:
 
 
 # Of episodes, what was filmed of them and their reports, a number each.
-Term = Callable[[Sequence[Episode], Film, Sequence[Sequence[Report]]], Sequence[float]]
+RewardComponent = Callable[
+    [Sequence[Episode], ObservationRecorder, Sequence[Sequence[ReportSample]]], Sequence[float]
+]
 
 
 @dataclass(frozen=True)
@@ -73,12 +75,12 @@ class Progress:
     episodes: float
 
 
-class Recorder(Part):
+class ReportRecorder(TeamMember):
     """A learned Reporter whose reports are written down, world by world."""
 
     def __init__(self, reporter: LearnedReporter) -> None:
         self.reporter = reporter
-        self.reports: dict[int, list[Report]] = {}
+        self.reports: dict[int, list[ReportSample]] = {}
         self._worlds: Worlds | None = None
 
     def begin(self, worlds: Worlds) -> None:
@@ -95,7 +97,7 @@ class Recorder(Part):
         for k, (rollout, dialogue) in enumerate(zip(rollouts, dialogues, strict=True)):
             said = self.reporter.said[k]
             revealed = [e.fact for e in rollout.events if e.kind == "examined" and e.fact]
-            made = Report(
+            made = ReportSample(
                 self.reporter.clips[k],
                 rollout.command,
                 said.text,
@@ -108,7 +110,7 @@ class Recorder(Part):
         return texts
 
 
-class Once(Part):
+class DeduplicatingPlanner(TeamMember):
     """A Planner that is asked once where several dialogues are the same."""
 
     def __init__(self, planner: Planner) -> None:
@@ -127,7 +129,7 @@ class Once(Part):
 
 
 @dataclass
-class Watch:
+class RewardHackingMonitor:
     """Notices when the detector's reward rises while the truth falls."""
 
     judged: list[float] = field(default_factory=list)
@@ -156,7 +158,7 @@ def reinforce(
     planner: Planner,
     actor: Actor,
     worlds: Worlds,
-    terms: Mapping[str, tuple[float, Term]],
+    terms: Mapping[str, tuple[float, RewardComponent]],
     *,
     steps: int,
     groups: int = 8,
@@ -173,7 +175,7 @@ def reinforce(
     on_progress: Callable[[Progress], None] = lambda p: None,
     save: Callable[[Callable[[], Checkpoint]], None] = lambda make: None,
     resume: Checkpoint | None = None,
-    watch: Watch | None = None,
+    watch: RewardHackingMonitor | None = None,
 ) -> None:
     """Policy gradient on the reports' tokens, clipped (arXiv 1707.06347), in the loop of the team.
 
@@ -188,7 +190,7 @@ def reinforce(
     Raises BadInput where reward or loss is not finite (before the step is made; what was saved is
     still there), where the Planner's commands are none, and where the watch says so.
     """
-    crew = Crew(network.device)
+    crew = ProcessGroup(network.device)
     own = crew.part(groups, "groups")
     parameters = [p for p in network.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, learning_rate, (0.9, 0.98), weight_decay=0.0)
@@ -202,8 +204,8 @@ def reinforce(
         start = RL_FIRST_SEED + (seed * 100_000 + step) * groups + crew.rank * own
         seeds = [start + g for g in range(own) for _ in range(members)]
         drawn = LearnedReporter(network, temperature, seed * 1_000_003 + step)
-        recorder, film = Recorder(drawn), Film()
-        team = Team(Once(planner), actor, recorder, max_turns, patience)
+        recorder, film = ReportRecorder(drawn), ObservationRecorder()
+        team = Team(DeduplicatingPlanner(planner), actor, recorder, max_turns, patience)
         episodes = team.play(worlds, seeds, film)
         reports = [recorder.reports[i] for i in range(len(seeds))]
         _check(episodes)
@@ -255,7 +257,7 @@ def reinforce(
             watch.add(float(np.mean(judged)), progress.success)
 
 
-def read(episode: Episode, reports: Sequence[Report]) -> Sequence[Report]:
+def read(episode: Episode, reports: Sequence[ReportSample]) -> Sequence[ReportSample]:
     """Those of an episode's reports that the Planner read: all but that of its last command, unless
     something that was no command came after it."""
     unread = bool(episode.turns) and episode.turns[-1].command is not None
@@ -276,11 +278,11 @@ def _check(episodes: Sequence[Episode]) -> None:
 def learn(
     network: ReporterNetwork,
     reference: ReporterNetwork,
-    pairs: Sequence[tuple[Report, float]],
+    pairs: Sequence[tuple[ReportSample, float]],
     optimiser: torch.optim.Optimizer,
     parameters: Sequence[nn.Parameter],
     rng: np.random.Generator,
-    crew: Crew,
+    crew: ProcessGroup,
     kl: float,
     clip: float,
     epochs: int,
@@ -323,7 +325,9 @@ def learn(
 class _Part:
     """Some reports to learn from. Where the vision encoder rests, each clip is looked at once."""
 
-    def __init__(self, network: ReporterNetwork, pairs: Sequence[tuple[Report, float]]) -> None:
+    def __init__(
+        self, network: ReporterNetwork, pairs: Sequence[tuple[ReportSample, float]]
+    ) -> None:
         self.advantages = [a for _, a in pairs]
         self._reports = [r for r, _ in pairs]
         self._clips = np.stack([r.clip for r in self._reports])
@@ -342,7 +346,9 @@ class _Part:
 
 
 def truth(
-    episodes: Sequence[Episode], film: Film, reports: Sequence[Sequence[Report]]
+    episodes: Sequence[Episode],
+    film: ObservationRecorder,
+    reports: Sequence[Sequence[ReportSample]],
 ) -> list[float]:
     """The reward that is true: 1 for success."""
     return [float(bool(e.success)) for e in episodes]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agents.dialogue import Dialogue, Rollout
-from agents.parts import Part
+from agents.protocols import TeamMember
 from agents.reporter.registry import REPORTERS
 
 PAST = {
@@ -18,7 +18,7 @@ PAST = {
 
 
 @REPORTERS.register("scripted")
-class ScriptedReporter(Part):
+class ScriptedReporter(TeamMember):
     """Says what was done and what examining revealed, or that it did not manage."""
 
     def report(self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]) -> list[str]:

@@ -18,22 +18,22 @@ from minigrid.core.constants import COLOR_TO_IDX, OBJECT_TO_IDX
 from torch import nn
 from torch.nn import functional
 
-from agents.crew import Crew
 from agents.reporter.facts import ThoroughReporter
 from agents.reporter.network import ReporterNetwork
 from agents.reporter.training import (
     FIRST_SEED,
     Caption,
+    CaptionCollector,
     Checkpoint,
-    Practice,
     Progress,
     descend,
 )
 from envs.batched.pixels import view_frames
 from envs.items import COLOURS
-from envs.sight.encoder import PATCH, VECTORS, VisionEncoder
-from envs.sight.precision import half
 from envs.worlds import VIEW
+from models.precision import half
+from models.training.process_group import ProcessGroup
+from models.vision.encoder import PATCH, VECTORS, VisionEncoder
 
 SIGHT_FIRST_SEED = FIRST_SEED + 700_000_000
 PATIENCE = 64
@@ -72,7 +72,7 @@ def recoloured(frames: np.ndarray, floor: np.ndarray, rng: np.random.Generator) 
 
 def steady(
     network: ReporterNetwork,
-    practice: Practice,
+    practice: CaptionCollector,
     *,
     steps: int,
     batch: int = 32,
@@ -89,7 +89,7 @@ def steady(
     What is faced must tell its floor, recoloured or not, and all vectors of frames as they are must
     stay what they were. Raises BadInput where the loss is not finite.
     """
-    crew = Crew(network.device)
+    crew = ProcessGroup(network.device)
     own = crew.part(batch, "episodes a step")
     encoder = network.encoder
     before = copy.deepcopy(encoder).requires_grad_(False)

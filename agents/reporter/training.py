@@ -24,15 +24,13 @@ from safetensors.torch import load_file
 from torch import nn
 
 from agents.actor import make_actor
-from agents.crew import Crew
 from agents.dialogue import Dialogue
-from agents.film import Film
-from agents.parts import Reporter
+from agents.observation_recorder import ObservationRecorder
 from agents.planner.registry import make_planner
-from agents.reporter.facts import Checked, RandomFactReporter
+from agents.protocols import Reporter
+from agents.reporter.facts import RandomFactReporter, TruthChecker
 from agents.reporter.learned import LearnedReporter, clip_of
 from agents.reporter.network import WEIGHTS, ReporterNetwork
-from agents.schedule import learning_rate_at
 from agents.team import Team
 from envs import make_worlds
 from envs.commands import Command
@@ -40,6 +38,8 @@ from envs.conditional import CONDITIONS
 from envs.errors import BadInput
 from envs.processes import processes
 from envs.worlds import Worlds
+from models.training.process_group import ProcessGroup
+from models.training.schedules import learning_rate_at
 
 FIRST_SEED = 2_500_000_000  # of training's episodes
 FIRST_VALIDATION_SEED = 2_400_000_000
@@ -73,7 +73,7 @@ class Caption:
     report: str
 
 
-class _Notes(Film):
+class _Notes(ObservationRecorder):
     """Takes down clips and what was said of them."""
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ class _Notes(Film):
         self._started[i] = last
 
 
-class Practice:
+class CaptionCollector:
     """Episodes of visual tasks in which commands are given at random. ``n`` is the most at once.
 
     A third of the worlds have marks and a third floors: elsewhere both are so seldom that their
@@ -132,7 +132,12 @@ class Practice:
 
 
 def captions_ahead(
-    practice: Practice, workers: int, seed: int, steps: range, first: Callable[[int], int], n: int
+    practice: CaptionCollector,
+    workers: int,
+    seed: int,
+    steps: range,
+    first: Callable[[int], int],
+    n: int,
 ) -> Iterator[list[Caption]]:
     """What each step of captioning learns from; ``first`` gives a step's first seed.
 
@@ -156,12 +161,12 @@ def captions_ahead(
             raise BadInput(DIED) from error
 
 
-_practice: Practice | None = None  # a worker's own
+_practice: CaptionCollector | None = None  # a worker's own
 
 
 def _open(n: int, actor: str, items: str) -> None:
     global _practice
-    _practice = Practice(n, actor, items)
+    _practice = CaptionCollector(n, actor, items)
 
 
 def _captions(seed: int, step: int, first: int, n: int) -> list[Caption]:
@@ -171,7 +176,7 @@ def _captions(seed: int, step: int, first: int, n: int) -> list[Caption]:
 
 def caption(
     network: ReporterNetwork,
-    practice: Practice,
+    practice: CaptionCollector,
     *,
     steps: int,
     batch: int = 32,
@@ -186,7 +191,7 @@ def caption(
     """Learn from ``batch`` captions a step, of which each of several processes makes its share.
     The vision encoder learns ``vision_rate`` times as fast as all else. ``workers`` are processes
     that play ahead. Raises BadInput where the loss is not finite."""
-    crew = Crew(network.device)
+    crew = ProcessGroup(network.device)
     own = crew.part(batch, "captions a step")
     looking = {id(p) for p in network.encoder.looking()}
     parameters = [p for p in network.parameters() if p.requires_grad]
@@ -231,7 +236,7 @@ def descend(
     losses: Callable[[range], Iterator[torch.Tensor]],
     optimiser: torch.optim.Optimizer,
     parameters: Sequence[nn.Parameter],
-    crew: Crew,
+    crew: ProcessGroup,
     *,
     steps: int,
     learning_rate: float,
@@ -259,7 +264,9 @@ def descend(
         save(partial(pack, step + 1, module, optimiser, parameters))
 
 
-def go(optimiser: torch.optim.Optimizer, parameters: Sequence[nn.Parameter], crew: Crew) -> None:
+def go(
+    optimiser: torch.optim.Optimizer, parameters: Sequence[nn.Parameter], crew: ProcessGroup
+) -> None:
     """Make a step, with the gradients of all processes."""
     crew.share_gradients(parameters)
     nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -278,11 +285,11 @@ def varied(told: Sequence[Caption], n: int, rng: np.random.Generator) -> list[Ca
     return [c for turn in turns for c in turn if c is not None][:n]
 
 
-def share_true(network: ReporterNetwork, practice: Practice, episodes: int) -> float:
+def share_true(network: ReporterNetwork, practice: CaptionCollector, episodes: int) -> float:
     """How many of its likeliest reports are true, on episodes that training never plays."""
     was = network.training
     network.eval()
-    checked = Checked(LearnedReporter(network))
+    checked = TruthChecker(LearnedReporter(network))
     n = len(practice.worlds)
     for first in range(0, episodes, n):
         seeds = range(FIRST_VALIDATION_SEED + first, FIRST_VALIDATION_SEED + first + n)

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 
 from agents.dialogue import Dialogue, Rollout
-from agents.film import Film
-from agents.parts import Part
-from agents.planner.loading import on_hub
-from envs.sight.encoder import N_FRAMES, evenly
-from envs.sight.vision_language import check_template, inputs_of, load_vision_language, message
+from agents.observation_recorder import ObservationRecorder
+from agents.protocols import TeamMember
 from envs.worlds import Worlds
+from models.language.loading import on_hub
+from models.vision.encoder import N_FRAMES, evenly
+from models.vision.vision_language import check_template, inputs_of, load_vision_language, message
 
 ASK = (
     "These are frames of what an agent saw, in order, looking ahead in a room from above. It was "
@@ -24,7 +24,7 @@ ASK = (
 MOST_TOKENS = 48
 
 
-class VisionLanguageReporter(Part):
+class VisionLanguageReporter(TeamMember):
     """Reports by a model for images and text, from 8 frames of a rollout and the command: the first
     line of its likeliest answer. It never sees the task."""
 
@@ -35,7 +35,7 @@ class VisionLanguageReporter(Part):
         check_template(processor)
         self.model = model
         self.processor = processor
-        self._film = Film()
+        self._film = ObservationRecorder()
 
     def begin(self, worlds: Worlds) -> None:
         self._film.begin(worlds, range(len(worlds)))

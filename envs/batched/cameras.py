@@ -1,7 +1,7 @@
 """Cameras that film worlds, and looks: how what they film can be made to look otherwise.
 
-A ``Take`` keeps what a world was like at some steps as numbers, not as pixels, so that the same
-rollout can be filmed by any camera afterwards, and only at the moments that are wanted.
+A ``StateTrajectory`` keeps what a world was like at some steps as numbers, not as pixels, so that
+the same rollout can be filmed by any camera afterwards, and only at the moments that are wanted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MARGIN = 1  # cells between the agent and the edge of what "scroll" shows
 
 
 @dataclass(frozen=True)
-class Take:
+class StateTrajectory:
     """What is to be filmed: ``images [T, view, view, 3] uint8`` (what the agent sees), ``cells [T,
     height, width] uint32`` (the engine's) and ``poses [T, 3]`` (x, y, direction)."""
 
@@ -32,10 +32,10 @@ class Take:
     def __len__(self) -> int:
         return len(self.poses)
 
-    def at(self, steps: Sequence[int]) -> Take:
+    def at(self, steps: Sequence[int]) -> StateTrajectory:
         """Only these moments."""
         which = np.asarray(steps)
-        return Take(self.images[which], self.cells[which], self.poses[which])
+        return StateTrajectory(self.images[which], self.cells[which], self.poses[which])
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Camera:
         if self.kind not in CAMERAS:
             raise unknown("camera", self.kind, CAMERAS)
 
-    def film(self, take: Take) -> np.ndarray:
+    def film(self, take: StateTrajectory) -> np.ndarray:
         """Frames ``[T, height, width, 3] uint8``."""
         n, tile = len(take), self.tile_size
         if self.kind == "view":
@@ -76,7 +76,7 @@ class Camera:
         draw_worlds(cells, poses, np.ascontiguousarray(images), tile, frames)
         return frames
 
-    def shown(self, take: Take) -> list[frozenset[int]]:
+    def shown(self, take: StateTrajectory) -> list[frozenset[int]]:
         """What can be seen at each moment, as numbers such as `item_of_code` takes."""
         if self.kind == "view":
             codes = _codes(take.images)
@@ -86,7 +86,7 @@ class Camera:
             cells, _ = self._window(cells, take.poses)
         return [frozenset(int(c) for c in np.unique(moment & CODE_MASK)) for moment in cells]
 
-    def places(self, take: Take) -> tuple[np.ndarray, np.ndarray]:
+    def places(self, take: StateTrajectory) -> tuple[np.ndarray, np.ndarray]:
         """Pixels (row, column) in the middle of the agent's cell at each moment, and of the cell
         before it: ``[T, 2] int64`` each."""
         if self.kind == "view":
@@ -127,7 +127,7 @@ def _codes(images: np.ndarray) -> np.ndarray:
     return kinds | colours << COLOUR_SHIFT | states << STATE_SHIFT
 
 
-def _with_carried(take: Take) -> np.ndarray:
+def _with_carried(take: StateTrajectory) -> np.ndarray:
     """The cells, that of the agent with what it carries."""
     cells = take.cells.copy()
     view = take.images.shape[1]

@@ -15,7 +15,7 @@ from minigrid.core.actions import Actions
 from minigrid.core.constants import IDX_TO_COLOR, IDX_TO_OBJECT
 from minigrid.minigrid_env import MiniGridEnv
 
-from envs.batched.cameras import Take
+from envs.batched.cameras import StateTrajectory
 from envs.batched.cells import CODE_MASK, FIRST_ITEM, ID_SHIFT, unpack
 from envs.batched.engine import Engine
 from envs.batched.kernels import step_x, step_y
@@ -137,14 +137,14 @@ class BatchedWorlds(Worlds):
         self._tell_events(going)
         self._follow(going)
 
-    def take(self, which: np.ndarray) -> tuple[Take, np.ndarray]:
+    def take(self, which: np.ndarray) -> tuple[StateTrajectory, np.ndarray]:
         """The worlds ``which [K]`` as they are now, to be filmed, and what the agents hold as
         cells ``[K] uint32``. Raises BadInput for worlds that MiniGrid plays."""
         if self._apart[which].any():
             raise BadInput("worlds that the engine cannot hold cannot be filmed")
         state, pad = self.engine.state, self.engine.view - 1
         cells = state.cells[which, pad:-pad, pad:-pad]
-        return Take(state.images[which], cells, state.pose[which]), state.carried[which]
+        return StateTrajectory(state.images[which], cells, state.pose[which]), state.carried[which]
 
     def _begin(self, i: int) -> None:
         # Made when they are asked for, but before the world moves on.

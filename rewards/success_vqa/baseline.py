@@ -16,8 +16,8 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from envs.errors import BadInput
-from rewards.success_vqa.detector import MOST_TOKENS, VERSION, Judge
-from rewards.success_vqa.mixer import Findings, Mixer
+from rewards.success_vqa.cross_modal_encoder import AuxiliaryLogits, CrossModalEncoder
+from rewards.success_vqa.detector import MOST_TOKENS, VERSION, SuccessDetector
 
 _WORD = re.compile(r"[a-z]+|[^a-z\s]")
 _UNKNOWN = 1  # 0 is for what is not there
@@ -42,7 +42,7 @@ def words_of(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
-class Baseline(Judge):
+class BaselineDetector(SuccessDetector):
     """A transformer over what was seen and the question's words."""
 
     config: BaselineConfig
@@ -55,7 +55,7 @@ class Baseline(Judge):
         self.embed = nn.Embedding(2 + len(config.words), width)
         self.place = nn.Parameter(0.02 * torch.randn(MOST_TOKENS, width))
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 1))
-        self.mixer = Mixer(width, config.layers)
+        self.mixer = CrossModalEncoder(width, config.layers)
         teller = nn.TransformerDecoderLayer(
             width, 8, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True
         )
@@ -77,7 +77,7 @@ class Baseline(Judge):
 
     def weigh(
         self, media: torch.Tensor, which: torch.Tensor, questions: Sequence[str]
-    ) -> tuple[torch.Tensor, Findings]:
+    ) -> tuple[torch.Tensor, AuxiliaryLogits]:
         padded = self._numbers(questions)
         x = self.embed(padded) + self.place[: padded.shape[1]]
         words, _, found = self.mixer(x, padded == 0, media[which])

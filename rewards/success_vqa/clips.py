@@ -18,14 +18,14 @@ import numpy as np
 from PIL import Image
 
 from envs.errors import BadInput
-from envs.sight.encoder import check_frames
+from models.vision.encoder import check_frames
 
 VERSION = 3
 SPLITS = ("train", "validation", "test1", "test2", "test3", "test4", "test5", "test6")
 
 
 @dataclass(frozen=True)
-class Asked:
+class QuestionAnswer:
     """A question about a clip, with its true answer. ``kind`` is as in `questions.Query`;
     ``success_step`` the step at which what is asked was done, -1 where the answer is no."""
 
@@ -36,7 +36,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Note:
+class FrameAnnotation:
     """What one frame shows, in words: the item before the agent, the mark that it shows, the item
     in the agent's hands ("" for none), all items in sight, and what is true of where the item
     before the agent is ("is beside a wall"). ``agent`` and ``front`` are the pixels (row, column)
@@ -61,9 +61,9 @@ class Clip:
     """
 
     frames: np.ndarray
-    asked: tuple[Asked, ...]
+    asked: tuple[QuestionAnswer, ...]
     caption: str = ""
-    notes: tuple[Note, ...] = ()
+    notes: tuple[FrameAnnotation, ...] = ()
     steps: tuple[int, ...] = ()
     behaviour: str = ""
     camera: str = ""
@@ -232,9 +232,9 @@ def read_clips(folder: Path, split: str, only: Collection[int] | None = None) ->
             at += len(batch)
 
 
-def _note(row: dict[str, Any]) -> Note:
+def _note(row: dict[str, Any]) -> FrameAnnotation:
     lists = {n: tuple(row[n]) for n in ("shows", "where", "agent", "front")}
-    return Note(row["faces"], row["mark"], row["holds"], **lists)
+    return FrameAnnotation(row["faces"], row["mark"], row["holds"], **lists)
 
 
 def _clip(row: dict[str, Any], file: Path) -> Clip:
@@ -244,7 +244,7 @@ def _clip(row: dict[str, Any], file: Path) -> Clip:
         ]
         return Clip(
             check_frames(np.stack(frames)),
-            tuple(Asked(**a) for a in row["asked"]),
+            tuple(QuestionAnswer(**a) for a in row["asked"]),
             row["caption"],
             tuple(_note(n) for n in row["notes"]),
             tuple(row["steps"]),

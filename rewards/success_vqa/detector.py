@@ -4,7 +4,7 @@ After Flamingo (arXiv 2204.14198), as in "Vision-Language Models as Success Dete
 2303.07280): what the vision encoder sees is fed to a frozen language model through gated cross-
 attention, and the answer is read off its logits of "yes" and "no". Here the layers below the first
 gate never see a clip, so no gradient goes there, and what they make of a text is kept. It is also
-what the frames are compared with before they are fed in (`Mixer`).
+what the frames are compared with before they are fed in (`CrossModalEncoder`).
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from torch import nn
 from torch.nn import functional
 
 from envs.errors import BadInput
-from envs.sight.encoder import VisionEncoder, prepare, stack
-from envs.sight.gated import GatedLanguage, alike
-from envs.sight.precision import half
-from rewards.success_vqa.mixer import Findings, Mixer
+from models.precision import half
+from models.vision.cross_attention import GatedLanguage, alike
+from models.vision.encoder import VisionEncoder, prepare, stack
+from rewards.success_vqa.cross_modal_encoder import AuxiliaryLogits, CrossModalEncoder
 
 MOST_TOKENS = 128
 TELL = "What happened?"
@@ -36,7 +36,7 @@ KINDS = ("detector", "baseline", "vision-language")
 
 
 @dataclass(frozen=True)
-class DetectorConfig:
+class FlamingoConfig:
     """What a detector is built like. ``base`` names its language model; ``layers`` are those that
     compare what is seen with the question; ``gates`` are how many gated cross-attentions it has,
     before the ``every``-th layers counted from the last one back."""
@@ -53,7 +53,7 @@ class DetectorConfig:
     version: int = VERSION
 
 
-class Judge(nn.Module):
+class SuccessDetector(nn.Module):
     """What detector and baseline share: from clips and questions to probabilities of "yes".
 
     A subclass gives ``weigh``, or ``logits`` alone where it is not ``spotted``: what is can be told
@@ -83,7 +83,7 @@ class Judge(nn.Module):
 
     def weigh(
         self, media: torch.Tensor, which: torch.Tensor, questions: Sequence[str]
-    ) -> tuple[torch.Tensor, Findings]:
+    ) -> tuple[torch.Tensor, AuxiliaryLogits]:
         """As `logits`, and what the answers rest on."""
         raise NotImplementedError
 
@@ -180,7 +180,7 @@ def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
         raise BadInput(f"the weights in '{folder}' cannot be read: {error}") from error
 
 
-def start_from(judge: Judge, folder: Path) -> None:
+def start_from(judge: SuccessDetector, folder: Path) -> None:
     """Give a judge the weights of a saved one that is built alike, or of any other its vision
     encoder. Raises BadInput where that has another size."""
     mine = judge.trained()
@@ -214,17 +214,17 @@ def read_config(folder: Path) -> dict[str, Any]:
     return about
 
 
-class Detector(Judge):
+class FlamingoDetector(SuccessDetector):
     """The Flamingo-like detector, over a frozen causal language model of transformers.
 
     Raises BadInput for a model that `GatedLanguage` cannot use, and for a tokenizer that has no
     tokens of their own for "yes" and "no".
     """
 
-    config: DetectorConfig
+    config: FlamingoConfig
 
-    def __init__(self, model: Any, tokenizer: Any, config: DetectorConfig | None = None) -> None:
-        config = config or DetectorConfig()
+    def __init__(self, model: Any, tokenizer: Any, config: FlamingoConfig | None = None) -> None:
+        config = config or FlamingoConfig()
         super().__init__(config)
         self._language = GatedLanguage(
             model,
@@ -237,7 +237,7 @@ class Detector(Judge):
         self.gates = self._language.gates
         size = model.config.hidden_size
         self.reads = nn.Sequential(nn.LayerNorm(size), nn.Linear(size, config.width))
-        self.mixer = Mixer(config.width, config.layers)
+        self.mixer = CrossModalEncoder(config.width, config.layers)
         self.tokenizer = tokenizer
         self._yes, self._no = (self._word(w) for w in (" Yes", " No"))
         if self._yes == self._no:
@@ -246,7 +246,7 @@ class Detector(Judge):
     def _word(self, word: str) -> int:
         return int(self.tokenizer.encode(word, add_special_tokens=False)[-1])
 
-    def to(self, *args: Any, **kwargs: Any) -> Detector:
+    def to(self, *args: Any, **kwargs: Any) -> FlamingoDetector:
         self._language.model.to(*args, **kwargs)
         return super().to(*args, **kwargs)
 
@@ -269,7 +269,7 @@ class Detector(Judge):
 
     def weigh(
         self, media: torch.Tensor, which: torch.Tensor, questions: Sequence[str]
-    ) -> tuple[torch.Tensor, Findings]:
+    ) -> tuple[torch.Tensor, AuxiliaryLogits]:
         texts = [self.tokens(q + " Answer:") for q in questions]
         last, findings, order = [], [], []
         for part in alike(texts):
@@ -285,7 +285,9 @@ class Detector(Judge):
         at = torch.cat(last)
         odds = (at @ (weight[self._yes] - weight[self._no]).to(at.dtype)).float()
         back = torch.tensor(order, device=self.device).argsort()
-        return odds[back], Findings(*(torch.cat(f)[back] for f in zip(*findings, strict=True)))
+        return odds[back], AuxiliaryLogits(
+            *(torch.cat(f)[back] for f in zip(*findings, strict=True))
+        )
 
     def caption_loss(
         self, media: torch.Tensor, which: torch.Tensor, captions: Sequence[str]

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from envs.errors import BadInput
-from envs.sight.encoder import N_FRAMES
+from models.vision.encoder import N_FRAMES
 from rewards.success_vqa.clips import SPLITS, Clip
 
 VERSION = 1

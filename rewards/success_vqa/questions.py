@@ -1,7 +1,7 @@
 """Questions about what an agent did, and their true answers.
 
 A question is about one deed, two deeds in order, or an episode of a conditional task. Its words
-come from ``questions.toml``; its answer from what happened (`Happened`), never from pixels.
+come from ``questions.toml``; its answer from what happened (`ClipGroundTruth`), never from pixels.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FIELDS = {
 
 
 @dataclass(frozen=True)
-class Deed:
+class ItemEvent:
     """Something done to an item, by a verb of ``VERBS``."""
 
     verb: str
@@ -37,7 +37,7 @@ class Deed:
 
 
 @dataclass(frozen=True)
-class Branches:
+class ConditionalSpec:
     """What a conditional task asks for: ``yes`` is to be picked up if the condition, a phrase such
     as "is beside a wall", holds of the decider, and ``no`` if it does not."""
 
@@ -48,11 +48,11 @@ class Branches:
 
 
 @dataclass(frozen=True)
-class Query:
+class QuestionSpec:
     """What is asked, before it is put into words: one deed, two in order, or branches."""
 
-    deeds: tuple[Deed, ...] = ()
-    branches: Branches | None = None
+    deeds: tuple[ItemEvent, ...] = ()
+    branches: ConditionalSpec | None = None
 
     @property
     def kind(self) -> str:
@@ -63,7 +63,7 @@ class Query:
 
 
 @dataclass(frozen=True)
-class Happened:
+class ClipGroundTruth:
     """What truly happened in a clip.
 
     ``deeds`` are (step, deed) of what was examined or picked up after the clip's first frame and
@@ -71,13 +71,13 @@ class Happened:
     last; ``truths`` the phrases that hold of each item; ``last`` the step of the last frame.
     """
 
-    deeds: tuple[tuple[int, Deed], ...]
+    deeds: tuple[tuple[int, ItemEvent], ...]
     facing: Item | None
     carried: Item | None
     truths: Mapping[Item, frozenset[str]]
     last: int
 
-    def step(self, deed: Deed) -> int | None:
+    def step(self, deed: ItemEvent) -> int | None:
         """When a deed was done, as it counts at the clip's end; None where it was not.
 
         What was picked up counts if it is still held, going to an item if the agent faces it.
@@ -90,14 +90,16 @@ class Happened:
             return None
         return steps[-1]
 
-    def answer(self, query: Query) -> int | None:
+    def answer(self, query: QuestionSpec) -> int | None:
         """The step at which what is asked was done; None where the answer is no.
 
         The first of two deeds counts from when it was first done, whatever became of it.
         """
         if query.branches is not None:
             holds = query.branches.condition in self.truths[query.branches.decider]
-            return self.step(Deed("pick up", query.branches.yes if holds else query.branches.no))
+            return self.step(
+                ItemEvent("pick up", query.branches.yes if holds else query.branches.no)
+            )
         last = self.step(query.deeds[-1])
         first = [s for s, d in self.deeds if d == query.deeds[0]]
         if last is None or (len(query.deeds) > 1 and not (first and first[0] < last)):
@@ -105,7 +107,7 @@ class Happened:
         return last
 
 
-class Wording:
+class QuestionTemplates:
     """The words of questions, from a file such as ``questions.toml``.
 
     Raises BadInput where the file is no such file.
@@ -151,7 +153,7 @@ class Wording:
             raise unknown("split", split, SPLITS)
         return self._words[name][split]
 
-    def put(self, query: Query, split: str, rng: np.random.Generator) -> str:
+    def put(self, query: QuestionSpec, split: str, rng: np.random.Generator) -> str:
         """A query as a question, in words of the split that ``rng`` draws."""
 
         def draw(name: str) -> str:
@@ -174,9 +176,9 @@ class Wording:
 
 
 @cache
-def wording() -> Wording:
+def wording() -> QuestionTemplates:
     """The project's own words."""
-    return Wording()
+    return QuestionTemplates()
 
 
 def one_word_off(item: Item, rng: np.random.Generator) -> Item:

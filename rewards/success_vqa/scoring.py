@@ -15,7 +15,7 @@ BINS = 10
 
 
 @dataclass(frozen=True)
-class Score:
+class DetectorScore:
     """Balanced accuracy with its 95 % interval, the shares of true yes and true no that were said,
     the expected calibration error and the number of questions. None where it is not defined."""
 
@@ -50,7 +50,7 @@ def calibration_error(sure: np.ndarray, true: np.ndarray) -> float:
     return float(sum(gaps))
 
 
-def score(sure: np.ndarray, true: np.ndarray, clip: np.ndarray) -> Score:
+def score(sure: np.ndarray, true: np.ndarray, clip: np.ndarray) -> DetectorScore:
     """Score probabilities of yes ``sure [N]`` by the answers ``true [N] bool``.
 
     The interval comes from drawing whole clips anew (``clip [N]`` says which a question
@@ -58,12 +58,12 @@ def score(sure: np.ndarray, true: np.ndarray, clip: np.ndarray) -> Score:
     """
     said = sure > 0.5
     if not len(true):
-        return Score(None, None, None, None, None, 0)
+        return DetectorScore(None, None, None, None, None, 0)
     ece = calibration_error(sure, true)
     if true.all() or not true.any():
         share = float((said == true).mean())
         tpr, tnr = (share, None) if true.all() else (None, share)
-        return Score(None, None, tpr, tnr, ece, len(true))
+        return DetectorScore(None, None, tpr, tnr, ece, len(true))
     _, which = np.unique(clip, return_inverse=True)
     n = which.max() + 1
     # Of each clip: yes that were said, yes, no that were said, no.
@@ -75,7 +75,7 @@ def score(sure: np.ndarray, true: np.ndarray, clip: np.ndarray) -> Score:
     with np.errstate(invalid="ignore", divide="ignore"):
         both = (drawn[:, 0] / drawn[:, 1] + drawn[:, 2] / drawn[:, 3]) / 2
     low, high = np.nanpercentile(both, [2.5, 97.5])
-    return Score(
+    return DetectorScore(
         balanced_accuracy(said, true),
         (float(low), float(high)),
         float(said[true].mean()),
@@ -87,7 +87,7 @@ def score(sure: np.ndarray, true: np.ndarray, clip: np.ndarray) -> Score:
 
 def score_by(
     names: Sequence[str], sure: np.ndarray, true: np.ndarray, clip: np.ndarray
-) -> dict[str, Score]:
+) -> dict[str, DetectorScore]:
     """The same for each name of ``names [N]`` apart."""
     every = np.array(names)
     return {

@@ -26,12 +26,12 @@ from envs.conditional import PHRASES
 from envs.errors import BadInput
 from envs.items import ALL_ITEMS, COLOURS, SHAPES, TEXTURES, find_items
 from envs.objects import MARKS
-from envs.sight.encoder import N_FRAMES, PATCH, Seen, are_shown, fit, prepare, stack
-from envs.sight.precision import half
+from models.precision import half
+from models.vision.encoder import N_FRAMES, PATCH, Seen, are_shown, fit, prepare, stack
 from rewards.success_vqa.baseline import words_of
-from rewards.success_vqa.clips import Asked, Clip, Note
-from rewards.success_vqa.detector import Judge
-from rewards.success_vqa.mixer import MOST_NAMED, Findings
+from rewards.success_vqa.clips import Clip, FrameAnnotation, QuestionAnswer
+from rewards.success_vqa.cross_modal_encoder import MOST_NAMED, AuxiliaryLogits
+from rewards.success_vqa.detector import SuccessDetector
 from rewards.success_vqa.questions import VERBS
 
 LESSON = "training.safetensors"
@@ -73,7 +73,7 @@ class _Targets:
     shows: np.ndarray
 
 
-def _targets(notes: Sequence[Note], scale: float) -> _Targets:
+def _targets(notes: Sequence[FrameAnnotation], scale: float) -> _Targets:
     """Of frames that were scaled so. The last are the notes'; of those before, nothing is told."""
     words = np.full((N_FRAMES, 10), _UNTOLD, np.int8)
     spots = np.full((N_FRAMES, 4), _UNTOLD, np.int8)
@@ -108,8 +108,8 @@ def _asked_of(text: str) -> tuple[str, ...]:
 
 
 def named_in(words: np.ndarray, text: str) -> np.ndarray:
-    """`Findings.named` as numbers ``[8, 2]``, of frames of which ``words [8, 10]`` tell; -1 where
-    they tell nothing."""
+    """`AuxiliaryLogits.named` as numbers ``[8, 2]``, of frames of which ``words [8, 10]`` tell; -1
+    where they tell nothing."""
     shown = words[:, :6].reshape(-1, 2, 3)
     found = np.where((shown == _UNTOLD).any(-1), _UNTOLD, 0)
     for k, name in enumerate(_asked_of(text)[:MOST_NAMED], 1):
@@ -119,8 +119,8 @@ def named_in(words: np.ndarray, text: str) -> np.ndarray:
 
 
 def holds_in(words: np.ndarray, text: str) -> np.ndarray:
-    """`Findings.holds` as numbers ``[8]``, of frames of which ``words [8, 10]`` tell; -1 where
-    nothing is faced, or its mark does not show, or the text has no condition."""
+    """`AuxiliaryLogits.holds` as numbers ``[8]``, of frames of which ``words [8, 10]`` tell; -1
+    where nothing is faced, or its mark does not show, or the text has no condition."""
     faced = words[:, 0] > 0
     if "white mark" in text:
         faced &= words[:, 6] > 0
@@ -153,7 +153,8 @@ def _done_in(caption: str) -> dict[str, frozenset[str]]:
 
 
 def deeds_in(caption: str, text: str) -> np.ndarray:
-    """`Findings.deeds` as numbers ``[3, 3]``; -1 where nothing is told or fewer items are named."""
+    """`AuxiliaryLogits.deeds` as numbers ``[3, 3]``; -1 where nothing is told or fewer items are
+    named."""
     found = np.full((MOST_NAMED, len(VERBS)), _UNTOLD)
     if caption:
         done = _done_in(caption)
@@ -162,8 +163,11 @@ def deeds_in(caption: str, text: str) -> np.ndarray:
     return found
 
 
-def findings_loss(
-    found: Findings, words: Sequence[np.ndarray], captions: Sequence[str], texts: Sequence[str]
+def auxiliary_loss(
+    found: AuxiliaryLogits,
+    words: Sequence[np.ndarray],
+    captions: Sequence[str],
+    texts: Sequence[str],
 ) -> torch.Tensor:
     """The loss on what the answers to ``texts`` rest on, of clips of which words and captions
     tell."""
@@ -203,13 +207,13 @@ def _more(frames: np.ndarray, few: list[np.ndarray]) -> np.ndarray:
 
 
 @dataclass
-class Store:
+class ClipDataset:
     """Clips in memory: ``frames [N, 8, side, side, 3] uint8`` as the encoder is shown them, and for
     each of them what is asked, its caption, the names of all that it shows or tells of, and what
     its frames show as numbers, ``words``, ``spots`` and ``shows`` as in `_Targets`."""
 
     frames: np.ndarray
-    asked: list[tuple[Asked, ...]]
+    asked: list[tuple[QuestionAnswer, ...]]
     captions: list[str]
     words: np.ndarray
     spots: np.ndarray
@@ -217,7 +221,7 @@ class Store:
     named: list[frozenset[str]]
 
     @classmethod
-    def of(cls, clips: Iterable[Clip]) -> Store:
+    def of(cls, clips: Iterable[Clip]) -> ClipDataset:
         """All clips of a split. Raises BadInput where no question or only one answer is left."""
         frames = np.zeros((0, N_FRAMES, 0, 0, 3), np.uint8)
         few: list[np.ndarray] = []
@@ -273,11 +277,11 @@ class Store:
         found = np.flatnonzero((words[:, [0, 3]] > 0).any(1))
         return found if len(found) else np.flatnonzero(words[:, 6] != _UNTOLD)
 
-    def some(self, share: float, rng: np.random.Generator) -> Store:
+    def some(self, share: float, rng: np.random.Generator) -> ClipDataset:
         """A share of the clips, at least one."""
         n = max(1, round(share * len(self)))
         which = np.sort(rng.permutation(len(self))[:n])
-        return Store(
+        return ClipDataset(
             self.frames[which],
             [self.asked[k] for k in which],
             [self.captions[k] for k in which],
@@ -288,7 +292,9 @@ class Store:
         )
 
 
-def borrow(store: Store, which: np.ndarray, p: float, rng: np.random.Generator) -> list[Asked]:
+def cross_clip_negatives(
+    store: ClipDataset, which: np.ndarray, p: float, rng: np.random.Generator
+) -> list[QuestionAnswer]:
     """For each clip of ``which``, with the chance ``p``, a question that is true of another clip
     and names nothing that this one shows, so that its answer is no; otherwise one of its own."""
     found = []
@@ -298,7 +304,7 @@ def borrow(store: Store, which: np.ndarray, p: float, rng: np.random.Generator) 
         if rng.random() < p and yes:
             other = yes[int(rng.integers(len(yes)))]
             if store.named[k] and not store.named[k] & {*_asked_of(other.text)}:
-                found.append(Asked(other.text, other.kind, False))
+                found.append(QuestionAnswer(other.text, other.kind, False))
                 continue
         found.append(own[int(rng.integers(len(own)))])
     return found
@@ -309,11 +315,11 @@ def balanced_accuracy(said: np.ndarray, true: np.ndarray) -> float:
     return float((said[true].mean() + (~said[~true]).mean()) / 2)
 
 
-class Glances:
+class FrameFeatureCache:
     """What a judge's vision encoder, which no longer learns, makes of a store's frames. Each frame
     is encoded once, when it is first needed, and always beside the same others."""
 
-    def __init__(self, judge: Judge, store: Store) -> None:
+    def __init__(self, judge: SuccessDetector, store: ClipDataset) -> None:
         self._judge = judge
         self._frames = store.frames
         self._vectors: torch.Tensor | None = None
@@ -343,7 +349,10 @@ class Glances:
 
 
 def answers(
-    judge: Judge, store: Store, batch: int = 64, glances: Glances | None = None
+    judge: SuccessDetector,
+    store: ClipDataset,
+    batch: int = 64,
+    glances: FrameFeatureCache | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities ``[questions]`` of yes and the true answers ``[questions] bool``; ``glances``
     are what its vision encoder has made of the frames."""
@@ -370,7 +379,7 @@ def calibrate(sure: np.ndarray, true: np.ndarray) -> float:
     return float(grid[int(np.argmin(losses))])
 
 
-class Spotter(nn.Module):
+class AuxiliaryHeads(nn.Module):
     """Says in words what a frame shows. It serves training only: the vision encoder learns what
     there is to see from what each frame shows."""
 
@@ -427,7 +436,9 @@ _Losses = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 class _Lesson(nn.Module):
     """A step's losses, as one module, so that accelerate can share steps among processes."""
 
-    def __init__(self, judge: Judge, spotter: nn.Module, weights: Mapping[str, float]) -> None:
+    def __init__(
+        self, judge: SuccessDetector, spotter: nn.Module, weights: Mapping[str, float]
+    ) -> None:
         super().__init__()
         self.judge = judge
         self.spotter = spotter
@@ -444,13 +455,13 @@ class _Lesson(nn.Module):
     def _answer(
         self,
         clips: tuple[torch.Tensor, ...],
-        asked: Sequence[Sequence[Asked]],
+        asked: Sequence[Sequence[QuestionAnswer]],
         words: np.ndarray,
         captions: Sequence[str],
         told: Sequence[bool],
     ) -> _Losses:
-        """Of clips' frames, or of what `Glances` has of them; ``words`` and ``captions`` tell what
-        they show, ``told`` which captions are to be learned."""
+        """Of clips' frames, or of what `FrameFeatureCache` has of them; ``words`` and ``captions``
+        tell what they show, ``told`` which captions are to be learned."""
         judge = self.judge
         media = judge.encoder(*clips) if len(clips) == 1 else judge.encoder.sum_up(*clips)
         of = [k for k, a in enumerate(asked) for _ in a]
@@ -459,7 +470,9 @@ class _Lesson(nn.Module):
         texts = [x.text for x in flat]
         if judge.spotted:
             odds, found = judge.weigh(media, which, texts)
-            finding = findings_loss(found, [words[k] for k in of], [captions[k] for k in of], texts)
+            finding = auxiliary_loss(
+                found, [words[k] for k in of], [captions[k] for k in of], texts
+            )
         else:
             odds = judge.logits(media, which, texts)
             finding = torch.zeros_like(odds).sum()
@@ -497,8 +510,8 @@ class Checkpoint:
 
 
 def train(
-    judge: Judge,
-    store: Store,
+    judge: SuccessDetector,
+    store: ClipDataset,
     *,
     steps: int,
     batch: int = 32,
@@ -508,7 +521,7 @@ def train(
     borrowed: float = 0.0,
     frame_steps: int = 0,
     tune_vision: bool = False,
-    spotter: Spotter | None = None,
+    spotter: AuxiliaryHeads | None = None,
     seed: int = 0,
     on_progress: Callable[[Progress], None] = lambda p: None,
     save: Callable[[Callable[[], Checkpoint]], None] = lambda make: None,
@@ -519,11 +532,11 @@ def train(
     The first ``frame_steps``, on 8 times as many single frames, are for the vision encoder: it
     learns what frames show, half of them such that the agent faces or holds something. From then on
     it rests, and each frame is encoded once, unless ``tune_vision`` or the judge is not
-    ``spotted``. ``findings`` weighs the loss on what answers rest on (`Findings`). Two things make
-    the beginning easier, and fade until half of the steps are made: half of the clips are told in
-    words, ``captions`` weighs their likelihood; and to so many clips as ``borrowed`` says a
-    question of another clip is put as well (`borrow`), since another item is more easily told apart
-    than a near miss. ``spotter`` is one that learned before.
+    ``spotted``. ``findings`` weighs the loss on what answers rest on (`AuxiliaryLogits`). Two
+    things make the beginning easier, and fade until half of the steps are made: half of the clips
+    are told in words, ``captions`` weighs their likelihood; and to so many clips as ``borrowed``
+    says a question of another clip is put as well (`cross_clip_negatives`), since another item is
+    more easily told apart than a near miss. ``spotter`` is one that learned before.
     Raises BadInput where the loss is not finite; what was saved is then still there.
     """
     # In each stage some parts rest.
@@ -534,7 +547,7 @@ def train(
     torch.manual_seed(seed)
     taught: nn.Module = nn.Module()
     if judge.spotted:
-        taught = (spotter or Spotter(judge.config.width)).to(judge.device)
+        taught = (spotter or AuxiliaryHeads(judge.config.width)).to(judge.device)
     parameters = [p for p in (*judge.parameters(), *taught.parameters()) if p.requires_grad]
     decayed = [p for p in parameters if p.ndim > 1]
     others = [p for p in parameters if p.ndim <= 1]
@@ -550,7 +563,7 @@ def train(
         _unpack(resume, judge, taught, optimiser, parameters)
     mine = slice(accelerator.process_index, None, accelerator.num_processes)
     rests = judge.spotted and not tune_vision
-    glances = Glances(judge, store)
+    glances = FrameFeatureCache(judge, store)
     busy = store.busy()
     if frame_steps and not len(busy):
         raise BadInput(
@@ -572,7 +585,9 @@ def train(
             asked = [store.asked[k] for k in which]
             easy = borrowed * at_first
             if easy:
-                more = borrow(store, which, easy, np.random.default_rng([seed, step, 2]))
+                more = cross_clip_negatives(
+                    store, which, easy, np.random.default_rng([seed, step, 2])
+                )
                 asked = [a if m in a else (*a, m) for a, m in zip(asked, more, strict=True)]
             told = rng.random(len(which)) < (0.5 * at_first if captions else 0.0)
             texts = [store.captions[k] for k in which]
@@ -602,7 +617,7 @@ def train(
 
 
 def _some_frames(
-    store: Store,
+    store: ClipDataset,
     busy: np.ndarray,
     n: int,
     mine: slice,
@@ -627,7 +642,7 @@ def _rate(step: int, steps: int, peak: float) -> float:
 
 def _pack(
     step: int,
-    judge: Judge,
+    judge: SuccessDetector,
     spotter: nn.Module,
     optimiser: torch.optim.Optimizer,
     parameters: Sequence[nn.Parameter],
@@ -642,7 +657,7 @@ def _pack(
 
 def _unpack(
     saved: Checkpoint,
-    judge: Judge,
+    judge: SuccessDetector,
     spotter: nn.Module,
     optimiser: torch.optim.Optimizer,
     parameters: Sequence[nn.Parameter],
@@ -664,7 +679,7 @@ def _unpack(
         optimiser.state[parameters[number]] = memory
 
 
-def save_lesson(folder: Path, judge: Judge, spotter: Spotter) -> None:
+def save_lesson(folder: Path, judge: SuccessDetector, spotter: AuxiliaryHeads) -> None:
     """Write what training alone needs beside a judge's weights, to go on from there."""
     answers_need = judge.kept()
     tensors = {f"judge.{n}": t for n, t in judge.trained().items() if n not in answers_need}
@@ -672,7 +687,7 @@ def save_lesson(folder: Path, judge: Judge, spotter: Spotter) -> None:
     save_file({n: t.detach().half().contiguous() for n, t in tensors.items()}, folder / LESSON)
 
 
-def load_lesson(folder: Path, judge: Judge, spotter: Spotter) -> None:
+def load_lesson(folder: Path, judge: SuccessDetector, spotter: AuxiliaryHeads) -> None:
     """Take what of `save_lesson` fits; nothing where there is none. Raises BadInput for a damaged
     file."""
     if not (folder / LESSON).exists():
@@ -689,7 +704,7 @@ def load_lesson(folder: Path, judge: Judge, spotter: Spotter) -> None:
                     tensor.copy_(there)
 
 
-def vocabulary(store: Store) -> tuple[str, ...]:
+def vocabulary(store: ClipDataset) -> tuple[str, ...]:
     """The words of a store's questions and captions, for a baseline."""
     texts = {a.text for asked in store.asked for a in asked} | {*store.captions}
     return tuple(sorted({w for text in texts for w in words_of(text)}))

@@ -17,20 +17,20 @@ from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft
 from torch import nn
 
 from envs.errors import BadInput
-from envs.sight.encoder import check_frames
-from envs.sight.vision_language import (
+from models.vision.encoder import check_frames
+from models.vision.vision_language import (
     check_template,
     inputs_of,
     load_vision_language,
     message,
 )
-from rewards.success_vqa.detector import VERSION, Judge
+from rewards.success_vqa.detector import VERSION, SuccessDetector
 
 ASK = "These are frames of a video, in order. {question} Answer yes or no."
 
 
 @dataclass(frozen=True)
-class Example:
+class FewShotExample:
     """A clip with a question and its right answer, to be shown before the one that is asked."""
 
     frames: np.ndarray
@@ -38,14 +38,14 @@ class Example:
     answer: bool
 
 
-class VisionLanguageJudge:
+class VisionLanguageDetector:
     """A model for images and text (``AutoModelForImageTextToText``) that is asked about clips.
 
     ``processor`` is its own (``AutoProcessor``); ``examples`` make it few-shot. Raises BadInput for
     a processor without a chat template, or whose tokenizer cannot tell "yes" from "no".
     """
 
-    def __init__(self, model: Any, processor: Any, examples: Sequence[Example] = ()) -> None:
+    def __init__(self, model: Any, processor: Any, examples: Sequence[FewShotExample] = ()) -> None:
         check_template(processor)
         self.model = model.eval()
         self.processor = processor
@@ -86,7 +86,7 @@ class VisionLanguageJudge:
 
 
 @dataclass(frozen=True)
-class TunedConfig:
+class TunedVisionLanguageConfig:
     """A vision-language model ``base``, by folder or hub id, and the rank of its adapter."""
 
     base: str
@@ -96,26 +96,26 @@ class TunedConfig:
     version: int = VERSION
 
 
-class TunedJudge(Judge):
+class TunedVisionLanguageDetector(SuccessDetector):
     """A vision-language model that learns from clips: LoRA (arXiv 2106.09685) on all its linear
     layers. Only the adapter is trained and saved. It is shown clips as `vision.prepare` makes them.
     """
 
     spotted = False
 
-    def __init__(self, judge: VisionLanguageJudge, config: TunedConfig) -> None:
+    def __init__(self, judge: VisionLanguageDetector, config: TunedVisionLanguageConfig) -> None:
         super().__init__(config, nn.Identity())
         lora = LoraConfig(
             r=config.rank, lora_alpha=2 * config.rank, target_modules="all-linear", lora_dropout=0.0
         )
         self.adapted = get_peft_model(judge.model, lora)
-        self._asker = VisionLanguageJudge(self.adapted, judge.processor)
+        self._asker = VisionLanguageDetector(self.adapted, judge.processor)
 
     def logits(
         self, media: torch.Tensor, which: torch.Tensor, questions: Sequence[str]
     ) -> torch.Tensor:
-        """As `Judge.logits`; ``media`` are the clips' frames themselves, ``[clips, 8, 64, 64, 3]
-        uint8``, of which black ones at the beginning are none."""
+        """As `SuccessDetector.logits`; ``media`` are the clips' frames themselves, ``[clips, 8, 64,
+        64, 3] uint8``, of which black ones at the beginning are none."""
         clips = [frames.cpu().numpy() for frames in media]
         odds = []
         for k, question in zip(which.tolist(), questions, strict=True):
@@ -143,6 +143,6 @@ def _first_tokens(tokenizer: Any) -> list[tuple[int, int]]:
     return found
 
 
-def load_whole(name: str, device: str = "auto") -> VisionLanguageJudge:
+def load_whole(name: str, device: str = "auto") -> VisionLanguageDetector:
     """A model by hub id or folder. Raises BadInput where there is none, or none for images."""
-    return VisionLanguageJudge(*load_vision_language(name, device))
+    return VisionLanguageDetector(*load_vision_language(name, device))

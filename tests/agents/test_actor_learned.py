@@ -16,15 +16,16 @@ from minigrid.core.actions import Actions
 from minigrid.core.constants import OBJECT_TO_IDX
 from safetensors.torch import load_file, save_file
 
-from agents.actor import make_actor, sense
-from agents.actor.grounds import TESTS, practice_sources, with_key
+from agents.actor import make_actor
+from agents.actor import map_memory as sense
+from agents.actor.expert import taught
 from agents.actor.learned import WEIGHTS, LearnedActor, choose, load_network
+from agents.actor.map_memory import MIDDLE, OBSERVATION_SIZE
 from agents.actor.network import ActorNetwork
-from agents.actor.practice import Gym, Practice, measure
 from agents.actor.route import STEPS
-from agents.actor.sense import MIDDLE, OBSERVATION_SIZE
-from agents.actor.teacher import taught
-from agents.actor.training import Checkpoint, GymVecEnv, reinforce, warm_start
+from agents.actor.task_sources import TESTS, practice_sources, with_key
+from agents.actor.training import Checkpoint, CommandSB3VecEnv, reinforce, warm_start
+from agents.actor.vector_env import CommandVectorEnv, MultiTaskVectorEnv, measure
 from envs.batched import Pool, Rooms
 from envs.batched.words import decode_command, encode_command
 from envs.commands import VERBS, Command, all_commands
@@ -104,7 +105,7 @@ def slow_ways(senses: sense.Senses, w: int) -> dict[tuple[int, int], int]:
 
 
 def test_ways_are_the_shortest_over_the_known_cells() -> None:
-    practice = Practice(ROOMS, 32, seed=2)
+    practice = CommandVectorEnv(ROOMS, 32, seed=2)
     practice.reset()
     rng = np.random.default_rng(0)
     compared = 0
@@ -122,7 +123,7 @@ def test_ways_are_the_shortest_over_the_known_cells() -> None:
 
 def test_following_a_way_leads_nearer() -> None:
     """Taking the first action of the way to the nearest thing, again and again, arrives."""
-    practice = Practice(ROOMS, 32, seed=4)
+    practice = CommandVectorEnv(ROOMS, 32, seed=4)
     practice.reset()
     arrived = np.zeros(32, bool)
     for _ in range(40):
@@ -137,7 +138,7 @@ def test_following_a_way_leads_nearer() -> None:
 
 def test_the_place_to_explore_always_shows_something_new() -> None:
     pool = Pool.draw("BabyAI-GoToObjMaze-v0", 8, seed=900).as_commands()
-    practice = Practice(pool, 8, seed=0)
+    practice = CommandVectorEnv(pool, 8, seed=0)
     practice.reset()
     practice.engine.autoreset = False
     explored = practice.observations[:, 4 * sense.N_THINGS + sense.EXPLORE]
@@ -167,7 +168,7 @@ def test_the_teacher_carries_out_every_command_with_what_it_has_sensed(level: st
 def test_the_teacher_gives_up_at_a_locked_door_and_opens_it_with_the_key() -> None:
     settings = {"kinds": ("open",), "distractors": 0}
     pool = Pool.draw("Parley/BabyAIMixedLocal-v0", 10, seed=700, **settings).as_commands()
-    practice = Practice(pool, 10, seed=0)
+    practice = CommandVectorEnv(pool, 10, seed=0)
     practice.reset()
     said = np.zeros(10, bool)
     for _ in range(40):
@@ -221,7 +222,7 @@ def test_what_is_not_there_does_not_count() -> None:
     """The same observation gives the same answer beside one that knows more things."""
     torch.manual_seed(0)
     network = ActorNetwork()
-    practice = Practice(ROOMS, 16, seed=1)
+    practice = CommandVectorEnv(ROOMS, 16, seed=1)
     practice.reset()
     for _ in range(5):
         practice.step(np.full(16, int(Actions.right)))
@@ -235,7 +236,7 @@ def test_what_is_not_there_does_not_count() -> None:
 
 def test_the_vec_env_tells_truncation_from_termination() -> None:
     """Standing still runs into the step limit: truncated, with the last observation kept."""
-    env = GymVecEnv(Gym([(SMALL, 4)], seed=0))
+    env = CommandSB3VecEnv(MultiTaskVectorEnv([(SMALL, 4)], seed=0))
     env.reset()
     assert SMALL.max_steps is not None
     for step in range(SMALL.max_steps):
@@ -258,7 +259,7 @@ def trained(seed: int, stop: bool = False) -> ActorNetwork:
     network = ActorNetwork(channels=8, width=32)
     for stage, steps in ((warm_start, 2048), (reinforce, 1024)):
         if not stop:
-            stage(network, Gym([(SMALL, 8)], seed), steps=steps, seed=seed)
+            stage(network, MultiTaskVectorEnv([(SMALL, 8)], seed), steps=steps, seed=seed)
             continue
         saved: list[Checkpoint] = []
 
@@ -268,9 +269,11 @@ def trained(seed: int, stop: bool = False) -> ActorNetwork:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            stage(network, Gym([(SMALL, 8)], seed), steps=steps, seed=seed, save=keep)
+            stage(
+                network, MultiTaskVectorEnv([(SMALL, 8)], seed), steps=steps, seed=seed, save=keep
+            )
         network = ActorNetwork(channels=8, width=32)  # as a new process would have it
-        anew = Gym([(SMALL, 8)], seed + 99)
+        anew = MultiTaskVectorEnv([(SMALL, 8)], seed + 99)
         stage(network, anew, steps=steps, seed=seed, resume=saved[2])
     return network
 
@@ -293,11 +296,17 @@ def test_a_checkpoint_of_another_network_is_refused() -> None:
     saved: list[Checkpoint] = []
     network = ActorNetwork(channels=8, width=32)
     warm_start(
-        network, Gym([(SMALL, 8)], 0), steps=512, seed=0, save=lambda make: saved.append(make())
+        network,
+        MultiTaskVectorEnv([(SMALL, 8)], 0),
+        steps=512,
+        seed=0,
+        save=lambda make: saved.append(make()),
     )
     for other, n in ((ActorNetwork(channels=8, width=16), 8), (ActorNetwork(8, 4, 32), 4)):
         with pytest.raises(BadInput, match="another network or other worlds"):
-            warm_start(other, Gym([(SMALL, n)], 0), steps=512, seed=0, resume=saved[-1])
+            warm_start(
+                other, MultiTaskVectorEnv([(SMALL, n)], 0), steps=512, seed=0, resume=saved[-1]
+            )
 
 
 def test_imitation_learns_a_small_world() -> None:
@@ -308,7 +317,7 @@ def test_imitation_learns_a_small_world() -> None:
         return choose(network, seen)
 
     before = measure(policy, SMALL, 100, seed=500)
-    gym_ = Gym([(SMALL, 64)], seed=7)
+    gym_ = MultiTaskVectorEnv([(SMALL, 64)], seed=7)
     warm_start(network, gym_, steps=65_536, seed=7, learning_rate=5e-3, batch=512)
     after = measure(policy, SMALL, 100, seed=500)
     assert after.carried_out >= before.carried_out + 30
@@ -316,7 +325,7 @@ def test_imitation_learns_a_small_world() -> None:
 
 
 def test_the_grounds_share_out_all_worlds() -> None:
-    from agents.actor.grounds import LEVELS
+    from agents.actor.task_sources import LEVELS
 
     pool = Pool.draw("Parley/BabyAIMixedLocal-v0", 30, seed=10)
     sources = practice_sources(100, dict.fromkeys(LEVELS, pool))
@@ -376,7 +385,7 @@ def test_steps_and_directions_agree_with_minigrid() -> None:
 
 
 def test_senses_do_not_depend_on_threads() -> None:
-    one, two = (Gym([(ROOMS, 40)], seed=3, threads=t) for t in (1, 2))
+    one, two = (MultiTaskVectorEnv([(ROOMS, 40)], seed=3, threads=t) for t in (1, 2))
     rng = np.random.default_rng(0)
     for gym_ in (one, two):
         gym_.reset()

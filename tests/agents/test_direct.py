@@ -13,13 +13,13 @@ from minigrid.core.constants import OBJECT_TO_IDX
 
 from agents.actor import make_actor
 from agents.dialogue import Decision, Dialogue
-from agents.parts import Part
-from agents.planner.grammar import parse_decision
 from agents.planner.language import LanguagePlanner
 from agents.planner.options import PlannerOptions
+from agents.planner.parsing import parse_decision
 from agents.planner.prompt import MOVES as PROMPT
 from agents.planner.prompt import PROMPTS, Prompt, prompted
 from agents.planner.registry import make_planner
+from agents.protocols import TeamMember
 from agents.reporter import make_reporter
 from agents.reporter.view import describe
 from agents.team import Team
@@ -32,11 +32,11 @@ from tests.agents.tiny import tiny_model, tiny_tokenizer
 from tests.run.command import lines, one_sentence, summary
 
 
-def direct(planner: Part, steps: int = 24) -> Team:
+def direct(planner: TeamMember, steps: int = 24) -> Team:
     return Team(planner, make_actor("direct"), make_reporter("view"), command_steps=steps)
 
 
-class Says(Part):
+class Says(TeamMember):
     """A Planner that says moves in turn, and remembers the dialogues."""
 
     def __init__(self, moves: Sequence[str]) -> None:

@@ -12,13 +12,13 @@ import torch
 from agents.actor import make_actor
 from agents.planner.registry import make_planner
 from agents.reporter import make_reporter
-from agents.reporter.facts import Checked, about, besides, is_true, tell
+from agents.reporter.facts import TruthChecker, about, besides, is_true, tell
 from agents.reporter.learned import LearnedReporter
 from agents.reporter.network import MOST_TOKENS, ReporterConfig, ReporterNetwork, read_config
 from agents.reporter.training import (
     Caption,
+    CaptionCollector,
     Checkpoint,
-    Practice,
     caption,
     share_true,
     start_from,
@@ -118,8 +118,8 @@ def test_in_a_team_it_is_shown_the_latest_rollout() -> None:
 
 
 def test_a_random_fact_is_true_and_silence_says_nothing() -> None:
-    checked = Checked(make_reporter("random-fact"))
-    practice = Practice(128)
+    checked = TruthChecker(make_reporter("random-fact"))
+    practice = CaptionCollector(128)
     told = practice.play(checked, range(128), 64)
     said = {c.report for c in told}
     assert all(checked.true) and len(checked.true) == len(told) > 128
@@ -137,29 +137,31 @@ def test_a_random_fact_is_true_and_silence_says_nothing() -> None:
     assert all(checked.true)
     failed = practice.play(make_reporter("random-fact"), range(32), 2)
     assert any("did not manage" in c.report for c in failed)
-    wrong = Checked(make_reporter("silent"))
+    wrong = TruthChecker(make_reporter("silent"))
     assert {c.report for c in practice.play(wrong, range(4), 64)} == {""} and not any(wrong.true)
 
 
 def test_captioning_goes_on_as_it_would_have(tmp_path: Path) -> None:
     whole, parts = network(), network()
     losses: list[float] = []
-    caption(whole, Practice(8), steps=4, batch=4, on_progress=lambda p: losses.append(p.loss))
+    caption(
+        whole, CaptionCollector(8), steps=4, batch=4, on_progress=lambda p: losses.append(p.loss)
+    )
     kept: list[Checkpoint] = []
-    caption(parts, Practice(8), steps=4, batch=4, save=lambda make: kept.append(make()))
+    caption(parts, CaptionCollector(8), steps=4, batch=4, save=lambda make: kept.append(make()))
     again = network(5)
     # Who plays ahead plays the same.
-    caption(again, Practice(8), steps=4, batch=4, workers=1, resume=kept[1])
+    caption(again, CaptionCollector(8), steps=4, batch=4, workers=1, resume=kept[1])
     for one, two, three in zip(
         *(n.state_dict().values() for n in (whole, parts, again)), strict=True
     ):
         assert torch.equal(one, two) and torch.equal(one, three)
     assert len(losses) == 4 and all(np.isfinite(losses))
-    assert 0 <= share_true(whole, Practice(8), 4) <= 1
+    assert 0 <= share_true(whole, CaptionCollector(8), 4) <= 1
 
 
 def test_a_worker_that_dies_is_one_sentence() -> None:
-    practice = Practice(8)
+    practice = CaptionCollector(8)
     practice.made_of = (8, "nobody", "train")  # which a worker cannot make
     with pytest.raises(BadInput, match="try fewer --workers"):
         caption(network(), practice, steps=2, batch=8, workers=1)
@@ -169,7 +171,7 @@ def test_a_trained_vision_encoder_learns_more_slowly_than_all_else() -> None:
     net = network()
     before = {n: p.detach().clone() for n, p in net.named_parameters()}
     looking = {id(p) for p in net.encoder.looking()}
-    caption(net, Practice(8), steps=2, batch=8, vision_rate=0.01)
+    caption(net, CaptionCollector(8), steps=2, batch=8, vision_rate=0.01)
     moved: dict[bool, float] = {True: 0.0, False: 0.0}
     for name, p in net.named_parameters():
         looks = id(p) in looking
@@ -180,7 +182,7 @@ def test_a_trained_vision_encoder_learns_more_slowly_than_all_else() -> None:
 def test_facts_are_told_apart_from_lies() -> None:
     lengths: set[int] = set()
 
-    class Spy(Checked):
+    class Spy(TruthChecker):
         def report(self, rollouts, dialogues):  # type: ignore[no-untyped-def]
             for rollout, dialogue in zip(rollouts, dialogues, strict=True):
                 assert self._worlds is not None
@@ -195,7 +197,7 @@ def test_facts_are_told_apart_from_lies() -> None:
                 lengths.add(len(known))
             return super().report(rollouts, dialogues)
 
-    practice = Practice(8)
+    practice = CaptionCollector(8)
     practice.play(Spy(make_reporter("scripted")), range(8), 64)
     assert max(lengths) >= 3
     told = practice.play(make_reporter("thorough"), range(8), 64)
@@ -204,7 +206,7 @@ def test_facts_are_told_apart_from_lies() -> None:
 
 def test_what_is_drawn_in_an_episode_is_not_what_its_world_was_drawn_from() -> None:
     """Else, in some tasks, the random Planner would never begin with some commands."""
-    practice = Practice(128)
+    practice = CaptionCollector(128)
     told = practice.play(make_reporter("scripted"), range(128), 64)
     marks = [c.report for c in told if "shows a" in c.report]
     assert len(marks) > 5

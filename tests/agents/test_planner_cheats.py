@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from agents.actor.registry import make_actor
 from agents.dialogue import Dialogue, Turn
-from agents.planner.grammar import parse_decision
 from agents.planner.options import PlannerOptions
+from agents.planner.parsing import parse_decision
 from agents.planner.registry import PLANNERS, make_planner
 from agents.reporter.registry import make_reporter
 from agents.team import Team

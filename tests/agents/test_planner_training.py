@@ -15,13 +15,12 @@ from safetensors.torch import load_file, save_file
 
 from agents.dialogue import Decision
 from agents.planner import adapter as adapters
-from agents.planner.deciding import NEVER
-from agents.planner.lessons import (
+from agents.planner.demonstrations import (
     TRAINING,
-    Family,
-    Lesson,
-    School,
-    Teacher,
+    ExpertPlanner,
+    RolloutCollector,
+    TaskFamily,
+    TrainingExample,
     families_without,
     lessons_of,
     told_before,
@@ -29,10 +28,11 @@ from agents.planner.lessons import (
 )
 from agents.planner.options import PlannerOptions
 from agents.planner.oracle import OraclePlanner, examined
+from agents.planner.processors import NEVER
 from agents.planner.training import (
     Checkpoint,
-    Sampler,
-    Student,
+    PlannerPolicy,
+    SamplingPlanner,
     chunks,
     imitate,
     load_adapters,
@@ -45,19 +45,22 @@ from envs.commands import VERBS, Command
 from envs.errors import BadInput
 from envs.items import HELD_OUT_ITEMS
 from envs.phrasings import CONDITIONAL, SEARCH
+from models.language.adapters import WEIGHTS
 from tests.agents.tiny import dialogue, tiny_model, tiny_tokenizer
 
-ONE = (Family("conditional", "conditional", {"room_size": 6, "n_items": 3}, 1.0),)
+ONE = (TaskFamily("conditional", "conditional", {"room_size": 6, "n_items": 3}, 1.0),)
 
 
-def student(tmp_path: Path, kind: str = "llama", seed: int = 0, examples: int = 0) -> Student:
+def student(tmp_path: Path, kind: str = "llama", seed: int = 0, examples: int = 0) -> PlannerPolicy:
     options = PlannerOptions(cache=tmp_path)
     model = tiny_model(kind)
-    return Student(model, tiny_tokenizer(), rank=4, seed=seed, examples=examples, options=options)
+    return PlannerPolicy(
+        model, tiny_tokenizer(), rank=4, seed=seed, examples=examples, options=options
+    )
 
 
-def oracle_lessons(who: Student, n: int = 3) -> list[Lesson]:
-    _, notes = School(n, ONE).play(OraclePlanner(), 0, range(7, 7 + n))
+def oracle_lessons(who: PlannerPolicy, n: int = 3) -> list[TrainingExample]:
+    _, notes = RolloutCollector(n, ONE).play(OraclePlanner(), 0, range(7, 7 + n))
     found = []
     for decided in notes.decided.values():
         found += lessons_of(decided, who.question)
@@ -84,7 +87,7 @@ def test_training_shows_nothing_of_what_is_called_zero_shot() -> None:
         assert family.task == "conditional" or settings.pop("n_items", 4) <= 5
         # No other words, no other items.
         assert set(settings) <= {"asked", "deeds", "n_items"}
-    school = School(2)
+    school = RolloutCollector(2)
     for number in range(len(TRAINING)):
         _, notes = school.play(OraclePlanner(), number, range(2))
         for decided in notes.decided.values():
@@ -92,10 +95,10 @@ def test_training_shows_nothing_of_what_is_called_zero_shot() -> None:
 
 
 def test_the_teacher_looks_before_it_picks_up() -> None:
-    families = tuple(Family("", "search", {"n_items": n, "room_size": 6}, 1.0) for n in (2, 4))
-    school = School(20, families)
+    families = tuple(TaskFamily("", "search", {"n_items": n, "room_size": 6}, 1.0) for n in (2, 4))
+    school = RolloutCollector(20, families)
     for number in range(2):
-        episodes, _ = school.play(Teacher(), number, range(20))
+        episodes, _ = school.play(ExpertPlanner(), number, range(20))
         assert all(e.success for e in episodes)
         for episode in episodes:
             *looked, picked = [turn.command for turn in episode.turns]
@@ -104,8 +107,8 @@ def test_the_teacher_looks_before_it_picks_up() -> None:
 
 
 def test_a_teacher_that_slips_is_imitated_in_all_but_its_slips(tmp_path: Path) -> None:
-    school = School(20, (Family("", "search", {"n_items": 4, "room_size": 8}, 1.0),))
-    teacher = Teacher(slips=0.4)
+    school = RolloutCollector(20, (TaskFamily("", "search", {"n_items": 4, "room_size": 8}, 1.0),))
+    teacher = ExpertPlanner(slips=0.4)
     _, notes = school.play(teacher, 0, range(20))
     slipped = 0
     for decided in notes.decided.values():
@@ -130,13 +133,13 @@ def test_a_teacher_that_slips_is_imitated_in_all_but_its_slips(tmp_path: Path) -
     assert lessons[-1].tokens == everything[-1].tokens
     assert sum(t.count("the ") for t in said) == len(teacher.taught(decided)) < len(decided)
     # What was seen by mistake cannot be told beforehand.
-    _, notes = School(20).play(teacher, 0, range(20))
+    _, notes = RolloutCollector(20).play(teacher, 0, range(20))
     for decided in notes.decided.values():
         taught = teacher.taught(decided)
         if taught and len(taught[-1][0].turns) >= len(taught):
             assert told_before(taught) == taught
     # Without slips it is the teacher as it was.
-    plain = Teacher()
+    plain = ExpertPlanner()
     _, notes = school.play(plain, 0, range(20))
     assert all(plain.taught(v) == v for v in notes.decided.values())
 
@@ -184,7 +187,7 @@ def test_a_strange_word_is_one_vector_wherever_it_stands_and_none_is_to_be_said(
 
 def test_boxes_take_the_place_of_what_nobody_examined() -> None:
     deeds = next(f for f in TRAINING if f.name == "conditional, deeds")
-    _, notes = School(40, (deeds,)).play(Teacher(), 0, range(40))
+    _, notes = RolloutCollector(40, (deeds,)).play(ExpertPlanner(), 0, range(40))
     rng = np.random.default_rng(0)
     verbs, could = set(), set()
     for decided in notes.decided.values():
@@ -204,9 +207,9 @@ def test_boxes_take_the_place_of_what_nobody_examined() -> None:
 
 def test_what_examining_would_tell_can_be_told_beforehand() -> None:
     families = {f.name: k for k, f in enumerate(TRAINING)}
-    school = School(10)
+    school = RolloutCollector(10)
     for name in ("conditional, deeds", "conditional, impatient", "search 5"):
-        _, notes = school.play(Teacher(), families[name], range(10))
+        _, notes = school.play(ExpertPlanner(), families[name], range(10))
         for decided in notes.decided.values():
             told, last = told_before(decided), decided[-1][1].command
             assert told[-1][1].command == last
@@ -231,7 +234,7 @@ def test_choices_give_the_probability_by_which_the_planner_decides(
         for k, p in enumerate(who.parameters().values()):
             p.add_(0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(k)))
     who.sync()
-    _, notes = School(1, ONE).play(OraclePlanner(), 0, [7])
+    _, notes = RolloutCollector(1, ONE).play(OraclePlanner(), 0, [7])
     decided = notes.decided[0]
     (lesson,) = lessons_of(decided, who.question)
     whole = who.planner.question(decided[-1][0]).context
@@ -257,7 +260,7 @@ def test_what_is_padded_is_not_seen(tmp_path: Path) -> None:
 
 
 def test_chunks_keep_every_lesson_and_their_size() -> None:
-    lessons = [Lesson(tuple(range(n)), (), ()) for n in (5, 900, 70, 300, 2000, 20)]
+    lessons = [TrainingExample(tuple(range(n)), (), ()) for n in (5, 900, 70, 300, 2000, 20)]
     parts = chunks(lessons, 1024)
     assert sorted(len(x.tokens) for part in parts for x in part) == [5, 20, 70, 300, 900, 2000]
     assert all(len(p) * max(len(x.tokens) for x in p) <= 1024 for p in parts if len(p) > 1)
@@ -273,7 +276,7 @@ def test_imitation_learns_and_goes_on_after_a_checkpoint_as_if_nothing_had_been(
     settings = {"steps": 24, "batch": 2, "learning_rate": 1e-2, "objective": objective}
     imitate(
         whole,
-        School(2, ONE),
+        RolloutCollector(2, ONE),
         on_progress=lambda p: losses.append(p.loss),
         save=lambda make: saved.append(make()),
         **settings,
@@ -281,7 +284,7 @@ def test_imitation_learns_and_goes_on_after_a_checkpoint_as_if_nothing_had_been(
     assert np.mean(losses[-6:]) < 0.8 * np.mean(losses[:4])
 
     again = student(tmp_path, seed=5)  # other first adapters, which the checkpoint replaces
-    imitate(again, School(2, ONE), resume=saved[4], **settings)
+    imitate(again, RolloutCollector(2, ONE), resume=saved[4], **settings)
     for a, b in zip(whole.parameters().values(), again.parameters().values(), strict=True):
         assert torch.equal(a, b)
 
@@ -308,7 +311,7 @@ def test_reinforcement_learns_from_the_reward_alone_and_resumes(tmp_path: Path) 
     who = student(tmp_path)
     reinforce(
         who,
-        School(16, ONE),
+        RolloutCollector(16, ONE),
         on_progress=lambda p: got.append(p.reward),
         save=lambda make: saved.append(make()),
         **settings,
@@ -316,7 +319,7 @@ def test_reinforcement_learns_from_the_reward_alone_and_resumes(tmp_path: Path) 
     assert np.mean(got[-3:]) > np.mean(got[:2]) + 0.25, got
 
     again = student(tmp_path, seed=5)
-    reinforce(again, School(16, ONE), resume=saved[8], **settings)
+    reinforce(again, RolloutCollector(16, ONE), resume=saved[8], **settings)
     for a, b in zip(who.parameters().values(), again.parameters().values(), strict=True):
         assert torch.equal(a, b)
 
@@ -328,7 +331,7 @@ def test_the_divergence_is_what_it_is_by_hand_and_holds_the_student_back(tmp_pat
         who = student(tmp_path)
         reinforce(
             who,
-            School(8, ONE),
+            RolloutCollector(8, ONE),
             steps=6,
             groups=1,
             members=8,
@@ -352,11 +355,11 @@ def test_the_sampler_says_candidates_as_often_as_their_probability_says() -> Non
             return [Decision(names[0], Command.parse(names[0]), scores) for _ in dialogues]
 
     asked = [dialogue(world=k) for k in range(400)]
-    said = [d.said for d in Sampler(Fixed(), seed=1).choose(asked)]  # type: ignore[arg-type]
+    said = [d.said for d in SamplingPlanner(Fixed(), seed=1).choose(asked)]  # type: ignore[arg-type]
     first = asked[0].candidates()[0].sentence()
     assert 0.6 < said.count(first) / 400 < 0.8
-    assert said == [d.said for d in Sampler(Fixed(), seed=1).choose(asked)]  # type: ignore[arg-type]
-    assert said != [d.said for d in Sampler(Fixed(), seed=2).choose(asked)]  # type: ignore[arg-type]
+    assert said == [d.said for d in SamplingPlanner(Fixed(), seed=1).choose(asked)]  # type: ignore[arg-type]
+    assert said != [d.said for d in SamplingPlanner(Fixed(), seed=2).choose(asked)]  # type: ignore[arg-type]
 
 
 def test_a_loss_that_is_not_finite_stops_in_one_sentence(tmp_path: Path) -> None:
@@ -365,7 +368,7 @@ def test_a_loss_that_is_not_finite_stops_in_one_sentence(tmp_path: Path) -> None
     with torch.no_grad():
         next(iter(who.parameters().values())).fill_(math.nan)
     with pytest.raises(BadInput, match=r"the loss of step 1 is not finite"):
-        imitate(who, School(2, ONE), steps=2, batch=2)
+        imitate(who, RolloutCollector(2, ONE), steps=2, batch=2)
     rest = list(who.parameters().items())[1:]
     assert all(torch.equal(p, before[n]) for n, p in rest)
 
@@ -382,7 +385,7 @@ def test_a_checkpoint_of_another_rank_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def trained(tmp_path: Path) -> tuple[Student, Path]:
+def trained(tmp_path: Path) -> tuple[PlannerPolicy, Path]:
     who = student(tmp_path)
     with torch.no_grad():
         for k, p in enumerate(who.parameters().values()):
@@ -396,14 +399,14 @@ def trained(tmp_path: Path) -> tuple[Student, Path]:
 def test_a_merged_adapter_is_what_peft_and_the_student_make_of_it(trained) -> None:
     who, folder = trained
     mine = tiny_model("llama")
-    adapters.merge(mine, folder, "tiny")
+    adapters.merge_adapter(mine, folder, "tiny")
     theirs = PeftModel.from_pretrained(tiny_model("llama"), folder)
     ids = torch.arange(20)[None] * 7 % 400
     expected = theirs(ids).logits
     assert not torch.allclose(expected, tiny_model("llama")(ids).logits, atol=1e-2)
     assert torch.allclose(mine(ids).logits, expected, atol=1e-4)
     assert torch.allclose(who.planner.model(ids).logits, expected, atol=1e-4)
-    assert adapters.read_about(folder) == adapters.About("tiny", "tree", 0, "short")
+    assert adapters.read_about(folder) == adapters.PlannerAdapter("tiny", "tree", 0, "short")
 
 
 def test_training_can_begin_with_an_adapter(trained, tmp_path: Path) -> None:
@@ -425,7 +428,7 @@ def test_training_can_begin_with_the_mean_of_adapters(trained, tmp_path: Path) -
         p.data.normal_(generator=torch.Generator().manual_seed(p.numel()))
     save_adapter(other, tmp_path / "other", "tiny")
     model = tiny_model("llama")
-    mean = Student(model, tiny_tokenizer(), rank=8, options=PlannerOptions(cache=tmp_path))
+    mean = PlannerPolicy(model, tiny_tokenizer(), rank=8, options=PlannerOptions(cache=tmp_path))
     load_adapters(mean, [folder, tmp_path / "other"], "tiny")
     # Two of rank 4 have room in one of rank 8.
     name = sorted(mean._base)[0]
@@ -451,7 +454,7 @@ def test_a_descendant_decides_as_those_it_begins_with(trained, tmp_path: Path) -
         ({"contrast": 2.0}, ["doubts", "adapter"], (NEVER, 2)),
     ):
         options = PlannerOptions(cache=tmp_path, **given)
-        other = Student(tiny_model("llama"), tiny_tokenizer(), rank=4, options=options)
+        other = PlannerPolicy(tiny_model("llama"), tiny_tokenizer(), rank=4, options=options)
         load_adapters(other, [tmp_path / name for name in init], "tiny")
         save_adapter(other, tmp_path / "child", "tiny")
         about = adapters.read_about(tmp_path / "child")
@@ -460,12 +463,12 @@ def test_a_descendant_decides_as_those_it_begins_with(trained, tmp_path: Path) -
 
 def spoil(folder: Path, how: str) -> None:
     config = json.loads((folder / adapters.CONFIG).read_text())
-    tensors = load_file(folder / adapters.WEIGHTS)
+    tensors = load_file(folder / WEIGHTS)
     name = sorted(tensors)[0]
     if how == "not plain LoRA":
         config["use_dora"] = True
     elif how == "cannot be read":
-        (folder / adapters.WEIGHTS).write_bytes(b"\x80\x04K*.")
+        (folder / WEIGHTS).write_bytes(b"\x80\x04K*.")
     elif how == "does not fit 'tiny'":
         tensors[name] = tensors[name][:, :3].contiguous()
     elif how == "not finite":
@@ -473,7 +476,7 @@ def spoil(folder: Path, how: str) -> None:
     elif how == "planner.json":
         (folder / adapters.ABOUT).write_text("[]")
     if how != "cannot be read":
-        save_file(tensors, folder / adapters.WEIGHTS)
+        save_file(tensors, folder / WEIGHTS)
     (folder / adapters.CONFIG).write_text(json.dumps(config))
 
 
@@ -486,7 +489,7 @@ def test_a_spoiled_adapter_is_refused_and_the_model_left_as_it_was(trained, how:
     spoil(folder, how)
     model = tiny_model("llama")
     with pytest.raises(BadInput, match=how):
-        adapters.merge(model, folder, "tiny")
+        adapters.merge_adapter(model, folder, "tiny")
     before = tiny_model("llama").state_dict()
     assert all(torch.equal(t, before[n]) for n, t in model.state_dict().items())
 
@@ -494,6 +497,6 @@ def test_a_spoiled_adapter_is_refused_and_the_model_left_as_it_was(trained, how:
 def test_an_adapter_for_another_model_names_both(trained) -> None:
     _, folder = trained
     with pytest.raises(BadInput, match="is for the model 'tiny', not for 'qwen'"):
-        adapters.merge(tiny_model("llama"), folder, "qwen")
+        adapters.merge_adapter(tiny_model("llama"), folder, "qwen")
     with pytest.raises(BadInput, match="does not fit"):
-        adapters.merge(tiny_model("gpt2"), folder, "tiny")
+        adapters.merge_adapter(tiny_model("gpt2"), folder, "tiny")

@@ -12,19 +12,18 @@ import pytest
 import torch
 
 from agents.actor import make_actor
-from agents.crew import Crew
 from agents.dialogue import Decision, Dialogue, Turn
-from agents.film import Film
-from agents.parts import Part
+from agents.observation_recorder import ObservationRecorder
 from agents.planner.registry import make_planner
+from agents.protocols import TeamMember
 from agents.reporter.network import ReporterConfig, ReporterNetwork
 from agents.reporter.reinforcement import (
     FAR,
     WINDOW,
-    Once,
+    DeduplicatingPlanner,
     Progress,
-    Report,
-    Watch,
+    ReportSample,
+    RewardHackingMonitor,
     learn,
     read,
     reinforce,
@@ -36,6 +35,7 @@ from envs import make_worlds
 from envs.commands import Command
 from envs.errors import BadInput
 from envs.items import TRAIN_ITEMS
+from models.training.process_group import ProcessGroup
 from tests.agents.tiny import tiny_model, tiny_tokenizer
 
 SMALL = ReporterConfig("tiny", 16, 1, 4, gates=2, every=1)
@@ -48,7 +48,9 @@ def network() -> ReporterNetwork:
 
 
 def low_tokens(
-    episodes: Sequence[Episode], film: Film, reports: Sequence[Sequence[Report]]
+    episodes: Sequence[Episode],
+    film: ObservationRecorder,
+    reports: Sequence[Sequence[ReportSample]],
 ) -> list[float]:
     """How many of the tokens have low numbers: something that is easily learned."""
     assert all(len(film.views[i]) == e.steps + 1 for i, e in enumerate(episodes))
@@ -90,7 +92,9 @@ def test_what_nobody_reads_teaches_nothing() -> None:
 
     command = Command("examine", TRAIN_ITEMS[0])
     clip = np.zeros((8, 64, 64, 3), np.uint8)
-    made = [Report(clip, command, text, (1,), (2,), True, None) for text in ("first", "second")]
+    made = [
+        ReportSample(clip, command, text, (1,), (2,), True, None) for text in ("first", "second")
+    ]
     turns = [Turn("a", command, "first"), Turn("b", command, "second"), Turn("Hm.", None, "What?")]
     episode = Episode(0, "a task", tuple(turns[:2]), True, 5, "success", 0)
     assert read(episode, made) == made[:1]
@@ -102,13 +106,13 @@ def test_the_penalty_holds_it_back() -> None:
     clips = np.random.default_rng(0).integers(0, 256, (8, 8, 64, 64, 3), np.uint8)
     command = Command("examine", TRAIN_ITEMS[0])
     chance = np.random.default_rng(1).random((8, 40)).astype(np.float32)
-    crew = Crew(torch.device("cpu"))
+    crew = ProcessGroup(torch.device("cpu"))
     apart = []
     for kl in (0.0, 5.0):
         judge, fixed = network().eval(), network().eval().requires_grad_(False)
         said = judge.report(clips, [command] * 8, chance, 1.0)
         pairs = [
-            (Report(clips[k], command, s.text, s.prompt, s.tokens, True, None), (-1.0) ** k)
+            (ReportSample(clips[k], command, s.text, s.prompt, s.tokens, True, None), (-1.0) ** k)
             for k, s in enumerate(said)
         ]
         mine = list(judge.parameters())
@@ -148,7 +152,7 @@ def test_a_reward_that_is_no_number_stops_the_run() -> None:
     assert all(torch.equal(before[n], t) for n, t in judge.state_dict().items())
 
 
-class Mumbling(Part):
+class Mumbling(TeamMember):
     def choose(self, dialogues: Sequence[Dialogue]) -> list[Decision]:
         return [Decision("Hm.", None) for _ in dialogues]
 
@@ -161,19 +165,19 @@ def test_a_planner_that_says_no_commands_stops_the_run() -> None:
 def test_a_planner_is_asked_once_for_the_same_dialogue() -> None:
     asked: list[int] = []
 
-    class Counting(Part):
+    class Counting(TeamMember):
         def choose(self, dialogues: Sequence[Dialogue]) -> list[Decision]:
             asked.append(len(dialogues))
             return [Decision(d.task, None) for d in dialogues]
 
     one, other = Dialogue("A", ()), Dialogue("B", ())
     same = [one, other, replace(one, world=3, seed=4), other]
-    assert [d.said for d in Once(Counting()).choose(same)] == ["A", "B", "A", "B"]
+    assert [d.said for d in DeduplicatingPlanner(Counting()).choose(same)] == ["A", "B", "A", "B"]
     assert asked == [2]
 
 
 def test_a_detector_that_is_gamed_is_noticed() -> None:
-    honest, gamed = Watch(), Watch()
+    honest, gamed = RewardHackingMonitor(), RewardHackingMonitor()
     for step in range(2 * WINDOW):
         late = step >= WINDOW
         honest.add(0.5 + 2 * FAR * late, 0.5 + 2 * FAR * late)

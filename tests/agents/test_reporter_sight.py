@@ -10,7 +10,7 @@ import torch
 from minigrid.core.constants import COLOR_TO_IDX
 
 from agents.reporter.sight import COLUMNS, DARKEST, ROWS, floors, recoloured, steady
-from agents.reporter.training import Checkpoint, Practice
+from agents.reporter.training import CaptionCollector, Checkpoint
 from envs.batched.pixels import view_frames
 from envs.errors import BadInput
 from envs.items import COLOURS, Item
@@ -58,10 +58,10 @@ def test_looking_learns_alone_and_resumes_exactly() -> None:
     losses: list[float] = []
     kept: list[Checkpoint] = []
     how = {"steps": 4, "batch": 12, "learning_rate": 1e-2}
-    steady(whole, Practice(12), **how, on_progress=lambda p: losses.append(p.loss))  # type: ignore[arg-type]
-    steady(parts, Practice(12), **how, save=lambda make: kept.append(make()))  # type: ignore[arg-type]
+    steady(whole, CaptionCollector(12), **how, on_progress=lambda p: losses.append(p.loss))  # type: ignore[arg-type]
+    steady(parts, CaptionCollector(12), **how, save=lambda make: kept.append(make()))  # type: ignore[arg-type]
     again = network(3)
-    steady(again, Practice(12), **how, resume=kept[1])  # type: ignore[arg-type]
+    steady(again, CaptionCollector(12), **how, resume=kept[1])  # type: ignore[arg-type]
     moved = set()
     for (name, one), two in zip(
         whole.state_dict().items(), again.state_dict().values(), strict=True
@@ -78,7 +78,7 @@ def test_it_rests_afterwards_if_it_did_before() -> None:
     for rested in (True, False):
         net = network()
         net.encoder.rest(rested)
-        steady(net, Practice(8), steps=1, batch=8)
+        steady(net, CaptionCollector(8), steps=1, batch=8)
         assert net.encoder.rests == rested
         assert {p.requires_grad for p in net.encoder.looking()} == {not rested}
 
@@ -89,7 +89,7 @@ def test_floors_are_learned_while_what_is_seen_stays() -> None:
     losses: list[float] = []
     steady(
         net,
-        Practice(12),
+        CaptionCollector(12),
         steps=24,
         batch=12,
         learning_rate=1e-2,
@@ -107,4 +107,4 @@ def test_a_loss_that_is_not_finite_stops_it() -> None:
     with torch.no_grad():
         net.encoder.norm_vectors.weight[0] = float("nan")
     with pytest.raises(BadInput, match="not finite at step 1"):
-        steady(net, Practice(8), steps=2, batch=8)
+        steady(net, CaptionCollector(8), steps=2, batch=8)

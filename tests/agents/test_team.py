@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from agents.actor import make_actor
 from agents.dialogue import NOT_UNDERSTOOD, Decision, Dialogue, Rollout, Turn, one_line
-from agents.parts import Part
 from agents.planner.registry import make_planner
+from agents.protocols import TeamMember
 from agents.reporter import make_reporter
-from agents.team import Episode, Team, Watcher
+from agents.team import Callback, Episode, Team
 from envs import Command, make_worlds
 from envs.commands import VERBS
 from envs.errors import BadInput
@@ -31,7 +31,7 @@ def play(team: Team, task: str = "conditional", n: int = 4, first: int = 0) -> l
     return team.play(make_worlds(task, n), range(first, first + n))
 
 
-class Says(Part):
+class Says(TeamMember):
     """A Planner that says what a function makes of each dialogue."""
 
     def __init__(self, say: Callable[[Dialogue], Decision]) -> None:
@@ -43,7 +43,7 @@ class Says(Part):
         return [self.say(d) for d in dialogues]
 
 
-class Reports(Part):
+class Reports(TeamMember):
     """A Reporter that tells each rollout by a function."""
 
     def __init__(self, tell: Callable[[Rollout, Dialogue], str]) -> None:
@@ -151,7 +151,7 @@ def pick_at_once(dialogue: Dialogue) -> Decision:
 
 @pytest.mark.parametrize("part", ["planner", "actor", "reporter"])
 def test_bad_input_is_the_users_to_mend_and_goes_on_up(part: str) -> None:
-    class Ends(Part):
+    class Ends(TeamMember):
         def choose(self, *_: object) -> list[Decision]:
             raise BadInput("the human's standard input ended")
 
@@ -185,7 +185,7 @@ def test_no_more_turns_than_allowed(max_turns: int) -> None:
 def test_no_more_steps_a_command_than_allowed(command_steps: int) -> None:
     lengths: list[int] = []
 
-    class Counts(Watcher):
+    class Counts(Callback):
         def on_step(self, worlds: Worlds) -> None:
             lengths.append(int(worlds.steps[0]))
 
@@ -289,7 +289,7 @@ def test_the_loop_takes_any_report(report: str) -> None:
 def test_watchers_see_everything_once_and_in_order() -> None:
     seen: list[str] = []
 
-    class Notes(Watcher):
+    class Notes(Callback):
         def on_begin(self, worlds: Worlds, dialogues: Sequence[Dialogue]) -> None:
             seen.append(f"begin {len(dialogues)}")
 

@@ -10,7 +10,7 @@ from agents.actor.stepping import StepActor
 from agents.planner.options import PlannerOptions
 from agents.planner.registry import make_planner
 from agents.reporter import make_reporter
-from agents.team import Episode, Team, Watcher
+from agents.team import Callback, Episode, Team
 from envs import make_worlds
 from envs.batched.worlds import BatchedWorlds
 from envs.worlds import Worlds
@@ -33,7 +33,7 @@ class Wanders(StepActor):
 
 
 def play(
-    task: str, batched: bool, planner: str, actor: str, n: int = 10, watcher: Watcher | None = None
+    task: str, batched: bool, planner: str, actor: str, n: int = 10, watcher: Callback | None = None
 ) -> list[Episode]:
     worlds = make_worlds(task, n, batched=batched)
     assert isinstance(worlds, BatchedWorlds) == batched
@@ -62,7 +62,7 @@ def test_episodes_are_the_same(task: str, planner: str, actor: str) -> None:
 
 
 def test_whoever_looks_on_sees_the_same() -> None:
-    class Looks(Watcher):
+    class Looks(Callback):
         def __init__(self) -> None:
             self.seen: list[bytes] = []
 

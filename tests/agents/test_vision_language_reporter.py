@@ -11,13 +11,13 @@ from agents.dialogue import Dialogue
 from agents.planner.registry import make_planner
 from agents.reporter import make_reporter
 from agents.reporter.vision_language import VisionLanguageReporter
-from agents.team import Team, Watcher
+from agents.team import Callback, Team
 from envs import make_worlds
 from envs.errors import BadInput
 from tests.tiny_vision import small
 
 
-class Heard(Watcher):
+class Heard(Callback):
     """What was reported, in order."""
 
     def __init__(self) -> None:

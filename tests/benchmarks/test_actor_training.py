@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from benchmarks.actor_training import LEVEL, Contender, Flat, Turn, Words, flat, summary
+from benchmarks.actor_training import LEVEL, Contender, Flat, TurnMeasurement, Words, flat, summary
 from envs.batched import Engine, Pool
 from tests.run.warm import Started
 
@@ -21,7 +21,9 @@ SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "actor_training.py
 def _contender(name: str, *turns: tuple[int, float, float]) -> Contender:
     nothing: Any = None
     made = Contender(name, nothing, lambda: 0.0)
-    made.turns += [Turn(steps, seconds, seconds / 2, 0.0, p) for steps, seconds, p in turns]
+    made.turns += [
+        TurnMeasurement(steps, seconds, seconds / 2, 0.0, p) for steps, seconds, p in turns
+    ]
     return made
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from rewards.success_vqa.baseline import Baseline, BaselineConfig
+from rewards.success_vqa.baseline import BaselineConfig, BaselineDetector
 from tests.run.warm import Started
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "detector_speed.py"
 
 
 def test_a_short_run_writes_all_it_promises(tmp_path: Path) -> None:
-    Baseline(BaselineConfig(("did", "the", "agent"), 16, 1, 4)).save(tmp_path / "small")
+    BaselineDetector(BaselineConfig(("did", "the", "agent"), 16, 1, 4)).save(tmp_path / "small")
     options = ["--detectors", str(tmp_path / "small"), "--batches", "1", "4", "--rounds", "1"]
     given = [*options, "--threads", "1", "--out", str(tmp_path / "out")]
     status, out, err = Started(*given, cwd=tmp_path, script=SCRIPT).wait()

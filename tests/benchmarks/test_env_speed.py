@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks.env_contenders import measure
-from benchmarks.env_speed import LEVELS, Row, Setting, ratios
+from benchmarks.env_speed import LEVELS, Row, SpeedSetting, ratios
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "env_speed.py"
 
 
 def _row(contender: str, worlds: int = 1024, threads: int = 1, *, rate: float, **what: str) -> Row:
-    setting = Setting(
+    setting = SpeedSetting(
         what.get("observation", "images"), what.get("level", LEVELS[0]), threads, worlds
     )
     return Row(setting, contender, (rate, 3 * rate, 2 * rate))  # the median is twice the rate

@@ -9,7 +9,15 @@ import pytest
 
 from agents.planner.language import LanguagePlanner
 from agents.planner.options import PlannerOptions
-from benchmarks.planner_speed import Found, Options, Pass, dialogues, limit_s, main, summary
+from benchmarks.planner_speed import (
+    Found,
+    Pass,
+    PlannerSpeedOptions,
+    dialogues,
+    limit_s,
+    main,
+    summary,
+)
 from envs.errors import BadInput
 from tests.agents.tiny import tiny_model, tiny_tokenizer
 
@@ -57,7 +65,7 @@ def test_a_short_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     tiny_model("llama").save_pretrained(place)
     tiny_tokenizer().save_pretrained(place)
     out = tmp_path / "out"
-    options = Options(
+    options = PlannerSpeedOptions(
         (str(place),), (1, 3), rounds=2, plain_rounds=1, dtype="float32", profile=True, output=out
     )
     main(options)
@@ -78,6 +86,6 @@ def test_a_short_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 def test_what_is_no_language_model_here_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no language model"):
-        main(Options(("oracle",), output=tmp_path))
+        main(PlannerSpeedOptions(("oracle",), output=tmp_path))
     with pytest.raises(BadInput, match="numbers from 1"):
-        main(Options(batches=(0,), output=tmp_path))
+        main(PlannerSpeedOptions(batches=(0,), output=tmp_path))

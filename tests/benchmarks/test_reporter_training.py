@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agents.reporter.network import ReporterConfig, ReporterNetwork
-from rewards.success_vqa.baseline import Baseline, BaselineConfig
+from rewards.success_vqa.baseline import BaselineConfig, BaselineDetector
 from tests.agents.tiny import tiny_model, tiny_tokenizer
 from tests.run.warm import Started
 
@@ -16,7 +16,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "reporter_training
 
 
 def test_a_short_run_writes_all_it_promises(tmp_path: Path) -> None:
-    Baseline(BaselineConfig(("did", "the", "agent"), 16, 1, 4)).save(tmp_path / "judge")
+    BaselineDetector(BaselineConfig(("did", "the", "agent"), 16, 1, 4)).save(tmp_path / "judge")
     tiny_model("llama").save_pretrained(tmp_path / "tiny")
     tiny_tokenizer().save_pretrained(tmp_path / "tiny")
     config = ReporterConfig(str(tmp_path / "tiny"), 16, 1, 4, gates=1, every=1)

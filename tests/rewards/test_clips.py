@@ -10,16 +10,22 @@ import pyarrow.parquet as pq
 import pytest
 
 from envs.errors import BadInput
-from envs.sight.encoder import check_frames, evenly
-from rewards.success_vqa.clips import Asked, Clip, Note, read_clips, write_clips
+from models.vision.encoder import check_frames, evenly
+from rewards.success_vqa.clips import Clip, FrameAnnotation, QuestionAnswer, read_clips, write_clips
 
 RNG = np.random.default_rng(0)
 
 
 def clip(n: int = 3, side: int = 24) -> Clip:
     frames = RNG.integers(0, 256, (n, side, side, 3), np.uint8)
-    asked = (Asked("Did it?", "examine", True, 2), Asked("Did it not?", "order", False))
-    notes = (Note("red ring", "white", "", ("red ring", "blue tee")), *[Note()] * (n - 1))
+    asked = (
+        QuestionAnswer("Did it?", "examine", True, 2),
+        QuestionAnswer("Did it not?", "order", False),
+    )
+    notes = (
+        FrameAnnotation("red ring", "white", "", ("red ring", "blue tee")),
+        *[FrameAnnotation()] * (n - 1),
+    )
     return Clip(
         frames, asked, "It did.", notes, tuple(range(n)), "learned", "view 8", "plain", 2**40
     )

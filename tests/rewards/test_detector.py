@@ -12,25 +12,25 @@ from safetensors.torch import load_file
 
 from envs.errors import BadInput
 from envs.items import SHAPES
-from envs.sight.encoder import cell_size, prepare, stack
-from rewards.success_vqa.baseline import Baseline, BaselineConfig
-from rewards.success_vqa.clips import Asked, Clip, Note
+from models.vision.encoder import cell_size, prepare, stack
+from rewards.success_vqa.baseline import BaselineConfig, BaselineDetector
+from rewards.success_vqa.clips import Clip, FrameAnnotation, QuestionAnswer
+from rewards.success_vqa.cross_modal_encoder import AuxiliaryLogits
 from rewards.success_vqa.detector import (
     VERSION,
-    Detector,
-    DetectorConfig,
-    Judge,
+    FlamingoConfig,
+    FlamingoDetector,
+    SuccessDetector,
     read_config,
     start_from,
 )
-from rewards.success_vqa.mixer import Findings
 from rewards.success_vqa.training import (
-    Spotter,
-    Store,
-    borrow,
+    AuxiliaryHeads,
+    ClipDataset,
+    auxiliary_loss,
     calibrate,
+    cross_clip_negatives,
     deeds_in,
-    findings_loss,
     holds_in,
     load_lesson,
     named_in,
@@ -39,18 +39,18 @@ from rewards.success_vqa.training import (
 )
 from tests.agents.tiny import tiny_model, tiny_tokenizer
 
-SMALL = DetectorConfig("tiny", 16, 1, 4, gates=1, every=1)
+SMALL = FlamingoConfig("tiny", 16, 1, 4, gates=1, every=1)
 WORDS = ("agent", "did", "it", "red", "the", "?")
 
 
-def detector(seed: int = 0) -> Detector:
+def detector(seed: int = 0) -> FlamingoDetector:
     torch.manual_seed(seed)
-    return Detector(tiny_model("llama"), tiny_tokenizer(), SMALL)
+    return FlamingoDetector(tiny_model("llama"), tiny_tokenizer(), SMALL)
 
 
-def baseline(seed: int = 0) -> Baseline:
+def baseline(seed: int = 0) -> BaselineDetector:
     torch.manual_seed(seed)
-    return Baseline(BaselineConfig(WORDS, 16, 1, 4, 1))
+    return BaselineDetector(BaselineConfig(WORDS, 16, 1, 4, 1))
 
 
 def clips(n: int, seed: int = 0) -> list[np.ndarray]:
@@ -58,12 +58,12 @@ def clips(n: int, seed: int = 0) -> list[np.ndarray]:
     return [rng.integers(1, 256, (1 + k % 8, 24, 24 + 8 * (k % 3), 3), np.uint8) for k in range(n)]
 
 
-def judges() -> list[Judge]:
+def judges() -> list[SuccessDetector]:
     return [detector(), baseline()]
 
 
 @pytest.mark.parametrize("judge", judges(), ids=["detector", "baseline"])
-def test_an_answer_does_not_depend_on_what_else_is_asked(judge: Judge) -> None:
+def test_an_answer_does_not_depend_on_what_else_is_asked(judge: SuccessDetector) -> None:
     shown = clips(5)
     asked = [["Did it?"], ["Did the red agent?", "Did it?"], ["Red?"], ["Did it the it?"], ["Did?"]]
     together = judge.answer(shown, asked, batch=3)
@@ -75,7 +75,7 @@ def test_an_answer_does_not_depend_on_what_else_is_asked(judge: Judge) -> None:
 
 
 @pytest.mark.parametrize("judge", judges(), ids=["detector", "baseline"])
-def test_it_looks_and_reads(judge: Judge) -> None:
+def test_it_looks_and_reads(judge: SuccessDetector) -> None:
     with torch.no_grad():
         shown = stack([prepare(c) for c in clips(2, seed=3)])
         media = judge.encoder(torch.from_numpy(shown))
@@ -126,11 +126,16 @@ def test_only_the_trained_parts_are_saved_and_come_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("judge", judges(), ids=["detector", "baseline"])
-def test_training_starts_from_all_of_one_built_alike(judge: Judge, tmp_path: Path) -> None:
-    spotter = Spotter(16)
+def test_training_starts_from_all_of_one_built_alike(
+    judge: SuccessDetector, tmp_path: Path
+) -> None:
+    spotter = AuxiliaryHeads(16)
     judge.save(tmp_path)
     save_lesson(tmp_path, judge, spotter)
-    again, fresh = (baseline(seed=1) if judge.only_training else detector(seed=1)), Spotter(16)
+    again, fresh = (
+        (baseline(seed=1) if judge.only_training else detector(seed=1)),
+        AuxiliaryHeads(16),
+    )
     start_from(again, tmp_path)
     load_lesson(tmp_path, again, fresh)
     for name, tensor in judge.trained().items():
@@ -139,7 +144,7 @@ def test_training_starts_from_all_of_one_built_alike(judge: Judge, tmp_path: Pat
     (tmp_path / "training.safetensors").write_bytes(b"no")
     with pytest.raises(BadInput, match="cannot be read"):
         load_lesson(tmp_path, again, fresh)
-    wide = Baseline(BaselineConfig(("a",), 32))
+    wide = BaselineDetector(BaselineConfig(("a",), 32))
     with pytest.raises(BadInput, match="has another size"):
         start_from(wide, tmp_path)
 
@@ -160,7 +165,7 @@ def test_damaged_folders_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("judge", judges(), ids=["detector", "baseline"])
-def test_questions_that_cannot_be_asked(judge: Judge) -> None:
+def test_questions_that_cannot_be_asked(judge: SuccessDetector) -> None:
     for text, message in (("", "an empty question"), ("did it? " * 90, "has at most 128")):
         with pytest.raises(BadInput, match=message):
             judge.answer(clips(1), [[text]])
@@ -168,9 +173,9 @@ def test_questions_that_cannot_be_asked(judge: Judge) -> None:
 
 def test_a_model_with_too_few_layers_is_refused() -> None:
     with pytest.raises(BadInput, match="2 gates need more layers than the 2 of tiny"):
-        Detector(tiny_model("llama"), tiny_tokenizer(), DetectorConfig("tiny"))
+        FlamingoDetector(tiny_model("llama"), tiny_tokenizer(), FlamingoConfig("tiny"))
     with pytest.raises(BadInput, match="the layers of 'GPT2LMHeadModel' are not known"):
-        Detector(tiny_model("gpt2"), tiny_tokenizer(), SMALL)
+        FlamingoDetector(tiny_model("gpt2"), tiny_tokenizer(), SMALL)
 
 
 def test_clips_are_shown_as_they_are_or_shrunk() -> None:
@@ -211,22 +216,24 @@ def test_a_rim_around_a_picture_does_not_matter() -> None:
     assert near.where.shape[1] == 9 and far.where.shape[1] == 25
 
 
-def lesson(n: int = 24) -> Store:
+def lesson(n: int = 24) -> ClipDataset:
     """Bright clips, of which "Did it?" is true, and dark ones."""
     made = []
     for k in range(n):
         frames = np.full((2, 16, 16, 3), 220 if k % 2 else 20, np.uint8)
         asked = (
-            Asked("Did it?", "go to", bool(k % 2)),
-            Asked("Did the red agent?", "go to", k % 2 == 0),
+            QuestionAnswer("Did it?", "go to", bool(k % 2)),
+            QuestionAnswer("Did the red agent?", "go to", k % 2 == 0),
         )
-        note = Note(faces="solid red ring" if k % 2 else "", agent=(4, 4), front=(12, 4))
+        note = FrameAnnotation(faces="solid red ring" if k % 2 else "", agent=(4, 4), front=(12, 4))
         made.append(Clip(frames, asked, "the red agent" if k % 2 else "it", (note, note)))
-    return Store.of(made)
+    return ClipDataset.of(made)
 
 
 @pytest.mark.parametrize(("make", "steps"), [(detector, 45), (baseline, 70)])
-def test_it_learns_what_depends_on_picture_and_question(make: type[Judge], steps: int) -> None:
+def test_it_learns_what_depends_on_picture_and_question(
+    make: type[SuccessDetector], steps: int
+) -> None:
     judge = make()
     store = lesson()
     told: list[float] = []
@@ -247,7 +254,7 @@ def test_it_learns_what_depends_on_picture_and_question(make: type[Judge], steps
 
 
 @pytest.mark.parametrize("make", [detector, baseline])
-def test_training_goes_on_as_if_it_had_not_stopped(make: type[Judge]) -> None:
+def test_training_goes_on_as_if_it_had_not_stopped(make: type[SuccessDetector]) -> None:
     whole, halves, saved = make(), make(), {}
     learn = partial(train, store=lesson(), steps=7, batch=8, frame_steps=4)
     learn(whole)
@@ -260,7 +267,7 @@ def test_training_goes_on_as_if_it_had_not_stopped(make: type[Judge]) -> None:
 
 
 def test_the_vision_encoder_learns_what_frames_show_and_then_rests() -> None:
-    judge, spotter, saved, told = baseline(), Spotter(16), {}, []
+    judge, spotter, saved, told = baseline(), AuxiliaryHeads(16), {}, []
     train(
         judge,
         lesson(),
@@ -285,18 +292,18 @@ def test_the_vision_encoder_learns_what_frames_show_and_then_rests() -> None:
 
 def test_frames_of_which_nothing_is_told_teach_no_vision_encoder() -> None:
     frames = [np.full((1, 16, 16, 3), v, np.uint8) for v in (9, 99)]
-    made = [Clip(f, (Asked("Did it?", "go to", f.max() > 50),)) for f in frames]
+    made = [Clip(f, (QuestionAnswer("Did it?", "go to", f.max() > 50),)) for f in frames]
     with pytest.raises(BadInput, match="do not tell what their frames show"):
-        train(baseline(), Store.of(made), steps=2, frame_steps=1, batch=2)
+        train(baseline(), ClipDataset.of(made), steps=2, frame_steps=1, batch=2)
 
 
 def test_data_from_which_nothing_can_be_learned_is_refused() -> None:
     frames = np.zeros((1, 16, 16, 3), np.uint8)
-    yes, no = Asked("Did it?", "go to", True), Asked("Did it?", "go to", False)
+    yes, no = QuestionAnswer("Did it?", "go to", True), QuestionAnswer("Did it?", "go to", False)
     with pytest.raises(BadInput, match="both answers are needed; here all are yes"):
-        Store.of([Clip(frames, (yes,))])
+        ClipDataset.of([Clip(frames, (yes,))])
     with pytest.raises(BadInput, match="clip 0 has labels that contradict each other"):
-        Store.of([Clip(frames, (yes, no))])
+        ClipDataset.of([Clip(frames, (yes, no))])
 
 
 def test_the_temperature_is_what_makes_the_answers_likeliest() -> None:
@@ -308,8 +315,10 @@ def test_the_temperature_is_what_makes_the_answers_likeliest() -> None:
 
 # Three frames: nothing told; a red ring, with a white mark, by a wall on blue; then it is held.
 NOTES = (
-    Note(faces="solid red ring", mark="white", where=("is beside a wall", "is on a blue floor")),
-    Note(faces="striped blue tee", holds="solid red ring"),
+    FrameAnnotation(
+        faces="solid red ring", mark="white", where=("is beside a wall", "is on a blue floor")
+    ),
+    FrameAnnotation(faces="striped blue tee", holds="solid red ring"),
 )
 CAPTION = (
     "The agent examined the solid red ring, which shows a white mark, then picked up the solid red "
@@ -319,9 +328,9 @@ CAPTION = (
 
 
 def told() -> np.ndarray:
-    asked = (Asked("Did it?", "go to", True), Asked("Has it?", "go to", False))
+    asked = (QuestionAnswer("Did it?", "go to", True), QuestionAnswer("Has it?", "go to", False))
     clip = Clip(np.full((3, 16, 16, 3), 9, np.uint8), asked, CAPTION, NOTES)
-    return Store.of([clip]).words[0]
+    return ClipDataset.of([clip]).words[0]
 
 
 def test_what_an_answer_rests_on() -> None:
@@ -352,18 +361,18 @@ def test_findings_that_are_right_cost_nothing() -> None:
     named = torch.from_numpy(named_in(words, text)).long()
     holds = torch.from_numpy(holds_in(words, text)).float()
     deeds = torch.from_numpy(deeds_in(CAPTION, text)).float()
-    right = Findings(
+    right = AuxiliaryLogits(
         20.0 * torch.nn.functional.one_hot(named.clamp(min=0), 4)[None].float(),
         20 * (2 * holds - 1)[None],
         20 * (2 * deeds - 1)[None],
     )
     told_of = ([words], [CAPTION], [text])
-    assert findings_loss(right, *told_of).item() == pytest.approx(0, abs=1e-6)
+    assert auxiliary_loss(right, *told_of).item() == pytest.approx(0, abs=1e-6)
     for k, part in enumerate(right):
-        wrong = Findings(*(-p if j == k else p for j, p in enumerate(right)))
-        assert findings_loss(wrong, *told_of).item() > 10, part.shape
+        wrong = AuxiliaryLogits(*(-p if j == k else p for j, p in enumerate(right)))
+        assert auxiliary_loss(wrong, *told_of).item() > 10, part.shape
     untold = np.full_like(words, -1)
-    assert findings_loss(right, [untold], [""], [text]).item() == 0
+    assert auxiliary_loss(right, [untold], [""], [text]).item() == 0
 
 
 def test_borrowed_questions_name_nothing_that_the_clip_shows() -> None:
@@ -371,18 +380,19 @@ def test_borrowed_questions_name_nothing_that_the_clip_shows() -> None:
     made = []
     for k, name in enumerate(names):
         asked = tuple(
-            Asked(f"Did it {verb} the {name}?", "go to", verb == "see") for verb in ("see", "lift")
+            QuestionAnswer(f"Did it {verb} the {name}?", "go to", verb == "see")
+            for verb in ("see", "lift")
         )
-        notes = (Note(shows=(name, names[0])),)
+        notes = (FrameAnnotation(shows=(name, names[0])),)
         made.append(Clip(np.full((1, 16, 16, 3), 9 + k, np.uint8), asked, f"{name}", notes))
-    store = Store.of(made)
+    store = ClipDataset.of(made)
     rng, seen = np.random.default_rng(0), set()
     for _ in range(60):
-        for k, asked in enumerate(borrow(store, np.arange(3), 0.9, rng)):
+        for k, asked in enumerate(cross_clip_negatives(store, np.arange(3), 0.9, rng)):
             own = asked in store.asked[k]
             seen.add((k, own))
             assert own or (
                 not asked.answer and not any(n in asked.text for n in (names[0], names[k]))
             )
     assert {(0, False), (1, False), (2, False), (0, True)} <= seen
-    assert borrow(store, np.arange(3), 0.0, rng)[1] in store.asked[1]
+    assert cross_clip_negatives(store, np.arange(3), 0.0, rng)[1] in store.asked[1]

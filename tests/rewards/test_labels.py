@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from envs.errors import BadInput
-from rewards.success_vqa.clips import Asked, Clip
+from rewards.success_vqa.clips import Clip, QuestionAnswer
 from rewards.success_vqa.labels import Label, agreed, agreement, all_labels, labelled, read_labels
 
 TEXTS = ("Did the agent go to the red ring?", "Did the agent pick up the blue cross?")
 SEEN = np.zeros((3, 16, 16, 3), np.uint8)
 CLIPS = [
-    Clip(SEEN, tuple(Asked(t, "go", True, 2) for t in TEXTS), steps=(4, 6, 8), seed=50 + k)
+    Clip(SEEN, tuple(QuestionAnswer(t, "go", True, 2) for t in TEXTS), steps=(4, 6, 8), seed=50 + k)
     for k in range(4)
 ]
 
@@ -68,8 +68,11 @@ def test_labels_take_the_place_of_the_truth(tmp_path: Path) -> None:
     second = write(tmp_path / "b", given(2, "yes", "ben", text=1))
     found = list(labelled(CLIPS, "test1", all_labels([first, second])))
     assert [c.seed for c in found] == [50, 52]
-    assert found[0].asked == (Asked(TEXTS[0], "go", False, -1),)
-    assert found[1].asked == (Asked(TEXTS[0], "go", True, 6), Asked(TEXTS[1], "go", True, 8))
+    assert found[0].asked == (QuestionAnswer(TEXTS[0], "go", False, -1),)
+    assert found[1].asked == (
+        QuestionAnswer(TEXTS[0], "go", True, 6),
+        QuestionAnswer(TEXTS[1], "go", True, 8),
+    )
 
 
 def test_labels_of_other_clips_are_refused(tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ from rewards.success_vqa.questions import (
     QUESTIONS,
     SPLITS,
     VERBS,
-    Branches,
-    Deed,
-    Happened,
-    Query,
-    Wording,
+    ClipGroundTruth,
+    ConditionalSpec,
+    ItemEvent,
+    QuestionSpec,
+    QuestionTemplates,
     one_word_off,
     wording,
 )
@@ -29,53 +29,65 @@ X = Item("tee", "grey", "checkered")
 def happened(
     *deeds: tuple[int, str, Item], facing: Item | None = None, carried: Item | None = None
 ):
-    done = tuple((step, Deed(verb, item)) for step, verb, item in deeds)
-    return Happened(done, facing, carried, {A: frozenset(), X: frozenset({"is in a corner"})}, 20)
+    done = tuple((step, ItemEvent(verb, item)) for step, verb, item in deeds)
+    return ClipGroundTruth(
+        done, facing, carried, {A: frozenset(), X: frozenset({"is in a corner"})}, 20
+    )
 
 
 @pytest.mark.parametrize(
     ("what", "query", "step"),
     [
-        (happened((3, "examine", A)), Query((Deed("examine", A),)), 3),
-        (happened((3, "examine", A)), Query((Deed("examine", B),)), None),
-        (happened((3, "pick up", A), carried=A), Query((Deed("pick up", A),)), 3),
-        (happened((3, "pick up", A)), Query((Deed("pick up", A),)), None),  # put down again
-        (happened(carried=A), Query((Deed("pick up", A),)), None),  # before the clip began
-        (happened(facing=A), Query((Deed("go to", A),)), 20),
-        (happened(facing=B), Query((Deed("go to", A),)), None),
+        (happened((3, "examine", A)), QuestionSpec((ItemEvent("examine", A),)), 3),
+        (happened((3, "examine", A)), QuestionSpec((ItemEvent("examine", B),)), None),
+        (happened((3, "pick up", A), carried=A), QuestionSpec((ItemEvent("pick up", A),)), 3),
+        (
+            happened((3, "pick up", A)),
+            QuestionSpec((ItemEvent("pick up", A),)),
+            None,
+        ),  # put down again
+        (
+            happened(carried=A),
+            QuestionSpec((ItemEvent("pick up", A),)),
+            None,
+        ),  # before the clip began
+        (happened(facing=A), QuestionSpec((ItemEvent("go to", A),)), 20),
+        (happened(facing=B), QuestionSpec((ItemEvent("go to", A),)), None),
         (
             happened((3, "examine", A), (7, "examine", B)),
-            Query((Deed("examine", A), Deed("examine", B))),
+            QuestionSpec((ItemEvent("examine", A), ItemEvent("examine", B))),
             7,
         ),
         (
             happened((3, "examine", B), (7, "examine", A)),
-            Query((Deed("examine", A), Deed("examine", B))),
+            QuestionSpec((ItemEvent("examine", A), ItemEvent("examine", B))),
             None,
         ),
         (
             happened((3, "examine", B), (7, "examine", A), (9, "examine", B)),
-            Query((Deed("examine", A), Deed("examine", B))),
+            QuestionSpec((ItemEvent("examine", A), ItemEvent("examine", B))),
             9,
         ),
         (
             happened((4, "pick up", A), carried=A),
-            Query(branches=Branches(X, "is in a corner", A, B)),
+            QuestionSpec(branches=ConditionalSpec(X, "is in a corner", A, B)),
             4,
         ),
         (
             happened((4, "pick up", A), carried=A),
-            Query(branches=Branches(X, "is beside a wall", A, B)),
+            QuestionSpec(branches=ConditionalSpec(X, "is beside a wall", A, B)),
             None,
         ),
         (
             happened((4, "pick up", A), carried=A),
-            Query(branches=Branches(X, "is beside a wall", B, A)),
+            QuestionSpec(branches=ConditionalSpec(X, "is beside a wall", B, A)),
             4,
         ),
     ],
 )
-def test_answers_worked_by_hand(what: Happened, query: Query, step: int | None) -> None:
+def test_answers_worked_by_hand(
+    what: ClipGroundTruth, query: QuestionSpec, step: int | None
+) -> None:
     assert what.answer(query) == step
 
 
@@ -89,9 +101,13 @@ def test_the_words_of_the_test_split_are_in_no_other() -> None:
 def test_a_question_names_what_it_asks_about() -> None:
     rng = np.random.default_rng(0)
     for split in SPLITS:
-        text = wording().put(Query((Deed("examine", A), Deed("pick up", B))), split, rng)
+        text = wording().put(
+            QuestionSpec((ItemEvent("examine", A), ItemEvent("pick up", B))), split, rng
+        )
         assert text.index(str(A)) < text.index(str(B))
-        text = wording().put(Query(branches=Branches(X, "is in a corner", A, B)), split, rng)
+        text = wording().put(
+            QuestionSpec(branches=ConditionalSpec(X, "is in a corner", A, B)), split, rng
+        )
         assert all(str(i) in text for i in (A, B, X)) and "is in a corner" in text
 
 
@@ -120,4 +136,4 @@ def test_a_file_that_will_not_do_is_named(tmp_path: Path, old: str, new: str, me
     file = tmp_path / "mine.toml"
     file.write_text(text.replace(old, new), encoding="utf-8")
     with pytest.raises(BadInput, match=message.replace("{", r"\{")):
-        Wording(file)
+        QuestionTemplates(file)

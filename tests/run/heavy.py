@@ -7,7 +7,7 @@ import torch.utils.tensorboard  # noqa: F401
 import transformers.models.llama.modeling_llama  # noqa: F401
 
 import envs.batched  # noqa: F401
-import run.train_actor
-import run.train_detector
-import run.train_planner
-import run.train_reporter  # noqa: F401
+import run.commands.train_actor
+import run.commands.train_detector
+import run.commands.train_planner
+import run.commands.train_reporter  # noqa: F401

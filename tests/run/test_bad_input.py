@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import run.folder
+import run.storage.folder
 from run.__main__ import main
 from tests.run.command import CHEATS, episode, folders, lines, one_sentence, start
 
@@ -145,7 +145,7 @@ def test_a_disk_that_fills_up_in_mid_run(
         left -= n
         return n
 
-    monkeypatch.setattr(run.folder.os, "write", fill)
+    monkeypatch.setattr(run.storage.folder.os, "write", fill)
     capsys.readouterr()
     assert main(["episode", *CHEATS, "--runs-dir", str(tmp_path)]) == 2
     monkeypatch.undo()
@@ -234,6 +234,6 @@ def test_resume_names_a_damaged_line(
 
 def test_a_folder_in_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = episode(tmp_path, "--episodes", "2")
-    with run.folder.RunFolder.resume(folder, "episode"):
+    with run.storage.folder.RunFolder.resume(folder, "episode"):
         assert main(["episode", "--resume", str(folder)]) == 2
     assert "in use by another process" in one_sentence(capsys.readouterr().err)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from run.__main__ import main
-from run.curves import points
+from run.commands.curves import points
 
 HEAD = "stage,step,loss,success\n"
 
@@ -35,7 +35,7 @@ def test_a_stage_is_counted_from_its_beginning_and_smoothed(tmp_path: Path) -> N
 def test_runs_that_differ_in_a_number_alone_share_a_colour(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from run.curves import Curves, _draw, _named
+    from run.commands.curves import CurvesSettings, _draw, _named
 
     runs = tuple(
         run(tmp_path / f"20260102-03040{k}-{name}", 0.1 * k)
@@ -47,7 +47,7 @@ def test_runs_that_differ_in_a_number_alone_share_a_colour(
     assert capsys.readouterr().out.strip() == str(out) and out.stat().st_size > 5_000
     named = _named(runs)
     lines = {n: {"success": points(p, "success")} for n, p in named.items()}
-    (axes,) = _draw(lines, Curves(runs)).axes
+    (axes,) = _draw(lines, CurvesSettings(runs)).axes
     drawn = {line.get_label(): line for line in axes.lines}
     assert list(drawn) == ["truth-0", "truth-1", "detector-0"]
     one, two, other = drawn.values()

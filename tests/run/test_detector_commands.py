@@ -17,12 +17,12 @@ from envs.errors import BadInput
 from envs.items import HELD_OUT_ITEMS, find_items
 from rewards.success_vqa.clips import Clip, read_clips
 from rewards.success_vqa.labels import Label
-from rewards.success_vqa.questions import VERBS, Deed, Query
+from rewards.success_vqa.questions import VERBS, ItemEvent, QuestionSpec
 from rewards.success_vqa.training import balanced_accuracy
 from run.__main__ import main
-from run.behaviours import OTHER, TRAINING, film
+from run.clips.behaviours import OTHER, TRAINING, film
+from run.clips.splits import SPLITS
 from run.detectors import load_detector
-from run.splits import SPLITS
 from tests.agents.tiny import tiny_model, tiny_tokenizer
 from tests.run.warm import in_two_processes, kill_when
 from tests.tiny_vision import small
@@ -139,7 +139,7 @@ def test_answers_agree_with_minigrids_own_watch() -> None:
                 for action in reel.actions:
                     bare.step(np.array([action]), np.array([True]))
                     watch.update(bare.world(0), bare.events[0])
-                said = happened.answer(Query((Deed(verb, item),))) is not None
+                said = happened.answer(QuestionSpec((ItemEvent(verb, item),))) is not None
                 assert said == watch.done, (reel.phases, verb, str(item))
                 answered.add(said)
     assert answered == {True, False}
@@ -299,11 +299,11 @@ def test_bad_input_is_one_sentence(
 
 
 def test_a_checkpoint_with_another_language_model_is_refused(base: Path, tmp_path: Path) -> None:
-    from rewards.success_vqa.detector import Detector, DetectorConfig
+    from rewards.success_vqa.detector import FlamingoConfig, FlamingoDetector
     from run.detectors import load_judge
 
-    small = DetectorConfig(str(base), 16, 1, 4, gates=1, every=1)
-    judge = Detector(tiny_model("llama"), tiny_tokenizer(), small)
+    small = FlamingoConfig(str(base), 16, 1, 4, gates=1, every=1)
+    judge = FlamingoDetector(tiny_model("llama"), tiny_tokenizer(), small)
     judge.save(tmp_path / "mine")
     assert load_judge(tmp_path / "mine").config == small
     config = (tmp_path / "mine" / "config.json").read_text()

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from agents.actor.grounds import VISIBLE
+from agents.actor.expert import taught
 from agents.actor.network import ActorNetwork
-from agents.actor.practice import Gym
-from agents.actor.teacher import taught
-from agents.actor.training import Checkpoint, GymVecEnv, reinforce
+from agents.actor.task_sources import VISIBLE
+from agents.actor.training import Checkpoint, CommandSB3VecEnv, reinforce
+from agents.actor.vector_env import MultiTaskVectorEnv
 from rewards.reward import DetectorReward, task_question
-from run.detectors import CommandRewards
+from run.detectors import DetectorRewarder
 
 
 class Holding:
@@ -33,8 +33,8 @@ class Holding:
 
 def test_each_episode_is_judged_once_by_its_own_last_views_and_command() -> None:
     judge = Holding()
-    gym_ = Gym([(VISIBLE, 6)], seed=3)
-    env = GymVecEnv(gym_, CommandRewards(DetectorReward(judge)))
+    gym_ = MultiTaskVectorEnv([(VISIBLE, 6)], seed=3)
+    env = CommandSB3VecEnv(gym_, DetectorRewarder(DetectorReward(judge)))
     observations = env.reset()
     engine = gym_.grounds[0].engine
     films = [[engine.frames(8, np.array([i]))[0].copy()] for i in range(6)]
@@ -65,11 +65,11 @@ def test_training_goes_on_as_if_it_had_not_stopped() -> None:
     saved: list[Checkpoint] = []
     for resume in (False, True):
         network = ActorNetwork()
-        rewarder = CommandRewards(DetectorReward(Holding()))
+        rewarder = DetectorRewarder(DetectorReward(Holding()))
         told: list[float] = []
         reinforce(
             network,
-            Gym([(VISIBLE, 4)], seed=1),
+            MultiTaskVectorEnv([(VISIBLE, 4)], seed=1),
             steps=3 * 4 * 32,
             seed=0,
             batch=64,

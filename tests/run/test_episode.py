@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from agents.dialogue import Decision, Dialogue
-from agents.parts import Part
 from agents.planner.options import PlannerOptions
 from agents.planner.oracle import OraclePlanner
 from agents.planner.registry import PLANNERS
+from agents.protocols import TeamMember
 from envs.errors import BadInput
 from run.__main__ import main
 from tests.run.command import CHEATS, episode, folders, lines, one_sentence, start, summary
@@ -196,7 +196,7 @@ def test_what_broke_is_an_error_and_not_a_failure(
 def test_where_everything_broke_it_says_why(
     tmp_path: Path, planners: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    class Dead(Part):
+    class Dead(TeamMember):
         def __init__(self, options: PlannerOptions) -> None:
             pass
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from envs.batched.worlds import BatchedWorlds
-from run import episode as command
+from run.commands import episode as command
 
 
 @pytest.mark.parametrize("task", ["search", "babyai-mixed"])
@@ -24,7 +24,7 @@ def test_the_lines_are_the_same(task: str, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(command, "make_worlds", noted)
     for many in (command.MANY, 10):
         monkeypatch.setattr(command, "MANY", many)
-        args = command.Episode(
+        args = command.EpisodeSettings(
             task=task, planner="oracle", actor="scripted", episodes=10, runs_dir=tmp_path
         )
         folder = command.episode(args)

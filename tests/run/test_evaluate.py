@@ -19,8 +19,8 @@ from agents.planner.options import PlannerOptions
 from agents.planner.oracle import OraclePlanner
 from agents.planner.registry import PLANNERS
 from run.__main__ import main
-from run.evaluate import Evaluate
-from run.suites import MAX_SEED, SUITES, find_suite
+from run.commands.evaluate import EvaluateSettings
+from run.evaluation.suites import MAX_SEED, SUITES, find_suite
 from tests.agents.tiny import tiny_model, tiny_tokenizer
 from tests.run.command import lines, one_sentence, start, summary
 
@@ -287,10 +287,10 @@ def test_settings_say_which_number_format_auto_was_and_a_run_goes_on_with_it(
     few = ("--cells", "conditional", "--episodes", "2", "--max-turns", "2", "--parallel", "1")
     fast = {"bfloat16": torch.bfloat16, "float32": torch.float32}
     for name, dtype in fast.items():
-        monkeypatch.setattr("agents.planner.loading.faster_on_cpu", lambda dtype=dtype: dtype)
+        monkeypatch.setattr("models.language.loading.faster_on_cpu", lambda dtype=dtype: dtype)
         folder = evaluate(tmp_path, *few, planner=str(model))
         assert stored(folder) == name
-    monkeypatch.setattr("agents.planner.loading.faster_on_cpu", lambda: torch.bfloat16)
+    monkeypatch.setattr("models.language.loading.faster_on_cpu", lambda: torch.bfloat16)
     whole = by_seed(folder)
     kept = [line for line in (folder / "episodes.jsonl").open() if '"episode": 0' in line]
     (folder / "episodes.jsonl").write_text("".join(kept))
@@ -320,7 +320,7 @@ def test_a_run_goes_on_with_its_own_settings_only(
 def test_every_option_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "--help"]) == 0
     page = capsys.readouterr().out
-    names = [f.name for cls in (Evaluate, PlannerOptions) for f in dataclasses.fields(cls)]
+    names = [f.name for cls in (EvaluateSettings, PlannerOptions) for f in dataclasses.fields(cls)]
     assert "[SUITE]" in page
     for name in set(names) - {"language", "suite"}:
         assert f"--{name.replace('_', '-')} " in page, name

@@ -8,14 +8,14 @@ import pytest
 
 from agents.planner.options import PlannerOptions
 from run.__main__ import COMMANDS, main
-from run.episode import Episode
+from run.commands.episode import EpisodeSettings
 from tests.run.command import start
 
 
 def test_every_option_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["episode", "--help"]) == 0
     page = capsys.readouterr().out
-    names = [f.name for cls in (Episode, PlannerOptions) for f in dataclasses.fields(cls)]
+    names = [f.name for cls in (EpisodeSettings, PlannerOptions) for f in dataclasses.fields(cls)]
     for name in set(names) - {"language"}:
         assert f"--{name.replace('_', '-')} " in page, name
     assert "Examples:" in page and "(default: parley-135m)" in page

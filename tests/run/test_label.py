@@ -14,7 +14,7 @@ import pytest
 from envs.errors import BadInput
 from rewards.success_vqa.labels import read_labels
 from run.__main__ import main
-from run.label import Desk, Labelling, choose
+from run.commands.label import AnnotationSession, LabelSettings, choose
 from tests.run.command import start
 
 
@@ -26,13 +26,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def desk(data: Path, file: Path, by: str = "anna", **settings: int) -> Desk:
-    return Desk("test1", choose(Labelling(data, by=by, **{"questions": 6, **settings})), file, by)
+def desk(data: Path, file: Path, by: str = "anna", **settings: int) -> AnnotationSession:
+    return AnnotationSession(
+        "test1", choose(LabelSettings(data, by=by, **{"questions": 6, **settings})), file, by
+    )
 
 
 def test_whoever_labels_with_the_same_seed_is_asked_the_same(data: Path) -> None:
     def asked(**settings: int) -> list[tuple[int, str]]:
-        return [(q.place, q.text) for q in choose(Labelling(data, by="x", **settings))]
+        return [(q.place, q.text) for q in choose(LabelSettings(data, by="x", **settings))]
 
     assert asked(questions=6) == asked(questions=24)[:6]
     assert asked(questions=6) != asked(questions=6, seed=1)
@@ -123,7 +125,7 @@ def test_requests_of_other_hosts_are_refused(
     pytest.importorskip("gradio", reason="the label page needs Gradio: pip install -e '.[label]'")
     from starlette.testclient import TestClient
 
-    from run.label_page import application
+    from run.clips.label_page import application
 
     client = TestClient(application(desk(data, tmp_path / "a.jsonl")), "http://127.0.0.1")
     answer = client.get("/", headers=headers)
@@ -165,7 +167,7 @@ def test_a_browser_labels_with_the_keyboard(
 ) -> None:
     from playwright import sync_api
 
-    asked = [q.text for q in choose(Labelling(data, by="anna", questions=6))]
+    asked = [q.text for q in choose(LabelSettings(data, by="anna", questions=6))]
     with sync_api.sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         tab = browser.new_page()

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from run.__main__ import main
-from run.leaderboard import columns, overview, page, read_kept
-from run.report import command_of
+from run.commands.leaderboard import columns, overview, page, read_kept
+from run.commands.report import command_of
 from tests.run.command import one_sentence, summary
 
 HOUSE = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ from agents.planner.registry import make_planner
 from agents.reporter import make_reporter
 from agents.team import Episode, Team
 from envs.tasks import make_worlds
-from run.live import HalfBlocks, LiveView, PlainLines, Score, letters, small_frame
+from run.display.live import HalfBlocks, LiveView, PlainLines, RunningScore, letters, small_frame
 from tests.run.command import episode
 
 
@@ -47,7 +47,7 @@ def test_half_blocks_show_two_pixels_each() -> None:
 def test_the_view_fits_the_terminal(task: str, width: int, height: int) -> None:
     worlds = make_worlds(task, 3)
     console = terminal(width, height)
-    score = Score(3, [])
+    score = RunningScore(3, [])
     with LiveView(console, "a title", score, pause=0) as view:
         show, tallest = view.show, 0
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from agents.planner.adapter import WEIGHTS, read_about
-from agents.planner.deciding import NEVER
-from agents.planner.weights import cache_folder, packaged, shipped
+from agents.planner.adapter import read_about, shipped
+from agents.planner.processors import NEVER
+from models.language.adapters import WEIGHTS
+from models.language.weights import cache_folder, packaged
 from run.__main__ import main
 
 

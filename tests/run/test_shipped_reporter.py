@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agents.planner.weights import cache_folder
 from agents.reporter.learned import SHIPPED
+from models.language.weights import cache_folder
 from run.__main__ import main
 
 

@@ -20,9 +20,9 @@ import torch
 from agents.actor import make_actor
 from agents.actor.failing import FailingActor
 from agents.dialogue import Decision, Dialogue, Rollout
-from agents.parts import Actor, Part, Planner
 from agents.planner.oracle import OraclePlanner
 from agents.planner.registry import make_planner
+from agents.protocols import Actor, Planner, TeamMember
 from agents.reporter import make_reporter
 from agents.reporter.scripted import truth
 from agents.team import Team
@@ -30,11 +30,11 @@ from envs import make_worlds
 from envs.commands import Command
 from envs.errors import BadInput
 from run.__main__ import main
-from run.blame import NOBODY, Line, blame, how
-from run.evaluate import Evaluate
-from run.report import Run, _by_size, _plots
-from run.suites import FOLDER, find_suite, read_suite, suite_names
-from run.workers import Worker
+from run.commands.evaluate import EvaluateSettings
+from run.commands.report import EvaluationRun, _by_size, _plots
+from run.evaluation.fault_attribution import NOBODY, FaultCase, blame, how
+from run.evaluation.suites import FOLDER, find_suite, read_suite, suite_names
+from run.evaluation.workers import EvaluationWorker
 from tests.run.command import lines, one_sentence, summary
 
 MINE = """
@@ -195,7 +195,7 @@ class Silly(OraclePlanner):
         ]
 
 
-class Lazy(Part):
+class Lazy(TeamMember):
     """An Actor that does nothing."""
 
     def begin(self, worlds: Any) -> None: ...
@@ -206,7 +206,7 @@ class Lazy(Part):
 
 def test_the_part_is_blamed_whose_cheat_saves_the_episode() -> None:
     def failures(planner: Any, actor: Actor, reporter: str) -> list[str]:
-        team = Line(
+        team = FaultCase(
             planner, actor, make_reporter(reporter), lambda n: make_worlds("conditional", n), 6, 64
         )
         return blame(team, [{"seed": 2 * k + 1} for k in range(4)])
@@ -276,10 +276,10 @@ def test_a_page_shows_what_runs_came_to(
 def test_success_is_drawn_over_the_size_of_the_language_model(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def run(planner: str, rates: dict[str, float]) -> Run:
+    def run(planner: str, rates: dict[str, float]) -> EvaluationRun:
         more = {"success_ci95": (0.0, 1.0), "n": 10, "n_errors": 0}
         cells = {name: {"success_rate": rate, **more} for name, rate in rates.items()}
-        return Run(tmp_path, {"planner": planner}, {}, [], "", planner, cells)
+        return EvaluationRun(tmp_path, {"planner": planner}, {}, [], "", planner, cells)
 
     of_three = {"a-135m search 0": 0.1, "b-1.5b search 0": 0.5, "c-135m search 0": 0.9}
     alone = run("random", {**of_three, "a-135m search 2": 0.3, "go to": 1.0})
@@ -407,11 +407,13 @@ def test_a_planner_goes_before_the_next_one_comes(
         made.append(weakref.ref(planner := make_planner(*asked)))
         return planner
 
-    monkeypatch.setattr("run.jobs.make_planner", make)
+    monkeypatch.setattr("run.evaluation.jobs.make_planner", make)
     (tmp_path / "two.yaml").write_text(TWO_PLANNERS)
     if by_worker:
-        args = Evaluate(str(tmp_path / "two.yaml"), episodes=2, items="train")
-        worker = Worker(args, threads=torch.get_num_threads())  # which are this process's too
+        args = EvaluateSettings(str(tmp_path / "two.yaml"), episodes=2, items="train")
+        worker = EvaluationWorker(
+            args, threads=torch.get_num_threads()
+        )  # which are this process's too
         for k in range(3):
             assert len(worker.play((k, range(2)))) == 2
     else:

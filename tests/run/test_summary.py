@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from run.summary import mcnemar, summarise, wilson
+from run.evaluation.statistics import mcnemar, summarise, wilson
 
 
 def scipys(successes: int, n: int) -> list[float]:

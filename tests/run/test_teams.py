@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from agents.actor import make_actor
-from agents.planner.weights import packaged, shipped
+from agents.planner.adapter import shipped
 from agents.reporter import make_reporter
 from envs.errors import BadInput
+from models.language.weights import packaged
 from run.__main__ import main
-from run.evaluate import Evaluate
-from run.suites import find_suite
-from run.teams import check_team, find_team, joined, team_names, with_team
+from run.commands.evaluate import EvaluateSettings
+from run.evaluation.suites import find_suite
+from run.evaluation.teams import check_team, find_team, joined, team_names, with_team
 from tests.run.command import lines, one_sentence, summary
 
 
@@ -28,16 +29,16 @@ def test_teams_that_come_with_parley_name_parts_that_there_are(name: str) -> Non
 
 
 def test_a_team_takes_the_place_of_what_was_not_asked_for() -> None:
-    args = joined(Evaluate(episodes=7, planner="oracle"), "cheats")
+    args = joined(EvaluateSettings(episodes=7, planner="oracle"), "cheats")
     assert (args.planner, args.actor, args.reporter, args.episodes) == (
         *("oracle", "scripted", "scripted"),
         7,
     )
     with pytest.raises(BadInput, match="--planner oracle, but team 'small' has parley-135m"):
-        joined(Evaluate(planner="oracle"), "small")
-    mine = with_team(Evaluate(), {"planner": "random", "examples": 4, "temperature": 0.5})
+        joined(EvaluateSettings(planner="oracle"), "small")
+    mine = with_team(EvaluateSettings(), {"planner": "random", "examples": 4, "temperature": 0.5})
     assert (mine.planner, mine.language.examples, mine.language.temperature) == ("random", 4, 0.5)
-    assert mine.actor == Evaluate().actor
+    assert mine.actor == EvaluateSettings().actor
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from agents.planner.adapter import WEIGHTS, read_about
+from agents.planner.adapter import read_about
 from agents.planner.options import PlannerOptions
 from agents.planner.registry import make_planner
 from envs.errors import BadInput
+from models.language.adapters import WEIGHTS
 from run.__main__ import main
 from tests.agents.tiny import dialogue, tiny_model, tiny_tokenizer
 from tests.run.warm import in_stage, kill_when

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from rewards.success_vqa.baseline import Baseline, BaselineConfig
+from rewards.success_vqa.baseline import BaselineConfig, BaselineDetector
 from run.__main__ import main
 from tests.agents.tiny import tiny_model, tiny_tokenizer
 from tests.run.command import HOUSE, TORCHRUN, episode, lines, start
@@ -29,7 +29,7 @@ def test_a_killed_run_goes_on_and_its_reporter_reports(
 ) -> None:
     tiny_model("llama").save_pretrained(tmp_path / "base")
     tiny_tokenizer().save_pretrained(tmp_path / "base")
-    Baseline(BaselineConfig(("did", "the", "agent"), 16, 1, 4)).save(tmp_path / "judge")
+    BaselineDetector(BaselineConfig(("did", "the", "agent"), 16, 1, 4)).save(tmp_path / "judge")
     command = ["train-reporter", "--base", str(tmp_path / "base"), *TRAIN]
     command += ["--detector", str(tmp_path / "judge")]
     assert main([*command, "--runs-dir", str(tmp_path / "runs"), "--out", str(tmp_path / "r")]) == 0
@@ -90,8 +90,8 @@ def test_a_step_is_the_mean_of_all_processes(tmp_path: Path) -> None:
     script = tmp_path / "both.py"
     script.write_text(
         "import torch\n"
-        "from agents.crew import Crew\n"
-        "crew = Crew(torch.device('cpu'))\n"
+        "from models.training.process_group import ProcessGroup\n"
+        "crew = ProcessGroup(torch.device('cpu'))\n"
         "p, q = (torch.nn.Parameter(torch.zeros(2)) for _ in range(2))\n"
         "if crew.rank: p.grad = torch.tensor([4.0, 2.0])\n"
         "else: q.grad = torch.tensor([1.0, 3.0])\n"

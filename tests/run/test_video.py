@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from run.__main__ import main
-from run.video import (
+from run.display.video import (
     BEGIN,
     DECISION,
     END,
@@ -21,8 +21,8 @@ from run.video import (
     STEP,
     WIDTH,
     WORLD,
-    Film,
-    Videos,
+    VideoCallback,
+    VideoWriter,
     font,
     wrap,
 )
@@ -54,14 +54,14 @@ def test_a_still_of_a_planner_with_scores(tmp_path: Path) -> None:
     """The bars are drawn where there are scores, and only there."""
     from agents.dialogue import Decision, Dialogue
     from envs.tasks import make_worlds
-    from run.video import picture
+    from run.display.video import picture
 
     worlds = make_worlds("conditional", 1)
     worlds.reset(0, 0)
     dialogue = Dialogue(worlds.tasks[0], worlds.verbs(0))
     pictures = []
     for scores in ({}, {c.sentence(): -0.1 * k for k, c in enumerate(dialogue.candidates())}):
-        stage = Videos({}, "test")
+        stage = VideoCallback({}, "test")
         stage.on_begin(worlds, [dialogue])
         command = dialogue.candidates()[0]
         stage.on_decision(0, dialogue, Decision(command.sentence(), command, scores))
@@ -72,15 +72,15 @@ def test_a_still_of_a_planner_with_scores(tmp_path: Path) -> None:
 
 
 def test_nothing_half_is_left_behind(tmp_path: Path) -> None:
-    film = Film(tmp_path / "film")
+    film = VideoWriter(tmp_path / "film")
     film.add(Image.new("RGB", (WIDTH, HEIGHT)), 2)
     film.abandon()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_very_long_film_keeps_its_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("run.video.GIF_FRAMES", 5)
-    film = Film(tmp_path / "film")
+    monkeypatch.setattr("run.display.video.GIF_FRAMES", 5)
+    film = VideoWriter(tmp_path / "film")
     for k in range(23):
         film.add(Image.new("RGB", (64, 64), (10 * k, 0, 0)), 2)
     film.finish()
@@ -98,7 +98,7 @@ def test_a_video_that_is_missing_is_made_on_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("BEGIN", "DECISION", "REPORT", "END"):
-        monkeypatch.setattr(f"run.video.{name}", 1)
+        monkeypatch.setattr(f"run.display.video.{name}", 1)
     folder = episode(tmp_path, "--episodes", "2", "--video", "1")
     (folder / "videos" / "episode-0000.mp4").unlink()
     # Its line is there, but the other of its group is not.
@@ -124,7 +124,7 @@ def test_no_room_on_the_disk_for_a_video(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Film, "finish", full)
+    monkeypatch.setattr(VideoWriter, "finish", full)
     command = ["episode", *CHEATS, "--runs-dir", str(tmp_path), "--episodes", "2", "--video", "1"]
     assert main(command) == 2
     (folder,) = folders(tmp_path)

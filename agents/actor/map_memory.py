@@ -1,0 +1,447 @@
+"""The Actor's senses: a map that it draws from its own views and movements, and what it reads
+from it.
+
+Nothing here looks at the world. The agent knows the actions that it chose and what it saw; it
+knows that ``forward`` moved it when the cell ahead looked free. So each view is written into a map
+around the place where the episode began. Of every known thing the Actor then knows how well it
+fits the words of the command, how many actions away it is over the known cells, and which action
+leads there first; likewise of the nearest place that would show something new. What to do with
+that is the network's to learn.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from minigrid.core.constants import OBJECT_TO_IDX
+
+from envs.batched.cells import (
+    BALL,
+    BOX,
+    CLOSED,
+    DOOR,
+    EMPTY,
+    FIRST_ITEM,
+    FLOOR,
+    GOAL,
+    KEY,
+    LOCKED,
+    OPEN,
+    UNSEEN,
+    WALL,
+)
+from envs.batched.compiled import maker
+from envs.batched.truth import TOLD_PICK_UP, TOLD_PUT
+from envs.batched.view import step_x, step_y, sweep
+from envs.batched.words import SHAPE_WORDS, WORDS_A_COMMAND
+
+SIZE = 64  # cells a side of the map; larger worlds wrap around and overwrite the farthest part
+MIDDLE = SIZE // 2
+_AREA = SIZE * SIZE
+LEFT, RIGHT, FORWARD, PICKUP, DROP, TOGGLE, DONE = range(7)
+NO_ACTION = 7
+
+# A way: its first action and how far it is, as one number.
+FAR = np.array([0, 1, 2, 3, 4, 5, 6, 8, 11, 16, 24, 36])  # where each step of distance begins
+N_FAR = len(FAR)
+HERE = 4  # after left, right, forward and toggle: no action is needed
+NO_WAY = 5 * N_FAR
+N_WAYS = NO_WAY + 1
+WAY_ACTIONS = np.array([LEFT, RIGHT, FORWARD, TOGGLE])
+
+# What a thing is, as far as acting on it goes; 0 is no thing.
+(
+    NOTHING,
+    A_KEY,
+    A_BALL,
+    A_BOX,
+    OPEN_DOOR,
+    CLOSED_DOOR,
+    LOCKED_DOOR,
+    LOCKED_WITH_KEY,
+    AN_ITEM,
+    FREE,
+    BLOCKED,
+) = range(11)
+N_LOOKS = 11
+
+# Observation: four bytes for each of the nearest known things, then what concerns all.
+N_THINGS = 40
+MATCH, LOOK, FACE, BESIDE = range(4)
+VERB, HANDS, HANDS_MATCH, FRONT, FRONT_MATCH, LAST, EXPLORE, LAY_DOWN, COUNT = range(9)
+N_GENERAL = 9
+OBSERVATION_SIZE = 4 * N_THINGS + N_GENERAL
+ALL_WORDS = 15  # every word of an item's name fits
+_ANY = 255
+_KIND_OF_WORD = np.array([0, *(OBJECT_TO_IDX.get(w, _ANY) for w in SHAPE_WORDS)], np.int64)
+
+
+class MapMemory(NamedTuple):
+    """What N Actors know."""
+
+    cells: np.ndarray  # [N, 64, 64] uint16: kind, colour << 5, state << 8; 0 is not seen yet
+    pose: np.ndarray  # [N, 3] int64: x, y, direction, as in MiniGrid, from (32, 32) facing east
+    hands: np.ndarray  # [N] uint16
+    last: np.ndarray  # [N] uint8: the last action since the command was given
+    explored: np.ndarray  # [N] bool: no place shows anything new, until the map changes
+    words: np.ndarray  # [N, 9] uint8, by envs.batched.words.encode_command
+
+
+class Workspace(NamedTuple):
+    """Room for one search, used by one thread."""
+
+    stamp: np.ndarray  # [1] int64
+    reached: np.ndarray  # [64 * 64 * 4] int64: stamp of the search that reached a pose
+    distance: np.ndarray  # [64 * 64 * 4] int64
+    first: np.ndarray  # [64 * 64 * 4] int64
+    queue: np.ndarray  # [3, 64 * 64 * 4] int64
+    listed: np.ndarray  # [64 * 64] int64: stamp of the search that listed a thing
+    place: np.ndarray  # [64 * 64] int64: its place in the observation
+
+
+def new_senses(n: int) -> MapMemory:
+    """Map memories of n Actors that know nothing."""
+    return MapMemory(
+        np.zeros((n, SIZE, SIZE), np.uint16),
+        np.zeros((n, 3), np.int64),
+        np.zeros(n, np.uint16),
+        np.full(n, NO_ACTION, np.uint8),
+        np.zeros(n, bool),
+        np.zeros((n, WORDS_A_COMMAND), np.uint8),
+    )
+
+
+def new_scratch(*threads: int) -> Workspace:
+    """Room for searches; with a number of threads, as many rooms, along the first axis."""
+    poses = 4 * _AREA
+    sizes = ((1,), (poses,), (poses,), (poses,), (3, poses), (_AREA,), (_AREA,))
+    return Workspace(*(np.zeros((*threads, *size), np.int64) for size in sizes))
+
+
+@numba.njit(inline="always")
+def scratch_of(rooms, t):
+    """The room of thread ``t``."""
+    return Workspace(
+        rooms.stamp[t],
+        rooms.reached[t],
+        rooms.distance[t],
+        rooms.first[t],
+        rooms.queue[t],
+        rooms.listed[t],
+        rooms.place[t],
+    )
+
+
+@numba.njit(inline="always")
+def _can_enter(cell):
+    kind = cell & 31
+    return kind == EMPTY or kind == FLOOR or kind == GOAL or (kind == DOOR and cell >> 8 == OPEN)
+
+
+@numba.njit(inline="always")
+def _is_thing(kind):
+    return kind == DOOR or kind == KEY or kind == BALL or kind == BOX or kind >= FIRST_ITEM
+
+
+@numba.njit(inline="always")
+def _blocks_view(cell):
+    kind = cell & 31
+    return kind == WALL or (kind == DOOR and cell >> 8 != OPEN)
+
+
+@numba.njit(cache=True)
+def _write_view(s, w, view):
+    """Write a view ``[v, v, 3]`` into the map of Actor ``w``."""
+    size = view.shape[0]
+    half = size // 2
+    x, y, direction = s.pose[w, 0], s.pose[w, 1], s.pose[w, 2]
+    fx, fy = step_x(direction), step_y(direction)
+    rx, ry = -fy, fx
+    changed = False
+    for i in range(size):
+        for j in range(size):
+            kind = np.int64(view[i, j, 0])
+            cell = np.uint16(kind | np.int64(view[i, j, 1]) << 5 | np.int64(view[i, j, 2]) << 8)
+            if i == half and j == size - 1:
+                # There the view shows what the agent carries.
+                s.hands[w] = 0 if kind == EMPTY else cell
+                continue
+            if kind == UNSEEN:
+                continue
+            ahead, right = size - 1 - j, i - half
+            cx = (x + fx * ahead + rx * right) % SIZE
+            cy = (y + fy * ahead + ry * right) % SIZE
+            if s.cells[w, cy, cx] != cell:
+                s.cells[w, cy, cx] = cell
+                changed = True
+    if s.cells[w, y, x] == UNSEEN:
+        s.cells[w, y, x] = EMPTY
+    if changed:
+        s.explored[w] = False
+
+
+@numba.njit(cache=True)
+def begin_one(s, w, view):
+    """Actor ``w`` forgets everything and sees the first view of an episode."""
+    s.cells[w, :, :] = UNSEEN
+    s.pose[w, 0] = MIDDLE
+    s.pose[w, 1] = MIDDLE
+    s.pose[w, 2] = 0
+    s.last[w] = NO_ACTION
+    s.explored[w] = False
+    _write_view(s, w, view)
+
+
+@numba.njit(cache=True)
+def step_one(s, w, action, view):
+    """Actor ``w`` took ``action`` and now sees ``view``."""
+    direction = s.pose[w, 2]
+    if action == LEFT:
+        s.pose[w, 2] = (direction + 3) & 3
+    elif action == RIGHT:
+        s.pose[w, 2] = (direction + 1) & 3
+    elif action == FORWARD:
+        x = (s.pose[w, 0] + step_x(direction)) % SIZE
+        y = (s.pose[w, 1] + step_y(direction)) % SIZE
+        if _can_enter(s.cells[w, y, x]):
+            s.pose[w, 0] = x
+            s.pose[w, 1] = y
+    s.last[w] = action
+    _write_view(s, w, view)
+
+
+@numba.njit(cache=True)
+def begin_some(s, which, views):
+    """``begin_one`` for the Actors ``which [K]``, who see ``views [K, v, v, 3]``."""
+    for k in range(len(which)):
+        begin_one(s, which[k], views[k])
+
+
+@numba.njit(cache=True)
+def step_some(s, which, actions, views):
+    """``step_one`` for the Actors ``which [K]``, who took ``actions [K]``."""
+    for k in range(len(which)):
+        step_one(s, which[k], actions[k], views[k])
+
+
+@numba.njit(cache=True)
+def _fits(cell, x, y, words, first):
+    """Which words of an item's name fit a cell at (x, y) of the map: four bits."""
+    kind, colour, state = cell & 31, (cell >> 5) & 7, cell >> 8
+    texture, tint, shape, place = words[first], words[first + 1], words[first + 2], words[first + 3]
+    fits = 0
+    if texture == 0 or (kind >= FIRST_ITEM and state % 3 == texture - 1):
+        fits |= 1
+    if tint == 0 or colour == tint - 1:
+        fits |= 2
+    wanted = _KIND_OF_WORD[shape]
+    takes = words[0] == TOLD_PICK_UP or (words[0] == TOLD_PUT and first == 1)
+    anything = wanted == _ANY and _is_thing(kind) and not (takes and kind == DOOR)
+    if shape == 0 or wanted == kind or anything:
+        fits |= 4
+    dx, dy = x - MIDDLE, y - MIDDLE
+    if (
+        place == 0
+        or (place == 1 and dy < 0)
+        or (place == 2 and dy > 0)
+        or (place == 3 and dx > 0)
+        or (place == 4 and dx < 0)
+    ):
+        fits |= 8
+    return fits
+
+
+@numba.njit(cache=True)
+def _match(cell, x, y, words):
+    """How a cell fits the command's item (low four bits) and its target (high four bits)."""
+    return _fits(cell, x, y, words, 1) | _fits(cell, x, y, words, 5) << 4
+
+
+@numba.njit(cache=True)
+def _look(cell, hands):
+    """What a cell holds, as far as acting on it goes."""
+    kind = cell & 31
+    if kind == DOOR:
+        state = cell >> 8
+        if state == OPEN:
+            return OPEN_DOOR
+        if state == CLOSED:
+            return CLOSED_DOOR
+        return LOCKED_WITH_KEY if _opens(hands, cell) else LOCKED_DOOR
+    if kind == KEY:
+        return A_KEY
+    if kind == BALL:
+        return A_BALL
+    if kind == BOX:
+        return A_BOX
+    if kind >= FIRST_ITEM:
+        return AN_ITEM
+    return FREE if kind == EMPTY else BLOCKED
+
+
+@numba.njit(inline="always")
+def _opens(hands, door):
+    return hands & 31 == KEY and (hands >> 5) & 7 == (door >> 5) & 7
+
+
+@numba.njit(cache=True)
+def _way(action, distance):
+    """A way as one number."""
+    if distance == 0:
+        return HERE * N_FAR
+    step = N_FAR - 1
+    while FAR[step] > distance:
+        step -= 1
+    return (3 if action == TOGGLE else action) * N_FAR + step
+
+
+@numba.njit(cache=True)
+def _shows_more(cells, w, x, y, direction, size):
+    """Whether a view from this pose would show a cell that is not known yet.
+
+    MiniGrid's shadow casting over the known map. The first unknown cell that it meets is reached
+    through known ones only, so it will be seen for certain.
+    """
+    half = size // 2
+    fx, fy = step_x(direction), step_y(direction)
+    rx, ry = -fy, fx
+    full = (1 << size) - 1
+    mask = 1 << half
+    for ahead in range(size):
+        clear, unknown = 0, 0
+        for i in range(size):
+            cx = (x + fx * ahead + rx * (i - half)) % SIZE
+            cy = (y + fy * ahead + ry * (i - half)) % SIZE
+            cell = cells[w, cy, cx]
+            if cell == UNSEEN:
+                unknown |= 1 << i
+                clear |= 1 << i
+            elif not _blocks_view(cell) or (ahead == 0 and i == half):
+                clear |= 1 << i  # a closed door is open by the time one stands in it
+        mask, beyond = sweep(mask, clear, full)
+        if mask & unknown:
+            return True
+        mask = beyond
+        if mask == 0:
+            return False
+    return False
+
+
+@numba.njit(cache=True)
+def _list(s, w, scratch, x, y, column, way, out):
+    """Enter into the observation the way to a thing at (x, y), where it is the first one."""
+    cell = s.cells[w, y, x]
+    at = y * SIZE + x
+    if scratch.listed[at] != scratch.stamp[0]:
+        count = out[4 * N_THINGS + COUNT]
+        if count == N_THINGS:
+            return
+        scratch.listed[at] = scratch.stamp[0]
+        scratch.place[at] = count
+        out[4 * N_THINGS + COUNT] = count + 1
+        k = 4 * count
+        out[k + MATCH] = _match(cell, x, y, s.words[w])
+        out[k + LOOK] = _look(cell, s.hands[w])
+        out[k + FACE] = NO_WAY
+        out[k + BESIDE] = NO_WAY
+    k = 4 * scratch.place[at] + column
+    if out[k] == NO_WAY:
+        out[k] = way
+
+
+@maker()
+def observe_one(s, w, scratch, view_size, out):
+    """What Actor ``w`` goes by, into ``out [OBSERVATION_SIZE] uint8``.
+
+    A search over poses (cell and direction), nearest first; a closed door costs a toggle.
+    """
+    general = 4 * N_THINGS
+    out[:] = 0
+    hands = s.hands[w]
+    x, y, direction = s.pose[w, 0], s.pose[w, 1], s.pose[w, 2]
+    front_x, front_y = (x + step_x(direction)) % SIZE, (y + step_y(direction)) % SIZE
+    front = s.cells[w, front_y, front_x]
+    out[general + VERB] = s.words[w, 0]
+    out[general + HANDS] = 0 if hands == 0 else _look(hands, 0)
+    # What is carried has no place, so the place that a name says counts as right.
+    out[general + HANDS_MATCH] = 0 if hands == 0 else _match(hands, x, y, s.words[w]) | 0b10001000
+    out[general + FRONT] = _look(front, hands)
+    if _is_thing(front & 31):
+        out[general + FRONT_MATCH] = _match(front, front_x, front_y, s.words[w])
+    out[general + LAST] = s.last[w]
+    out[general + EXPLORE] = NO_WAY
+    out[general + LAY_DOWN] = NO_WAY
+
+    scratch.stamp[0] += 1
+    stamp = scratch.stamp[0]
+    counts = np.zeros(3, np.int64)
+    start = (y * SIZE + x) * 4 + direction
+    scratch.reached[start] = stamp
+    scratch.distance[start] = 0
+    scratch.first[start] = DONE
+    scratch.queue[0, 0] = start
+    counts[0] = 1
+    looking = not s.explored[w]
+    distance = 0
+    while counts[0] + counts[1] + counts[2]:
+        now = distance % 3
+        k = 0
+        while k < counts[now]:
+            pose = scratch.queue[now, k]
+            k += 1
+            if scratch.distance[pose] != distance:
+                continue  # a shorter way was found since
+            first = scratch.first[pose]
+            direction = pose & 3
+            x, y = (pose >> 2) % SIZE, (pose >> 2) // SIZE
+            fx, fy = (x + step_x(direction)) % SIZE, (y + step_y(direction)) % SIZE
+            front = s.cells[w, fy, fx]
+            kind = front & 31
+            if _is_thing(kind):
+                _list(s, w, scratch, fx, fy, FACE, _way(first, distance), out)
+            elif kind == EMPTY:
+                if out[general + LAY_DOWN] == NO_WAY:
+                    out[general + LAY_DOWN] = _way(first, distance)
+                for side in range(4):
+                    nx, ny = (fx + step_x(side)) % SIZE, (fy + step_y(side)) % SIZE
+                    if _is_thing(s.cells[w, ny, nx] & 31):
+                        _list(s, w, scratch, nx, ny, BESIDE, _way(first, distance), out)
+            if looking and _shows_more(s.cells, w, x, y, direction, view_size):
+                out[general + EXPLORE] = _way(first, distance)
+                looking = False
+            for action in range(3):
+                cost = 1
+                step = action
+                if action == FORWARD:
+                    if not _can_enter(front):
+                        if kind != DOOR or (front >> 8 == LOCKED and not _opens(hands, front)):
+                            continue
+                        cost = 2
+                        step = TOGGLE
+                    after = (fy * SIZE + fx) * 4 + direction
+                elif action == LEFT:
+                    after = (pose & ~3) | ((direction + 3) & 3)
+                else:
+                    after = (pose & ~3) | ((direction + 1) & 3)
+                total = distance + cost
+                if scratch.reached[after] == stamp and scratch.distance[after] <= total:
+                    continue
+                scratch.reached[after] = stamp
+                scratch.distance[after] = total
+                scratch.first[after] = step if distance == 0 else first
+                line = total % 3
+                scratch.queue[line, counts[line]] = after
+                counts[line] += 1
+        counts[now] = 0
+        distance += 1
+    if looking:
+        s.explored[w] = True
+
+
+@numba.njit(cache=True)
+def observe_some(s, which, scratch, view_size, out):
+    """``observe_one`` for the Actors ``which [K]``, into ``out [K, OBSERVATION_SIZE]``."""
+    for k in range(len(which)):
+        observe_one(s, which[k], scratch, view_size, out[k])

@@ -1,0 +1,1 @@
+"""What agents and rewards both stand on: language models, vision, training."""

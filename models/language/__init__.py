@@ -1,0 +1,1 @@
+"""Language models: weights, loading, the key-value cache, the candidate scorer, adapters."""

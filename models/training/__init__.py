@@ -1,0 +1,1 @@
+"""Training: the trainer, checkpoints, schedules, the process group, the policy gradient."""

@@ -1,0 +1,1 @@
+"""Vision: how frames are encoded and fed to a language model."""

@@ -1,0 +1,66 @@
+"""What was seen, compared with the words of a question."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from models.vision.encoder import N_FRAMES, VECTORS
+from rewards.success_vqa.questions import VERBS
+
+MOST_NAMED = 3  # items that a question names: the decider and the two branches
+
+
+class AuxiliaryLogits(NamedTuple):
+    """What comparing a question with a clip comes to before there is an answer, as log-odds.
+
+    ``named [N, 8, 2, 4]``: whether what is faced and held in each frame is none of the items that
+    the question names, the first of them, the second, the third. ``holds [N, 8]``: whether the
+    question's condition is true of what is faced. ``deeds [N, 3, 3]``: whether the first, second,
+    third of the items was gone to, examined, picked up (in the order of `VERBS`).
+    """
+
+    named: torch.Tensor
+    holds: torch.Tensor
+    deeds: torch.Tensor
+
+
+class CrossModalEncoder(nn.Module):
+    """A transformer over what was seen and a question's words.
+
+    As in InstructBLIP (arXiv 2305.06500, section 2.3), what is made of the frames depends on what
+    is asked. Training tells not only the answer, but also the findings that it rests on.
+    """
+
+    def __init__(self, width: int, layers: int) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(
+            width, 8, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True
+        )
+        self.layers = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+        self.named = nn.Linear(width, 1 + MOST_NAMED)
+        self.holds = nn.Linear(width, 1)
+        self.deeds = nn.Linear(width, MOST_NAMED * len(VERBS))
+
+    def forward(
+        self, words: torch.Tensor, absent: torch.Tensor, seen: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, AuxiliaryLogits]:
+        """Words ``[N, n, width]``, of which ``absent [N, n] bool`` are none, and what was seen
+        ``[N, m, width]``, both as the other makes them look; and the findings."""
+        n = words.shape[1]
+        mask = torch.cat([absent, absent.new_zeros(seen.shape[:2])], 1)
+        both = torch.cat([words.to(seen.dtype), seen], 1)
+        with sdpa_kernel(SDPBackend.MATH):  # fused, its backward pass is slow on a CPU
+            mixed = self.layers(both, src_key_padding_mask=mask)
+        of_frames = N_FRAMES * VECTORS
+        frames = mixed[:, n : n + of_frames].unflatten(1, (N_FRAMES, VECTORS))
+        deeds = self.deeds(mixed[:, n + of_frames :].mean(1)).float()
+        found = AuxiliaryLogits(
+            self.named(frames[:, :, :2]).float(),
+            self.holds(frames[:, :, 0]).squeeze(-1).float(),
+            deeds.unflatten(-1, (MOST_NAMED, len(VERBS))),
+        )
+        return mixed[:, :n], mixed[:, n:], found

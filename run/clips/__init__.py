@@ -1,0 +1,1 @@
+"""Clips: who does what while it is filmed, what is asked, and the page for labels."""

@@ -1,0 +1,228 @@
+"""``python -m run label``: people answer the questions of clips, on a page of this machine."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from envs.errors import BadInput
+from run.storage.settings import at_least
+
+if TYPE_CHECKING:
+    from rewards.success_vqa.clips import Clip
+    from rewards.success_vqa.labels import Label
+
+NAME = re.compile(r"[\w-]{1,40}")
+_Split = Literal["train", "validation", "test1", "test2", "test3", "test4", "test5", "test6"]
+
+
+@dataclass(frozen=True)
+class LabelSettings:
+    """Answer the questions of clips yourself, on a local web page, or compare what people answered.
+
+    The page plays a clip and shows a question. Y answers yes, N no; 1 to 8 answer yes and say when:
+    the number of the first frame that shows it. S skips, B goes back. Every answer is on disk
+    before the next clip is shown, with who gave it and how long it took; started again, the page
+    goes on where it was. Whoever labels with the same --seed is asked the same questions.
+
+    train-detector and score-detector take the file with --labels in place of the world's truth.
+    --compare shows how far people agree (Cohen's kappa), and --export writes what they agree on.
+
+    The page is for this machine alone: it listens on 127.0.0.1, and refuses pages of other hosts.
+    It needs Gradio: pip install 'parley[label]'
+
+    Examples:
+      python -m run label --data data/clips --by anna
+      python -m run label --compare labels/test1-anna.jsonl labels/test1-ben.jsonl
+      python -m run score-detector --data data/clips --splits test1 --labels labels/test1-anna.jsonl
+    """
+
+    data: Path = Path("data/clips")
+    """Folder of clips, as make-clips makes it."""
+    split: _Split = "test1"
+    """Whose clips to show."""
+    by: str = ""
+    """Who answers: letters, digits, _ and -."""
+    questions: int = 100
+    """How many questions to ask, of as many clips; 0 for one of each clip."""
+    seed: int = 0
+    """Which questions, and in which order."""
+    out: Path | None = None
+    """File to which the answers go. If not given: labels/SPLIT-BY.jsonl."""
+    port: int = 0
+    """Port of the page; 0 for any that is free."""
+    browser: bool = True
+    """Open the page in a browser."""
+    compare: tuple[Path, ...] = ()
+    """Files of answers to compare, instead of asking."""
+    export: Path | None = None
+    """With --compare: file to which the answers go on which all agree."""
+
+    def __post_init__(self) -> None:
+        at_least(self, {"questions": 0, "seed": 0, "port": 0})
+        if self.port > 65535:
+            raise BadInput(f"--port must be at most 65535, not {self.port}")
+        if self.export is not None and not self.compare:
+            raise BadInput("--export goes with --compare")
+        if not self.compare and not NAME.fullmatch(self.by):
+            raise BadInput("--by must name who answers: 1 to 40 letters, digits, _ or -")
+
+
+def label(args: LabelSettings) -> None:
+    """Ask, or compare."""
+    if args.compare:
+        _compare(args.compare, args.export)
+        return
+    questions = choose(args)
+    file = args.out or Path("labels") / f"{args.split}-{args.by}.jsonl"
+    desk = AnnotationSession(args.split, questions, file, args.by)
+    try:
+        from run.clips.label_page import serve
+    except ImportError as error:
+        raise BadInput(f"the page needs Gradio ({error}): pip install 'parley[label]'") from None
+    with suppress(KeyboardInterrupt):
+        serve(desk, args.port, args.browser)
+    print(f"{len(desk.answers)} of {len(questions)} questions answered by {args.by}: {file}")
+
+
+@dataclass(frozen=True)
+class LabelQuestion:
+    """A clip, its place in the split, and what is asked of it."""
+
+    clip: Clip
+    place: int
+    text: str
+
+
+def choose(args: LabelSettings) -> list[LabelQuestion]:
+    """The questions to ask: of each of so many clips one, drawn from the seed."""
+    import numpy as np
+
+    from rewards.success_vqa.clips import count_clips, read_clips
+
+    rng = np.random.default_rng([args.seed, 11])
+    order = rng.permutation(count_clips(args.data, args.split))
+    places = [int(k) for k in order[: args.questions or None]]
+    draws = dict(zip(places, rng.random(len(places)), strict=True))
+    clips = read_clips(args.data, args.split, set(places))
+    found = dict(zip(sorted(places), clips, strict=True))
+    return [
+        LabelQuestion(found[k], k, found[k].asked[int(draws[k] * len(found[k].asked))].text)
+        for k in places
+        if found[k].asked
+    ]
+
+
+class AnnotationSession:
+    """The questions, what was answered so far, and the file that keeps it.
+
+    Raises BadInput where the file holds another person's answers or those to other clips, or cannot
+    be written.
+    """
+
+    def __init__(self, split: str, questions: Sequence[LabelQuestion], file: Path, by: str) -> None:
+        from rewards.success_vqa.labels import read_labels
+
+        if not questions:
+            raise BadInput(f"the clips of {split} have no questions")
+        self.split = split
+        self.questions = questions
+        self.file = file
+        self.by = by
+        self.answers: dict[int, Label] = {}
+        there = {(split, q.place, q.text): k for k, q in enumerate(questions)}
+        for given in read_labels(file) if file.exists() else ():
+            if given.by != by:
+                raise BadInput(f"'{file}' has answers of '{given.by}'; choose another --out")
+            k = there.get(given.key)
+            if k is None:
+                continue  # of another seed, or asked when there were more questions
+            if given.seed != questions[k].clip.seed:
+                raise BadInput(f"'{file}' has answers to other clips than these; choose another")
+            self.answers[k] = given
+        self._open()
+
+    def first_open(self) -> int:
+        """The place of the first question without an answer; their number if there is none."""
+        n = len(self.questions)
+        return next((k for k in range(n) if k not in self.answers), n)
+
+    def take(self, k: int, answer: str, frame: int, seconds: float) -> None:
+        """Keep an answer to question ``k``; it is on disk when this returns."""
+        from rewards.success_vqa.labels import Label
+
+        asked = self.questions[k]
+        given = Label(
+            self.split,
+            asked.place,
+            asked.clip.seed,
+            asked.text,
+            answer,
+            self.by,
+            frame=frame,
+            seconds=round(seconds, 1),
+            at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        try:
+            with self.file.open("ab") as out:
+                out.write(given.line().encode())
+                out.flush()
+                os.fsync(out.fileno())
+        except OSError as error:
+            raise self._refused(error) from error
+        self.answers[k] = given
+
+    def _open(self) -> None:
+        """Make the file if it is not there; take off a last line that a kill has cut off."""
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with self.file.open("a+b") as out:
+                out.seek(0)
+                out.truncate(out.read().rfind(b"\n") + 1)
+        except OSError as error:
+            raise self._refused(error) from error
+
+    def _refused(self, error: OSError) -> BadInput:
+        return BadInput(f"the answers cannot be written to '{self.file}': {error}")
+
+
+def _compare(files: Sequence[Path], export: Path | None) -> None:
+    """Print how far every two of the files agree; write what all agree on."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from rewards.success_vqa.labels import agreed, agreement, read_labels
+
+    if len(files) < 2:
+        raise BadInput("--compare needs two files or more")
+    read = [read_labels(file) for file in files]
+    names = [", ".join(sorted({a.by for a in labels})) or "nobody" for labels in read]
+    table = Table("first", "second", "both answered", "agree", "Cohen's kappa", "95 % interval")
+    for i, j in combinations(range(len(files)), 2):
+        found = agreement(read[i], read[j])
+        told = ("0", "", "", "")
+        if found is not None:
+            kappa = "" if found.kappa is None else f"{found.kappa:.2f}"
+            spread = "" if found.ci95 is None else "{:.2f} to {:.2f}".format(*found.ci95)
+            told = (str(found.n), f"{found.share:.0%}", kappa, spread)
+        table.add_row(names[i], names[j], *told)
+    console = Console(soft_wrap=True)
+    console.print(table)
+    alike, differ = agreed([a for labels in read for a in labels])
+    for split, clip, text in differ:
+        console.print(f"differ: {split}, clip {clip}: {text}", markup=False, highlight=False)
+    if export is not None:
+        lines = "".join(a.line() for a in alike.values())
+        try:
+            export.parent.mkdir(parents=True, exist_ok=True)
+            export.write_text(lines, encoding="utf-8")
+        except OSError as error:
+            raise BadInput(f"'{export}' cannot be written: {error}") from error
+        console.print(f"{len(alike)} answers on which all agree: {export}", highlight=False)

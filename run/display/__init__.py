@@ -1,0 +1,1 @@
+"""Display: the live view, videos, tables."""

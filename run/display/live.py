@@ -1,0 +1,342 @@
+"""The live view: the world in colour beside the dialogue as it grows; and plain lines instead."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from collections.abc import Sequence
+from itertools import groupby
+
+import numpy as np
+from rich.color import Color
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.live import Live
+from rich.measure import Measurement
+from rich.panel import Panel
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.segment import Segment
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+from agents.dialogue import PLANNER, REPORTER, TASK, Decision, Dialogue, script
+from agents.team import Episode
+from envs.errors import BadInput
+from envs.worlds import Worlds
+from run.display.state import DisplayState, verdict
+
+STYLE = {TASK: "bold yellow", PLANNER: "bold bright_blue", REPORTER: "bold green"}
+PAUSE = 0.06
+# How many steps long a decision, a report and an end stay.
+DECISION, REPORT, END = 10, 8, 20
+BARS = 5
+
+
+def say(text: str) -> None:
+    """Print a line. A reader who has gone (``| head``) does not stop the run.
+
+    Raises BadInput where standard output cannot be written for any other reason.
+    """
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # For what is printed from now on, and for Python's own flush at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        raise BadInput(f"cannot write to standard output: {error.strerror or error}") from error
+
+
+class HalfBlocks:
+    """A picture in a terminal, two pixels to a character: ``▀`` has two colours."""
+
+    def __init__(self, pixels: np.ndarray) -> None:
+        """``pixels [height, width, 3] uint8``."""
+        self.pixels = pixels if len(pixels) % 2 == 0 else np.pad(pixels, ((0, 1), (0, 0), (0, 0)))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for upper, lower in zip(self.pixels[::2].tolist(), self.pixels[1::2].tolist(), strict=True):
+            # Neighbours of one colour as one segment: a tenth of the text to send.
+            pairs = zip(map(tuple, upper), map(tuple, lower), strict=True)
+            for (up, low), same in groupby(pairs):
+                style = Style(color=Color.from_rgb(*up), bgcolor=Color.from_rgb(*low))
+                yield Segment("▀" * len(list(same)), style)
+            yield Segment.line()
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(self.pixels.shape[1], self.pixels.shape[1])
+
+
+class RunningScore:
+    """What has come of the whole run so far."""
+
+    def __init__(self, n: int, lines: Sequence[dict[str, object]]) -> None:
+        self.n = n
+        self.done = len(lines)
+        self.judged = sum(line["success"] is not None for line in lines)
+        self.successes = sum(line["success"] is True for line in lines)
+        self.errors = 0
+
+    def add(self, episode: Episode) -> None:
+        self.done += 1
+        self.judged += episode.success is not None
+        self.successes += episode.success is True
+        self.errors += episode.error is not None
+
+    def __str__(self) -> str:
+        said = f"{self.successes} of {self.judged} succeeded" if self.judged else ""
+        return f"{said}, {self.errors} broke".lstrip(", ") if self.errors else said
+
+
+class PlainLines(DisplayState):
+    """A line for each episode as it ends, and with ``verbose`` its dialogue before it."""
+
+    def __init__(self, indices: Sequence[int], skip: frozenset[int], verbose: bool) -> None:
+        super().__init__()
+        self.indices = indices
+        self.skip = skip
+        self.verbose = verbose
+
+    def on_end(self, i: int, episode: Episode) -> None:
+        if self.indices[i] in self.skip:
+            return
+        if self.verbose:
+            for who, text in script(episode.task, episode.opening, episode.turns):
+                say(f"{who}: {text}" if who == TASK else f"  {who}: {text}")
+        why = "" if episode.error is None else f": {episode.error.strip().splitlines()[-1]}"
+        say(f"episode {self.indices[i]} seed {episode.seed}: {verdict(episode)}{why}")
+
+
+class LiveView:
+    """The screen of a run; ``group`` makes the watcher of one group of episodes.
+
+    A context manager: the last picture stays when it closes.
+    """
+
+    def __init__(
+        self, console: Console, title: str, score: RunningScore, pause: float = PAUSE
+    ) -> None:
+        self.console = console
+        self.title = title
+        self.score = score
+        self.pause = pause
+        self.progress = Progress(
+            SpinnerColumn(),
+            TextColumn("episode"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TextColumn("{task.fields[score]}"),
+            TextColumn("time left"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._bar = self.progress.add_task("", total=score.n, completed=score.done, score=score)
+        self.live: Live | None = None
+
+    def __enter__(self) -> LiveView:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the screen as it is and go on below it."""
+        if self.live is not None:
+            self.live.stop()
+            self.live = None
+
+    def group(self, indices: Sequence[int], skip: frozenset[int]) -> LiveGroup:
+        return LiveGroup(self, indices, skip)
+
+    def show(self, picture: RenderableType, steps: int) -> None:
+        """Put a picture on the screen and leave it there for so many steps' time."""
+        # Started only now: what a Planner prints while it loads comes before.
+        if self.live is None:
+            self.live = Live(console=self.console, auto_refresh=False)
+            self.live.start()
+        self.live.update(Group(picture, self.progress), refresh=True)
+        time.sleep(self.pause * steps)
+
+    def count(self, episode: Episode) -> None:
+        self.score.add(episode)
+        self.progress.update(self._bar, completed=self.score.done, score=self.score)
+
+
+class LiveGroup(DisplayState):
+    """Shows the first episode of a group, and when it has ended the next that goes on."""
+
+    def __init__(self, view: LiveView, indices: Sequence[int], skip: frozenset[int]) -> None:
+        super().__init__()
+        self.view = view
+        self.indices = indices
+        self.skip = skip
+        self.shown = 0
+        # Whether the one that is shown has been seen to act: else nothing waits for it.
+        self._seen = True
+
+    def on_decision(self, i: int, dialogue: Dialogue, decision: Decision) -> None:
+        super().on_decision(i, dialogue, decision)
+        if i == self.shown:
+            self._seen = True
+            self._show(DECISION)
+
+    def on_step(self, worlds: Worlds) -> None:
+        if self.shown in self.pending:
+            self._show(1)
+
+    def on_report(self, i: int, dialogue: Dialogue) -> None:
+        super().on_report(i, dialogue)
+        if i == self.shown and self._seen:
+            self._show(REPORT)
+
+    def on_end(self, i: int, episode: Episode) -> None:
+        super().on_end(i, episode)
+        self.pending.discard(i)
+        if self.indices[i] not in self.skip:
+            self.view.count(episode)
+        if i == self.shown:
+            self._show(END if self._seen else 0)
+            left = [k for k in self.dialogues if k not in self.ended]
+            if left:
+                self.shown, self._seen = left[0], False
+
+    def _show(self, steps: int) -> None:
+        # An episode whose world could not even begin has nothing to show.
+        if self.worlds is not None and self.shown in self.dialogues:
+            self.view.show(self._picture(self.worlds), steps)
+
+    def _picture(self, worlds: Worlds) -> RenderableType:
+        i, console = self.shown, self.view.console
+        # The right column needs 38 characters, the frame and the progress bar some rows.
+        pixels = small_frame(worlds, i, console.width - 38 - 8, console.height - 7)
+        left = Group(HalfBlocks(pixels), self._status(i, worlds))
+        table = Table.grid(padding=(0, 2), expand=True)
+        table.add_column(width=max(pixels.shape[1], 16))
+        table.add_column(ratio=1)
+        height = math.ceil(len(pixels) / 2) + 1
+        width = console.width - max(pixels.shape[1], 16) - 8
+        table.add_row(left, self._words(i, width, height))
+        n, going = len(self.indices), len([k for k in self.dialogues if k not in self.ended])
+        title = f"{self.view.title} · episode {self.indices[i]}"
+        if n > 1:
+            title += f" · {going} of {n} still going"
+        return Panel(table, title=title, title_align="left", border_style="bright_black")
+
+    def _status(self, i: int, worlds: Worlds) -> Text:
+        if i in self.ended:
+            episode = self.ended[i]
+            style = {True: "bold green", False: "bold red", None: "bold"}[episode.success]
+            said = verdict(episode)
+            return Text(f"{said[0].upper()}{said[1:]}", style)
+        doing = "The Actor acts" if i in self.pending else "The Planner thinks"
+        return Text(f"{doing} · step {int(worlds.steps[i])}", "dim")
+
+    def _words(self, i: int, width: int, height: int) -> RenderableType:
+        """The dialogue with the scores below, in at most ``height`` rows: its end, and its task."""
+        bars = self._bars(i, width)
+        room = height - (0 if bars is None else bars.row_count + 2)
+        blocks = []
+        for who, text in self.script(i):
+            block = Text.assemble((f"{who}: ", STYLE[who]), text)
+            blocks.append((block, len(block.wrap(self.view.console, max(width, 10)))))
+        room -= blocks[0][1]
+        shown: list[Text] = []
+        for block, lines in reversed(blocks[1:]):
+            if lines > room:
+                break
+            room -= lines
+            shown.insert(0, block)
+        words: list[RenderableType] = [blocks[0][0], *shown]
+        if bars is not None:
+            words += [Text("\nBest candidates, probability per token", "dim"), bars]
+        return Group(*words)
+
+    def _bars(self, i: int, width: int) -> Table | None:
+        best = self.best(i, BARS)
+        if not best:
+            return None
+        table = Table.grid(padding=(0, 1), expand=True)
+        table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+        table.add_column(width=10)
+        table.add_column(width=4)
+        for sentence, score, said in best:
+            p = math.exp(min(score, 0.0))
+            filled = round(10 * p)
+            style = "bold bright_blue" if said else "dim"
+            bar = Text("█" * filled, style) + Text("·" * (10 - filled), "dim")
+            table.add_row(Text(sentence, style if said else ""), bar, Text(f"{p:.2f}", style))
+        return table
+
+
+class HumanView(DisplayState):
+    """Prints the world before each step, so that a human Actor sees what to do."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self.console = console
+
+    def on_decision(self, i: int, dialogue: Dialogue, decision: Decision) -> None:
+        super().on_decision(i, dialogue, decision)
+        self._print(i)
+
+    def on_step(self, worlds: Worlds) -> None:
+        for i in sorted(self.pending):
+            if not worlds.over[i]:
+                self._print(i)
+
+    def _print(self, i: int) -> None:
+        assert self.worlds is not None
+        if self.console.color_system is None:
+            say(letters(self.worlds, i))
+            return
+        frame = small_frame(self.worlds, i, self.console.width, self.console.height - 4)
+        self.console.print(HalfBlocks(frame))
+
+
+def letters(worlds: Worlds, i: int) -> str:
+    """World i as letters, where there is no colour: two to a cell, and what they stand for."""
+    world = worlds.world(i)
+    known: dict[str, str] = {}
+    rows = []
+    for y in range(world.height):
+        row = []
+        for x in range(world.width):
+            thing = world.grid.get(x, y)
+            if (x, y) == tuple(world.agent_pos):
+                row.append((">>", "vv", "<<", "^^")[int(world.agent_dir)])
+            elif thing is None or thing.type == "floor":
+                row.append(" .")
+            elif thing.type == "wall":
+                row.append("##")
+            else:
+                name = f"{getattr(thing, 'texture', '')} {thing.color} {thing.type}".strip()
+                sign = chr(ord("A") + len(known)) if name not in known else known[name]
+                known[name] = sign
+                row.append(f" {sign}")
+        rows.append("".join(row))
+    names = [f"{sign} {name}" for name, sign in known.items()]
+    return "\n".join([*rows, ", ".join(names)])
+
+
+def small_frame(worlds: Worlds, i: int, columns: int, rows: int) -> np.ndarray:
+    """World i in so many characters: ``[height, width, 3] uint8``, at most 8 pixels a tile.
+
+    Of the outer walls only the inner edge is kept, which leaves more room for what is inside.
+    """
+    world = worlds.world(i)
+    inside = min((columns - 2) // (world.width - 2), (2 * rows - 2) // (world.height - 2))
+    tile = max(1, min(inside, 8))
+    # Drawn larger and averaged: MiniGrid's own small tiles lose their outlines.
+    large = worlds.frame(i, 4 * tile)
+    height, width, _ = large.shape
+    pixels = large.reshape(height // 4, 4, width // 4, 4, 3).mean((1, 3)).astype(np.uint8)
+    cut = tile - 1
+    return pixels[cut : len(pixels) - cut, cut : pixels.shape[1] - cut]

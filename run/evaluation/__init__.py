@@ -1,0 +1,1 @@
+"""Evaluation: suites, teams, jobs, workers, tables, replays."""

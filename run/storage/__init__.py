@@ -1,0 +1,1 @@
+"""Storage: run folders, settings, checkpoints."""

@@ -1,0 +1,242 @@
+"""What the training commands share: curves, progress bars, checkpoints, how they resume."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from envs.errors import BadInput
+from run.storage.folder import RunFolder, discarded_for_nothing, read_config
+from run.storage.settings import differences, from_json, to_json
+
+if TYPE_CHECKING:
+    import torch
+    from rich.console import Console
+
+T = TypeVar("T")
+QUIET_SECONDS = 10.0  # between two lines where there is no terminal for a bar
+_STATE = "state.safetensors"
+_BEST = "best."
+
+
+class Trainer(Protocol):
+    """One run of a training command."""
+
+    def go(self) -> None: ...
+
+
+def _open_run(args: T, command: str, looks: Collection[str]) -> tuple[T, RunFolder]:
+    """The run's folder, and its settings: those of the folder where a run is resumed.
+
+    ``looks`` are the settings that may differ then. Raises BadInput where others do.
+    """
+    given: Any = args
+    if given.resume is None:
+        return args, RunFolder.new(given.runs_dir, command, given.name, to_json(args), True)
+    stored = from_json(type(args), read_config(given.resume, command))
+    default = to_json(type(args)())
+    changed = {k: getattr(args, k) for k, v in to_json(args).items() if v != default[k]}
+    differing = differences(replace(stored, **changed), stored, looks)  # type: ignore[type-var]
+    if differing:
+        raise BadInput(
+            f"--resume takes its settings from the folder; these differ: {', '.join(differing)}"
+        )
+    kept = {name: changed[name] for name in looks if name in changed}
+    return replace(stored, **kept), RunFolder.resume(given.resume, command)  # type: ignore[type-var]
+
+
+def rank() -> int:
+    """The number of this process among those of ``accelerate launch``, from 0."""
+    return int(os.environ.get("RANK", "0"))
+
+
+@contextmanager
+def _written_once(args: T) -> Iterator[T]:
+    """The settings with which this process trains: of several, the first alone writes what stays.
+
+    ``args`` have ``runs_dir``, ``out`` and ``resume``.
+    """
+    given: Any = args
+    if not rank():
+        yield args
+        return
+    with TemporaryDirectory() as scratch:
+        resume = given.resume
+        if resume is not None:
+            resume = Path(shutil.copytree(resume, Path(scratch) / "resume"))
+        yield replace(given, runs_dir=Path(scratch), out=None, resume=resume)
+
+
+def trained(
+    args: Any, command: str, looks: Collection[str], make: Callable[[Any, RunFolder], Trainer]
+) -> Path:
+    """Train as ``args`` say, perhaps as one of several processes; returns the run folder.
+
+    ``make`` reads all that is named; where it raises BadInput, no new folder is left behind.
+    ``args`` have ``name``, ``out``, ``resume``, ``runs_dir`` and ``threads``; ``looks`` are the
+    settings that may differ where a run is resumed.
+    """
+    import torch
+
+    with _written_once(args) as mine:
+        own, folder = _open_run(mine, command, looks)
+        if own.threads:
+            torch.set_num_threads(own.threads)
+        with folder:
+            with discarded_for_nothing(own, folder):
+                trainer = make(own, folder)
+            with _kept(folder):
+                trainer.go()
+    if not rank():
+        print(folder.path)
+    return folder.path
+
+
+@contextmanager
+def _kept(folder: RunFolder) -> Iterator[None]:
+    """What is the user's to mend also says how to go on from the last checkpoint."""
+    try:
+        yield
+    except BadInput as error:
+        raise BadInput(
+            f"{str(error).rstrip('.')}; every checkpoint is kept: {folder.how_to_resume()}"
+        ) from error
+
+
+def with_best(
+    tensors: dict[str, torch.Tensor], best: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """A checkpoint's tensors, and the best weights so far beside them (see ``best_of``)."""
+    return tensors | {f"{_BEST}{name}": tensor for name, tensor in best.items()}
+
+
+def best_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The best weights so far that a checkpoint holds."""
+    return {n.removeprefix(_BEST): t for n, t in tensors.items() if n.startswith(_BEST)}
+
+
+class CurveLog:
+    """The rows of ``curve.csv``, which go to TensorBoard as well.
+
+    The column ``at`` is what the rows are counted by; numbers in the others become scalars.
+    """
+
+    def __init__(
+        self, folder: RunFolder, columns: Sequence[str], at: str, rows: list[list[Any]]
+    ) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.columns = tuple(columns)
+        self.rows = rows
+        self.folder = folder
+        self._at = self.columns.index(at)
+        # What was logged after the checkpoint is trained, and so logged, again.
+        self._board = SummaryWriter(
+            str(folder.path / "tensorboard"),
+            purge_step=rows[-1][self._at] + 1 if rows else None,
+        )
+        half = folder.path / ".curve.csv.half"
+        with open(half, "w", newline="") as file:
+            csv.writer(file).writerows([self.columns, *rows])
+        os.replace(half, folder.path / "curve.csv")
+
+    def add(self, row: list[Any]) -> None:
+        """Enter a row; what is not known is empty."""
+        self.rows.append(row)
+        with open(self.folder.path / "curve.csv", "a", newline="") as file:
+            csv.writer(file).writerow(row)
+        for name, value in zip(self.columns, row, strict=True):
+            if isinstance(value, float) and name != "seconds":
+                self._board.add_scalar(name, value, row[self._at])
+
+    def close(self) -> None:
+        self._board.close()
+
+
+class ProgressBar:
+    """The progress bar of a stage on standard error; where that is no terminal, lines."""
+
+    def __init__(self, console: Console, stage: str, total: int, unit: str) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._console = console
+        self._total = total
+        self._unit = unit
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[rate]} " + unit + "/s"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._task = self._bars.add_task(stage, total=total, rate="0")
+        self._began, self._told, self._first = time.monotonic(), 0.0, -1
+
+    def __enter__(self) -> ProgressBar:
+        self._bars.__enter__()
+        return self
+
+    def __exit__(self, *why: Any) -> None:
+        self._bars.__exit__(*why)
+
+    def tell(self, text: str, done: int) -> None:
+        """Say where the stage stands."""
+        self._first = done if self._first < 0 else self._first
+        now = time.monotonic()
+        rate = _rate((done - self._first) / max(now - self._began, 1e-9))
+        self._bars.update(self._task, description=text, completed=done, rate=rate)
+        if not self._console.is_terminal and now - self._told > QUIET_SECONDS:
+            self._told = now
+            self._console.print(
+                f"{text}, {done:,} of {self._total:,} {self._unit}, {rate} {self._unit}/s",
+                highlight=False,
+            )
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2f}"
+
+
+class CheckpointFile:
+    """The checkpoint's file, ``checkpoints/state.safetensors``: tensors, and a head of texts."""
+
+    def __init__(self, folder: RunFolder, seconds: float) -> None:
+        self.file = folder.part("checkpoints", _STATE)
+        self._seconds = seconds
+        self._written = 0.0
+
+    def is_due(self) -> bool:
+        """Whether the last checkpoint is old enough."""
+        return time.monotonic() - self._written >= self._seconds
+
+    def write(self, tensors: dict[str, torch.Tensor], head: dict[str, Any]) -> None:
+        """Put a checkpoint in the place of the last."""
+        from safetensors.torch import save_file
+
+        half = self.file.with_name(f".{self.file.name}.half")
+        texts = {name: json.dumps(value) for name, value in head.items()}
+        save_file({k: v.contiguous() for k, v in tensors.items()}, half, texts)
+        os.replace(half, self.file)
+        self._written = time.monotonic()
+
+    def read(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+        """The checkpoint, or None where there is none yet. Raises BadInput for a damaged one."""
+        from safetensors import SafetensorError, safe_open
+
+        if not self.file.exists():
+            return None
+        try:
+            with safe_open(self.file, "pt") as found:
+                head = {name: json.loads(text) for name, text in found.metadata().items()}
+                return {n: found.get_tensor(n) for n in found.keys()}, head  # noqa: SIM118
+        except (SafetensorError, OSError, ValueError, AttributeError) as error:
+            raise BadInput(f"the checkpoint '{self.file}' cannot be read: {error}") from error
