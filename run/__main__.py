@@ -122,9 +122,14 @@ def overview() -> str:
 
 
 def _run(name: str, rest: Sequence[str]) -> None:
+    from run.storage.deprecations import current_arguments
+
     command = COMMANDS[name]
     module = importlib.import_module(command.module)
     cls = getattr(module, command.settings)
+    rest, notices = current_arguments(name, rest)
+    for notice in notices:
+        print(f"warning: {notice}", file=sys.stderr)
     settings = parse(name, cls, rest)
     if getattr(settings, "resume", None) is not None and hasattr(module, "stored"):
         # Parsed again on top of the run's own settings: what was given and differs then shows.

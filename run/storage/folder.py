@@ -18,6 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from envs.errors import BadInput
+from run.storage.deprecations import current_settings
 
 # What the files of a run folder look like; a resume refuses any other number.
 FORMAT = 1
@@ -250,7 +251,7 @@ def read_config(path: Path, command: str) -> dict[str, Any]:
             f"'{path}' was written by another version of Parley (format {config.get('format')}, "
             f"this one is {FORMAT}); start anew"
         )
-    return config
+    return current_settings(command, config)
 
 
 def versions() -> dict[str, Any]:
