@@ -15,9 +15,10 @@ from envs.conditional import SecretConditional, VisualConditional
 from envs.events import Event
 from envs.instruction import Instruction
 from envs.items import Item
+from envs.making import TASKS
 from envs.playground import Playground
 from envs.search import SecretSearch
-from envs.tasks import TASKS, make_worlds
+from envs.tasks import make_worlds
 from envs.worlds import Worlds
 
 __all__ = ["TASKS", "Command", "Event", "Item", "Worlds", "make_worlds"]

@@ -1,126 +1,34 @@
-"""Tasks by name: from what a user writes to a batch of worlds."""
+"""Batches of worlds by the name of their task."""
 
 from __future__ import annotations
 
 import contextlib
-import difflib
-import importlib
-import inspect
 from typing import Any
 
-import gymnasium as gym
-from gymnasium.envs.registration import EnvSpec, load_env_creator
-from minigrid.minigrid_env import MiniGridEnv
-
-from envs.errors import BadInput, whole_number
+from envs.errors import BadInput
+from envs.making import make_envs
 from envs.worlds import Worlds
-
-TASKS = {
-    "conditional": "Parley/SecretConditional-v0",
-    "search": "Parley/SecretSearch-v0",
-    "visual-conditional": "Parley/VisualConditional-v0",
-    "composition": "Parley/SecretComposition-v0",
-    "command": "Parley/Command-v0",
-    "instruction": "Parley/Instruction-v0",
-    "playground": "Parley/Playground-v0",
-    "babyai-mixed": "Parley/BabyAIMixedLocal-v0",
-}
-_SUGGESTED = ("Parley/", "BabyAI-", "MiniGrid-")
 
 
 def make_worlds(task: str, n: int, *, batched: bool = False, **settings: Any) -> Worlds:
-    """N worlds of a task: a short name of ``TASKS`` or any registered id of a MiniGrid world.
+    """N worlds of a task.
 
-    ``module:id`` imports the module that registers the id first. ``settings`` go to the
-    environment's constructor. ``batched`` steps them in the batched engine wherever it has the
-    level: the same episodes, sooner. Raises BadInput for an unknown task, for one that is no
-    MiniGrid world, and for settings that it does not take.
+    Args:
+        task: A short name of ``TASKS`` or any registered id of a MiniGrid world; ``module:id``
+            imports the module that registers the id first.
+        n: The number of worlds.
+        batched: Step them in the batched engine where it has the level: the same episodes, sooner.
+        settings: Keyword arguments of the environment's constructor.
+
+    Raises:
+        BadInput: For an unknown task, for one that is no MiniGrid world, and for settings that it
+            does not take.
     """
-    whole_number("number of worlds", n, low=1)
-    spec = _spec(task)
-    known = settings_of(spec)
-    wrong = [name for name in settings if known is not None and name not in known]
-    if known is not None and wrong:
-        near = difflib.get_close_matches(wrong[0], known, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"it takes {', '.join(known)}"
-        raise BadInput(f"task '{task}' takes no setting {', '.join(wrong)}; {hint}")
-    try:
-        # Without gymnasium's passive checker, which costs time: the tests check the worlds.
-        envs = [gym.make(spec, disable_env_checker=True, **settings) for _ in range(n)]
-    except BadInput:
-        raise
-    except (AssertionError, TypeError, ValueError) as error:
-        if not settings:
-            raise
-        given = ", ".join(f"{k}={v!r}" for k, v in settings.items())
-        # gymnasium appends where it was raised from, which is no news to a user.
-        why = str(error).split(" was raised from the environment")[0] or type(error).__name__
-        raise BadInput(f"task '{task}' cannot be made with {given}: {why}") from error
-    except (ImportError, gym.error.Error) as error:
-        raise BadInput(f"task '{task}' cannot be made: {error}") from error
-    if not isinstance(envs[0].unwrapped, MiniGridEnv):
-        raise _no_minigrid(spec)
+    envs = make_envs(task, n, **settings)
     if batched:
-        # numba is loaded only where it is used, and the engine's layouts are drawn through here.
+        # numba takes seconds to load, so it is loaded only where it is used.
         from envs.batched.worlds import BatchedWorlds
 
         with contextlib.suppress(BadInput):
             return BatchedWorlds(envs)
     return Worlds(envs)
-
-
-def settings_of(spec: EnvSpec) -> tuple[str, ...] | None:
-    """The keyword arguments that a MiniGrid world's constructor takes, its bases' included.
-
-    None where it is not known: the id is registered with a function that takes any. Raises
-    BadInput if it is a class that is no MiniGrid world.
-    """
-    creator: Any = spec.entry_point
-    if isinstance(creator, str):
-        try:
-            creator = load_env_creator(creator)
-        except (ImportError, gym.error.Error):
-            creator = None
-    if creator is None or (inspect.isclass(creator) and not issubclass(creator, MiniGridEnv)):
-        raise _no_minigrid(spec)
-    if inspect.isclass(creator):
-        makers = [vars(c)["__init__"] for c in creator.__mro__ if "__init__" in vars(c)]
-    else:
-        makers = [creator]
-    names: dict[str, None] = {}
-    for maker in makers:
-        parameters = inspect.signature(maker).parameters.values()
-        names.update((p.name, None) for p in parameters if p.kind != p.VAR_KEYWORD)
-        if all(p.kind != p.VAR_KEYWORD for p in parameters):
-            return tuple(n for n in names if n not in ("self", "mission_space"))
-    return None
-
-
-def _no_minigrid(spec: EnvSpec) -> BadInput:
-    return BadInput(f"'{spec.id}' is registered, but it is no MiniGrid world")
-
-
-def _spec(task: str) -> EnvSpec:
-    name = TASKS.get(task, task)
-    module, colon, inner = name.partition(":")
-    if colon:
-        try:
-            importlib.import_module(module)
-        except ImportError as missing:
-            raise BadInput(
-                f"the module of task '{task}' cannot be imported: {missing}"
-            ) from missing
-        name = inner
-    if name in gym.registry:
-        return gym.registry[name]
-    # Compared in lower case, so that the case of a typo does not matter.
-    known = {
-        t.lower(): t for t in (*TASKS, *gym.registry) if t in TASKS or t.startswith(_SUGGESTED)
-    }
-    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)
-    hint = (
-        f"did you mean '{known[near[0]]}'?"
-        if near
-        else f"known: {', '.join(TASKS)}, and every registered id of a MiniGrid world"
-    )
-    raise BadInput(f"unknown task '{task}'; {hint}")

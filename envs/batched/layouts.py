@@ -70,11 +70,11 @@ from envs.conditional import ConditionalEnv, SecretConditional
 from envs.errors import BadInput, whole_number
 from envs.instruction import Instruction
 from envs.items import ANY_SHAPE, COLOURS, SHAPES, Item
+from envs.making import make_envs
 from envs.objects import ItemObject
 from envs.playground import Playground
 from envs.room import RoomEnv
 from envs.search import SecretSearch
-from envs.tasks import make_worlds
 
 VERSION = 1  # of pool files
 _PLAIN_THINGS = ("wall", "floor", "lava", "goal")
@@ -168,13 +168,13 @@ class Pool:
     ) -> Pool:
         """Draw ``n`` layouts through a level's own generator, layout i with the seed ``seed + i``.
 
-        ``level`` is a registered id or a short name of ``envs.tasks.TASKS``, ``settings`` go to
+        ``level`` is a registered id or a short name of ``envs.making.TASKS``, ``settings`` go to
         its constructor. Raises BadInput for an unknown level and for one with an object or a rule
         that the engine does not have.
         """
         whole_number("number of layouts", n, low=1)
         whole_number("seed", seed, low=0)
-        world = make_worlds(level, 1, **settings).envs[0]
+        (world,) = make_envs(level, 1, **settings)
         check_rules(world.unwrapped, level)
         worlds = []
         for i in range(n):

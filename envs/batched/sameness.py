@@ -22,7 +22,7 @@ from envs.batched.rooms import Rooms
 from envs.batched.sentences import events_of
 from envs.errors import BadInput, whole_number
 from envs.events import EventWatch
-from envs.tasks import make_worlds
+from envs.making import make_envs
 
 # Our own levels with settings, besides all levels as they are registered.
 VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -109,7 +109,7 @@ def compare(level: str, steps: int, seed: int = 0, view: int = 7, **settings: An
 
     Raises BadInput for an unknown level and for one that the engine does not have.
     """
-    env = make_worlds(level, 1, **settings).envs[0]
+    (env,) = make_envs(level, 1, **settings)
     check_rules(env.unwrapped, level)
     _check(steps, seed, view)
     world = _bare(env)

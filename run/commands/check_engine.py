@@ -115,9 +115,9 @@ def _jobs(patterns: tuple[str, ...]) -> list[LevelCheck]:
     asked for by its whole name that the engine does not have."""
     import gymnasium as gym
 
+    from envs import TASKS
     from envs.batched.layouts import Pool
     from envs.batched.sameness import ROOMS, VARIANTS
-    from envs.tasks import TASKS
 
     jobs = [
         LevelCheck(level, level) for level in sorted(gym.registry) if level.startswith(_FAMILIES)

@@ -24,7 +24,8 @@ from envs.batched.engine import Engine
 from envs.batched.layouts import layout_of
 from envs.batched.sameness import ROOMS, VARIANTS, compare, compare_rooms
 from envs.errors import BadInput
-from envs.tasks import TASKS, make_worlds
+from envs.making import TASKS
+from envs.tasks import make_worlds
 
 OURS = tuple(i for i in gym.registry if i.startswith("Parley/"))
 # One of each rule and of each kind of object and instruction.
