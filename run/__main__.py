@@ -123,6 +123,7 @@ def overview() -> str:
 
 def _run(name: str, rest: Sequence[str]) -> None:
     from run.storage.deprecations import current_arguments
+    from run.storage.resume import resume_folder, resumed_settings
 
     command = COMMANDS[name]
     module = importlib.import_module(command.module)
@@ -130,15 +131,28 @@ def _run(name: str, rest: Sequence[str]) -> None:
     rest, notices = current_arguments(name, rest)
     for notice in notices:
         print(f"warning: {notice}", file=sys.stderr)
-    settings = parse(name, cls, rest)
-    if getattr(settings, "resume", None) is not None and hasattr(module, "stored"):
-        # Parsed again on top of the run's own settings: what was given and differs then shows.
-        settings = parse(name, cls, rest, module.stored(settings.resume))
+    folder = resume_folder(cls, rest)
+    if folder is None:
+        settings = parse(name, cls, rest)
+    else:
+        settings = resumed_settings(
+            cls, name, folder, lambda stored: parse(name, cls, rest, stored)
+        )
     getattr(module, command.function)(settings)
 
 
 def parse(name: str, cls: type, rest: Sequence[str], default: Any = None) -> Any:
-    """A command's settings. Raises BadInput, in one sentence, for arguments that are none."""
+    """A command's settings from its arguments.
+
+    Args:
+        name: The command's name.
+        cls: Its class of settings.
+        rest: Its arguments.
+        default: Settings that hold where nothing else is given, in place of the class's own.
+
+    Raises:
+        BadInput: In one sentence, for arguments that cannot be used.
+    """
     import tyro
 
     from envs.errors import BadInput
@@ -153,7 +167,8 @@ def parse(name: str, cls: type, rest: Sequence[str], default: Any = None) -> Any
                 args=list(rest),
                 # Given, because tyro leaves a docstring's Examples out.
                 description=inspect.getdoc(cls),
-                config=(tyro.conf.FlagCreatePairsOff,),
+                # On top of stored settings a flag may have to be turned off, or be on already.
+                config=() if default is not None else (tyro.conf.FlagCreatePairsOff,),
                 **({} if default is None else {"default": default}),
             )
     except SystemExit as end:

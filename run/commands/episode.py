@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 from urllib.parse import urlsplit
 
 import tyro
@@ -32,11 +32,11 @@ from run.display.live import PAUSE, HumanView, LiveView, PlainLines, RunningScor
 from run.display.state import CallbackList
 from run.display.video import VideoCallback
 from run.evaluation.statistics import summarise
-from run.storage.folder import RunFolder, discarded_for_nothing, read_config, without_keys
-from run.storage.settings import differences, from_json, shown, to_json
+from run.storage.folder import RunFolder, discarded_for_nothing, without_keys
+from run.storage.resume import check_resumed
+from run.storage.settings import shown, to_json
 
 HUMAN = "human"
-T = TypeVar("T")
 # From so many episodes on the batched engine is worth the half minute that it may have to be
 # compiled for. The episodes are the same.
 MANY = 1000
@@ -71,6 +71,8 @@ class EpisodeSettings:
 
     A run that was stopped, even killed, goes on with --resume; nothing finished is lost.
     """
+
+    FREE_ON_RESUME: ClassVar[tuple[str, ...]] = ("verbose", "plain", "pause")
 
     task: str = "conditional"
     """conditional, search, visual-conditional, babyai-mixed, or the registered id of any MiniGrid
@@ -216,44 +218,13 @@ def _value(text: str) -> Any:
         return words if len(words) > 1 else text
 
 
-# Settings that say where and how to look on, not what is played: free to differ on resume.
-LOOKS = ("verbose", "plain", "pause", "name", "runs_dir", "resume")
-
-
-def stored(folder: Path) -> EpisodeSettings:
-    """The settings of a run that was stopped. Raises BadInput as ``stored_settings`` does."""
-    return stored_settings(EpisodeSettings, "episode", folder)
-
-
-def stored_settings(cls: type[T], command: str, folder: Path) -> T:
-    """The settings of a run that was stopped, ready to go on with.
-
-    Raises BadInput where ``folder`` is no run folder of this command and version.
-    """
-    config = {**read_config(folder, command), "resume": str(folder)}
-    try:
-        return from_json(cls, config)
-    except (TypeError, AttributeError) as error:
-        raise BadInput(f"config.json of '{folder}' is damaged: {error}") from error
-
-
-def refuse_other_settings(given: Any, stored: Any, leave_out: Collection[str]) -> None:
-    """Raise BadInput where a run is to go on with settings that are not its own."""
-    differing = differences(given, stored, leave_out)
-    if differing:
-        raise BadInput(
-            f"--resume takes its settings from the folder; these differ: {', '.join(differing)}"
-        )
-
-
 def episode(args: EpisodeSettings) -> Path:
     """Play the episodes, or those that are still missing, and return the run's folder.
 
     Raises BadInput for settings that cannot be used, and where no episode could be played.
     """
     args = _resolved(args)
-    if args.resume is not None:
-        refuse_other_settings(args, stored(args.resume), LOOKS)
+    check_resumed(args, "episode")
     # All that can be wrong is found out before a model of gigabytes is loaded.
     worlds = _worlds(args)
     reporter = make_reporter(

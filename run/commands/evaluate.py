@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 from rich.console import Console
@@ -29,8 +29,6 @@ from run.commands.episode import (
     finished,
     groups,
     open_folder,
-    refuse_other_settings,
-    stored_settings,
     tell_errors,
 )
 from run.display.live import say
@@ -49,10 +47,10 @@ from run.evaluation.tables import plot, summary_of, tell, write_table
 from run.evaluation.teams import find_team, joined, team_names
 from run.evaluation.workers import play
 from run.storage.folder import RunFolder, discarded_for_nothing
+from run.storage.resume import check_resumed
 from run.storage.settings import shown
 
 TOGETHER = 32  # episodes played as one batch for one who trains
-LOOKS = ("name", "runs_dir", "resume", "workers", "engine", "address")
 
 
 @dataclass(frozen=True)
@@ -96,6 +94,8 @@ class EvaluateSettings:
     A run that was stopped, even killed, goes on with --resume; nothing finished is lost. What came
     of it, of one run or of several, is shown by: python -m run report RUN…
     """
+
+    FREE_ON_RESUME: ClassVar[tuple[str, ...]] = ("workers", "engine", "address")
 
     suite: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[SUITE]")] = "planner"
     """planner, planner-validation, reasoning, language, worlds, robustness, reporter, babyai,
@@ -184,11 +184,6 @@ class EvaluateSettings:
             raise BadInput("nobody plays a whole suite by hand; use: python -m run episode")
 
 
-def stored(folder: Path) -> EvaluateSettings:
-    """The settings of a run that was stopped. Raises BadInput as ``stored_settings`` does."""
-    return stored_settings(EvaluateSettings, "evaluate", folder)
-
-
 def evaluate(args: EvaluateSettings) -> Path:
     """Play the suite, or what is still missing of it, and return the run's folder.
 
@@ -197,8 +192,7 @@ def evaluate(args: EvaluateSettings) -> Path:
     if args.list:
         _list()
         return Path()
-    if args.resume is not None:
-        refuse_other_settings(args, stored(args.resume), LOOKS)
+    check_resumed(args, "evaluate")
     # All that can be wrong is found out before a model of gigabytes is loaded.
     suite = find_suite(args.suite)
     args = dataclasses.replace(args, items=items_of(args, suite))

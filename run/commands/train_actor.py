@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from envs.errors import BadInput
 from run.storage.folder import RunFolder
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from agents.actor.training import Checkpoint, Progress
 
 COLUMNS = ("stage", "steps", "loss", "success", "reward", "held_out", "seconds")
-LOOKS = ("resume", "runs_dir", "name", "out", "checkpoint_seconds")
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,8 @@ class TrainActorSettings:
       python -m run train-actor --resume runs/train-actor/20260102-030405-actor
       python -m run train-actor --init agents/actor/weights --imitation-steps 0 --ppo-steps 0
     """
+
+    FREE_ON_RESUME: ClassVar[tuple[str, ...]] = ("out", "checkpoint_seconds")
 
     imitation_steps: int = 3_000_000
     """Environment steps of imitation; 0 leaves it out."""
@@ -101,7 +102,7 @@ class TrainActorSettings:
 
 def train_actor(args: TrainActorSettings) -> Path:
     """Train as ``args`` say; returns the run folder."""
-    return trained(args, "train-actor", LOOKS, _begun)
+    return trained(args, "train-actor", _begun)
 
 
 def _begun(args: TrainActorSettings, folder: RunFolder) -> _Training:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from envs.errors import BadInput
 from run.storage.folder import RunFolder
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from rewards.success_vqa.training import Checkpoint, ClipDataset, Progress
 
 COLUMNS = ("step", "loss", "finding_loss", "caption_loss", "validation", "seconds")
-LOOKS = ("resume", "runs_dir", "name", "out", "checkpoint_seconds")
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,8 @@ class TrainDetectorSettings:
       python -m run train-detector --data data/clips --model vision-language --base my/vlm --batch 4
       python -m run train-detector --resume runs/train-detector/20260102-030405-detector
     """
+
+    FREE_ON_RESUME: ClassVar[tuple[str, ...]] = ("out", "checkpoint_seconds")
 
     data: Path = Path("data/clips")
     """Folder of clips, as make-clips makes it."""
@@ -162,7 +163,7 @@ class TrainDetectorSettings:
 
 def train_detector(args: TrainDetectorSettings) -> Path:
     """Train as ``args`` say; returns the run folder."""
-    return trained(args, "train-detector", LOOKS, _Training)
+    return trained(args, "train-detector", _Training)
 
 
 class _Training:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from envs.errors import BadInput
 from run.evaluation.suites import chosen, find_suite
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 COLUMNS = ("stage", "step", "loss", "success", "reward", "divergence", "validation", "seconds")
 VALIDATION = "planner-validation"
-LOOKS = ("resume", "runs_dir", "name", "out", "checkpoint_seconds")
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,8 @@ class TrainPlannerSettings:
       python -m run train-planner --resume runs/train-planner/20260102-030405-planner
       python -m run episode --planner runs/train-planner/20260102-030405-planner/checkpoints/final
     """
+
+    FREE_ON_RESUME: ClassVar[tuple[str, ...]] = ("out", "checkpoint_seconds")
 
     base: str = "smollm2-135m"
     """The model to adapt: a packaged name, a folder, a .gguf file or an id on the hub."""
@@ -174,7 +175,7 @@ def train_planner(args: TrainPlannerSettings) -> Path:
     if args.resume is None:
         dtype: Any = number_format(args.dtype, args.device)
         args = replace(args, dtype=dtype)
-    return trained(args, "train-planner", LOOKS, _begun)
+    return trained(args, "train-planner", _begun)
 
 
 def _begun(args: TrainPlannerSettings, folder: RunFolder) -> _Training:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from envs.errors import BadInput
 from run.storage.folder import RunFolder
@@ -47,7 +47,6 @@ COLUMNS = (
     "validation",
     "seconds",
 )
-LOOKS = ("resume", "runs_dir", "name", "out", "checkpoint_seconds", "workers")
 MAX_TURNS = 8
 TUNED_RATE = 0.05  # at the full step size, a trained vision encoder forgets what it saw
 
@@ -90,6 +89,8 @@ class TrainReporterSettings:
       python -m run train-reporter --resume runs/train-reporter/20260102-030405-reporter
       python -m run episode --task visual-conditional --reporter my/reporter
     """
+
+    FREE_ON_RESUME: ClassVar[tuple[str, ...]] = ("out", "checkpoint_seconds", "workers")
 
     base: str = "smollm2-135m"
     """Its language model: a packaged name, a folder, a .gguf file or an id on the hub."""
@@ -210,7 +211,7 @@ class TrainReporterSettings:
 
 def train_reporter(args: TrainReporterSettings) -> Path:
     """Train as ``args`` say; returns the run folder."""
-    return trained(args, "train-reporter", LOOKS, _Training)
+    return trained(args, "train-reporter", _Training)
 
 
 class _Training:

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +15,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from envs.errors import BadInput
-from run.storage.folder import RunFolder, discarded_for_nothing, read_config
-from run.storage.settings import differences, from_json, to_json
+from run.storage.folder import RunFolder, discarded_for_nothing
+from run.storage.resume import check_resumed
+from run.storage.settings import to_json
 
 if TYPE_CHECKING:
     import torch
@@ -34,24 +35,12 @@ class Trainer(Protocol):
     def go(self) -> None: ...
 
 
-def _open_run(args: T, command: str, looks: Collection[str]) -> tuple[T, RunFolder]:
-    """The run's folder, and its settings: those of the folder where a run is resumed.
-
-    ``looks`` are the settings that may differ then. Raises BadInput where others do.
-    """
-    given: Any = args
-    if given.resume is None:
-        return args, RunFolder.new(given.runs_dir, command, given.name, to_json(args), True)
-    stored = from_json(type(args), read_config(given.resume, command))
-    default = to_json(type(args)())
-    changed = {k: getattr(args, k) for k, v in to_json(args).items() if v != default[k]}
-    differing = differences(replace(stored, **changed), stored, looks)  # type: ignore[type-var]
-    if differing:
-        raise BadInput(
-            f"--resume takes its settings from the folder; these differ: {', '.join(differing)}"
-        )
-    kept = {name: changed[name] for name in looks if name in changed}
-    return replace(stored, **kept), RunFolder.resume(given.resume, command)  # type: ignore[type-var]
+def _open_run(args: Any, command: str) -> RunFolder:
+    """The run's folder: a new one, or the one that goes on."""
+    if args.resume is None:
+        return RunFolder.new(args.runs_dir, command, args.name, to_json(args), True)
+    check_resumed(args, command)
+    return RunFolder.resume(args.resume, command)
 
 
 def rank() -> int:
@@ -76,24 +65,20 @@ def _written_once(args: T) -> Iterator[T]:
         yield replace(given, runs_dir=Path(scratch), out=None, resume=resume)
 
 
-def trained(
-    args: Any, command: str, looks: Collection[str], make: Callable[[Any, RunFolder], Trainer]
-) -> Path:
+def trained(args: Any, command: str, make: Callable[[Any, RunFolder], Trainer]) -> Path:
     """Train as ``args`` say, perhaps as one of several processes; returns the run folder.
 
     ``make`` reads all that is named; where it raises BadInput, no new folder is left behind.
-    ``args`` have ``name``, ``out``, ``resume``, ``runs_dir`` and ``threads``; ``looks`` are the
-    settings that may differ where a run is resumed.
+    ``args`` have ``name``, ``out``, ``resume``, ``runs_dir`` and ``threads``.
     """
     import torch
 
     with _written_once(args) as mine:
-        own, folder = _open_run(mine, command, looks)
-        if own.threads:
-            torch.set_num_threads(own.threads)
-        with folder:
-            with discarded_for_nothing(own, folder):
-                trainer = make(own, folder)
+        if mine.threads:
+            torch.set_num_threads(mine.threads)
+        with _open_run(mine, command) as folder:
+            with discarded_for_nothing(mine, folder):
+                trainer = make(mine, folder)
             with _kept(folder):
                 trainer.go()
     if not rank():
