@@ -68,21 +68,20 @@ class LevelCheck:
 def check_engine(args: CheckEngineSettings) -> Path:
     """Check as ``args`` say; returns the run folder. Exits with 1 if anything differs."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from run.display.progress import ProgressBar
 
     jobs = _jobs(args.levels)
     console = Console(stderr=True)
     started = time.monotonic()
     results: list[dict[str, Any]] = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with RunFolder.new(args.runs_dir, "check-engine", args.name, to_json(args)) as folder:
-        with Progress(*columns, TimeElapsedColumn(), console=console) as bars:
-            task = bars.add_task("checking", total=len(jobs))
+        with ProgressBar(
+            console, "checking", len(jobs), "levels", columns=("count", "elapsed"), line_every=20
+        ) as bar:
             for result in _results(jobs, args):
                 results.append(result)
-                bars.update(task, advance=1, description=result["level"])
-                if not console.is_terminal and len(results) % 20 == 0:
-                    console.print(f"{len(results)} of {len(jobs)} levels")
+                bar.update(result["level"], len(results))
         order = {job.name: k for k, job in enumerate(jobs)}
         results.sort(key=lambda r: order[r["level"]])
         compared = [r for r in results if r["comparisons"]]

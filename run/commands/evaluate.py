@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from agents.actor import make_actor
 from agents.planner.registry import settled
@@ -32,6 +30,7 @@ from run.commands.episode import (
     tell_errors,
 )
 from run.display.live import say
+from run.display.progress import ProgressBar
 from run.evaluation.fault_attribution import FaultCase, blame, how, table
 from run.evaluation.jobs import (
     EvaluationJob,
@@ -298,7 +297,7 @@ def _play(
     total = sum(job.episodes for job in jobs)
     if args.resume is not None:
         say(f"{len(lines)} of {total} episodes are finished")
-    with _Bar(total, lines) as bar:
+    with _ProgressCallback(total, lines) as bar:
         if args.workers > 1 or args.engine == "ray":
             tasks = [
                 (k, indices)
@@ -312,7 +311,7 @@ def _play(
                     if line["episode"] not in done[key]:
                         folder.append(line)
                         lines.append(line)
-                bar.tell()
+                bar.update()
         else:
             for job in jobs:
                 bar.name(*job.key)
@@ -363,48 +362,38 @@ def _blame(
     return {"all": table(blamed), "cells": {c: table(its) for c, its in cells.items() if its}}
 
 
-class _Bar(Callback):
-    """The progress of the whole evaluation, on standard error."""
+class _ProgressCallback(Callback):
+    """Shows on standard error how many of all episodes have ended."""
 
     def __init__(self, total: int, lines: Sequence[dict[str, Any]]) -> None:
         """``lines`` are those of the episodes that have ended so far."""
         self.lines = lines
-        self.total = total
-        self.first = len(lines)
-        self.begun = self.told = time.monotonic()
         self.text = ""
-        self.console = Console(stderr=True)
-        self.bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]:.1f} episodes/s"),
-            TimeRemainingColumn(),
-            console=self.console,
+        self.bar = ProgressBar(
+            Console(stderr=True),
+            "",
+            total,
+            "episodes",
+            start=len(lines),
+            columns=("count", "rate", "remaining"),
+            format_rate="{:.1f}".format,
         )
-        self.task = self.bars.add_task("", total=total, completed=self.first, rate=0.0)
 
-    def __enter__(self) -> _Bar:
-        self.bars.start()
+    def __enter__(self) -> _ProgressCallback:
+        self.bar.__enter__()
         return self
 
     def __exit__(self, *why: object) -> None:
-        self.bars.stop()
+        self.bar.__exit__(*why)
 
     def name(self, cell: str, part: str) -> None:
         """Say what is being played."""
         self.text = cell if cell == part else f"{cell}: {part}"
-        self.bars.update(self.task, description=self.text)
+        self.bar.describe(self.text)
 
     def on_end(self, i: int, episode: Played) -> None:
-        self.tell()
+        self.update()
 
-    def tell(self) -> None:
+    def update(self) -> None:
         """Show how many episodes have ended."""
-        now, ended = time.monotonic(), len(self.lines)
-        rate = (ended - self.first) / max(now - self.begun, 1e-9)
-        self.bars.update(self.task, completed=ended, rate=rate)
-        if not self.console.is_terminal and now - self.told > 10:
-            self.told = now
-            said = f"{self.text}, {ended:,} of {self.total:,} episodes, {rate:.1f} episodes/s"
-            self.console.print(said, highlight=False)
+        self.bar.update(self.text, len(self.lines))

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from envs.errors import unknown
 from rewards.success_vqa.clips import SPLITS
+from run.display.progress import ProgressBar
 from run.storage.folder import RunFolder
 from run.storage.settings import at_least, to_json
-from run.storage.training import ProgressBar
 
 if TYPE_CHECKING:
     from rewards.success_vqa.clips import Clip
@@ -126,7 +126,7 @@ class _Tally:
         for asked in clip.asked:
             self.yes += asked.answer
             self.kinds[asked.kind] = self.kinds.get(asked.kind, 0) + 1
-        self.bar.tell(self.split, self.clips)
+        self.bar.update(self.split, self.clips)
         return clip
 
     def to_json(self) -> dict[str, Any]:

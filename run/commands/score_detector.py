@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from envs.errors import BadInput
+from run.display.progress import ProgressBar
 from run.storage.folder import RunFolder
 from run.storage.settings import at_least, to_json
-from run.storage.training import ProgressBar
 
 if TYPE_CHECKING:
     from rewards.reward import QuestionAnswerer
@@ -192,7 +192,7 @@ def _score_split(
                 part = clips[first : first + args.batch]
                 texts = [[a.text for a in c.asked] for c in part]
                 sure += judge.answer([c.frames for c in part], texts, args.batch)
-                bar.tell(f"{split}, {name}", first + len(part))
+                bar.update(f"{split}, {name}", first + len(part))
         found.sure[name] = np.concatenate(sure)
         its = (found.sure[name], found.true, found.clip)
         told[name] = score(*its).to_json() | {

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envs.errors import BadInput
+from run.display.progress import ProgressBar
 from run.storage.folder import RunFolder
 from run.storage.settings import at_least
-from run.storage.training import CheckpointFile, CurveLog, ProgressBar, trained
+from run.storage.training import CheckpointFile, CurveLog, trained
 
 if TYPE_CHECKING:
     from agents.actor.network import ActorNetwork
@@ -242,7 +243,7 @@ class _Training:
         row += [held_out, seconds]
         self.curve.add(row)
         text = f"{progress.stage}: success {progress.success:.3f}, loss {progress.loss:.4f}"
-        bar.tell(text, progress.steps)
+        bar.update(text, progress.steps)
 
     def _evaluate(self) -> float:
         from agents.actor.task_sources import TESTS

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from envs.errors import BadInput
+from run.display.progress import ProgressBar
 from run.storage.folder import RunFolder
 from run.storage.settings import at_least
 from run.storage.training import (
     CheckpointFile,
     CurveLog,
-    ProgressBar,
     best_of,
     rank,
     trained,
@@ -322,7 +322,7 @@ class _Training:
         losses = [progress.loss, progress.finding_loss, progress.caption_loss]
         self.curve.add([progress.step, *losses, score, seconds])
         text = "loss {:.3f}, findings {:.3f}, captions {:.3f}".format(*losses)
-        bar.tell(text, progress.step)
+        bar.update(text, progress.step)
 
     def _validate(self, step: int) -> float:
         """Validation's balanced accuracy; weights that do better than all before are kept."""

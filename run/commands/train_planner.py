@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from envs.errors import BadInput
+from run.display.progress import ProgressBar
 from run.evaluation.suites import chosen, find_suite
 from run.storage.folder import RunFolder
 from run.storage.settings import at_least, shown
-from run.storage.training import CheckpointFile, CurveLog, ProgressBar, best_of, trained, with_best
+from run.storage.training import CheckpointFile, CurveLog, best_of, trained, with_best
 
 if TYPE_CHECKING:
     import torch
@@ -333,7 +334,7 @@ class _Training:
         text = f"{progress.stage}: loss {progress.loss:.4f}"
         if progress.stage == "reinforcement":
             text += f", success {progress.success:.3f}"
-        bar.tell(text, progress.step)
+        bar.update(text, progress.step)
 
     def _validate(self, when: str) -> float:
         """The validation suite's success rate; adapters that do better than all before are kept."""

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from envs.errors import BadInput
+from run.display.progress import ProgressBar
 from run.storage.folder import RunFolder
 from run.storage.settings import at_least
 from run.storage.training import (
     CheckpointFile,
     CurveLog,
-    ProgressBar,
     best_of,
     rank,
     trained,
@@ -412,7 +412,7 @@ class _Training:
 
     def _log_sight(self, progress: captioning.Progress, bar: ProgressBar) -> None:
         self._enter(progress.step, progress.loss, {}, "")
-        bar.tell(f"sight: loss {progress.loss:.3f}", progress.step)
+        bar.update(f"sight: loss {progress.loss:.3f}", progress.step)
 
     def _log_caption(self, progress: captioning.Progress, bar: ProgressBar) -> None:
         from agents.reporter.training import share_true
@@ -422,7 +422,7 @@ class _Training:
             share = share_true(self.network, self.practice, self.args.validation_episodes)
             score = self._validated(share, "of reports true", progress.step)
         self._enter(self.args.sight_steps + progress.step, progress.loss, {}, score)
-        bar.tell(f"captioning: loss {progress.loss:.3f}", progress.step)
+        bar.update(f"captioning: loss {progress.loss:.3f}", progress.step)
 
     def _log_reinforcement(self, progress: reinforcement.Progress, bar: ProgressBar) -> None:
         score: float | str = ""
@@ -440,7 +440,7 @@ class _Training:
         }
         before = self.args.sight_steps + self.args.steps
         self._enter(before + progress.step, progress.loss, values, score)
-        bar.tell(
+        bar.update(
             f"success {progress.success:.2f}, divergence {progress.divergence:.3f}, "
             f"{progress.length:.0f} tokens, true {progress.true:.2f}, "
             f"{progress.episodes:.1f} episodes/s",

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from envs.errors import BadInput
+from run.display.progress import ProgressBar
 from run.storage.folder import RunFolder
 from run.storage.settings import at_least, to_json
-from run.storage.training import CurveLog, ProgressBar
+from run.storage.training import CurveLog
 
 if TYPE_CHECKING:
     from stable_baselines3 import PPO
@@ -138,7 +139,7 @@ def train_solo(args: TrainSoloSettings) -> Path:
                     held = float(_held_out(args, model, args.evaluate_episodes, 1).mean())
                 rate = sum(ended) / max(1, len(ended))
                 curve.add([steps, rate, held, round(time.monotonic() - began, 1)])
-                bar.tell(f"success {rate:.2f}", steps)
+                bar.update(f"success {rate:.2f}", steps)
 
         with ProgressBar(Console(stderr=True), "training", args.steps, "steps") as bar:
             model.learn(args.steps, callback=Tell())

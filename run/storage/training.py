@@ -1,4 +1,4 @@
-"""What the training commands share: curves, progress bars, checkpoints, how they resume."""
+"""What the training commands share: curves, checkpoints, how they resume."""
 
 from __future__ import annotations
 
@@ -21,10 +21,8 @@ from run.storage.settings import to_json
 
 if TYPE_CHECKING:
     import torch
-    from rich.console import Console
 
 T = TypeVar("T")
-QUIET_SECONDS = 10.0  # between two lines where there is no terminal for a bar
 _STATE = "state.safetensors"
 _BEST = "best."
 
@@ -145,50 +143,6 @@ class CurveLog:
 
     def close(self) -> None:
         self._board.close()
-
-
-class ProgressBar:
-    """The progress bar of a stage on standard error; where that is no terminal, lines."""
-
-    def __init__(self, console: Console, stage: str, total: int, unit: str) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._console = console
-        self._total = total
-        self._unit = unit
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[rate]} " + unit + "/s"),
-            TimeRemainingColumn(),
-            console=console,
-        )
-        self._task = self._bars.add_task(stage, total=total, rate="0")
-        self._began, self._told, self._first = time.monotonic(), 0.0, -1
-
-    def __enter__(self) -> ProgressBar:
-        self._bars.__enter__()
-        return self
-
-    def __exit__(self, *why: Any) -> None:
-        self._bars.__exit__(*why)
-
-    def tell(self, text: str, done: int) -> None:
-        """Say where the stage stands."""
-        self._first = done if self._first < 0 else self._first
-        now = time.monotonic()
-        rate = _rate((done - self._first) / max(now - self._began, 1e-9))
-        self._bars.update(self._task, description=text, completed=done, rate=rate)
-        if not self._console.is_terminal and now - self._told > QUIET_SECONDS:
-            self._told = now
-            self._console.print(
-                f"{text}, {done:,} of {self._total:,} {self._unit}, {rate} {self._unit}/s",
-                highlight=False,
-            )
-
-
-def _rate(rate: float) -> str:
-    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2f}"
 
 
 class CheckpointFile:
