@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from envs.attributes import SECRET_PROPERTY, Attribute
 from envs.commands import Command, CommandWatch
 from envs.errors import some_of
 from envs.events import Event
@@ -57,7 +58,7 @@ class CommandTask(RoomEnv):
 
     def _draw_task(self) -> str:
         items = self._draw_items(self.n_items)
-        self.things = [ItemObject(i, "has secret property unknown") for i in items]
+        self.things = [ItemObject(i, Attribute(SECRET_PROPERTY, "unknown")) for i in items]
         verb = self.asked[self.np_random.integers(len(self.asked))]
         self.command = Command(verb, items[self.np_random.integers(len(items))])
         self.watch = CommandWatch(self.command)

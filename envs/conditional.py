@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from envs.attributes import (
+    BESIDE_WALL,
+    FLOOR,
+    HALF,
+    IN_CORNER,
+    IN_MIDDLE,
+    MARK,
+    SECRET_PROPERTY,
+    Attribute,
+)
 from envs.commands import VERBS, Command, CommandWatch, judge
 from envs.errors import some_of, whole_number, yes_or_no
 from envs.events import Event
-from envs.items import COLOURS, Item, with_article
+from envs.items import COLOURS, Item
 from envs.objects import ItemObject
 from envs.phrasings import CONDITIONAL_PHRASINGS, DEEDS, ORDINALS, PROPERTY_WORDS
 from envs.room import Cell, RoomEnv, coin, one_of, right_pick
@@ -27,19 +37,19 @@ PHRASES = {
     "half": "is in the upper half of the room",
     "middle": "is in the middle of the room",
 }
-# Where a place is what matters: what examining tells of a thing that is not there.
-_ELSEWHERE = {
-    "wall": "is not beside a wall",
-    "corner": "is not in a corner",
-    "half": "is in the lower half of the room",
-    "middle": "is not in the middle of the room",
+# Where a place is what matters: what examining reveals of a thing that lies there, and elsewhere.
+_WHERE = {
+    "wall": (Attribute(BESIDE_WALL), Attribute(BESIDE_WALL, holds=False)),
+    "corner": (Attribute(IN_CORNER), Attribute(IN_CORNER, holds=False)),
+    "half": (Attribute(HALF, "upper"), Attribute(HALF, "lower")),
+    "middle": (Attribute(IN_MIDDLE), Attribute(IN_MIDDLE, holds=False)),
 }
 
 
 def secret(item: Item, words: Sequence[str], which: int, show_mark: bool) -> ItemObject:
     """The item with the secret property ``words[which]``, which examining tells."""
     mark = MARK_OF[which] if show_mark else ""
-    return ItemObject(item, f"has secret property {words[which]}", mark)
+    return ItemObject(item, Attribute(SECRET_PROPERTY, words[which]), mark)
 
 
 def walls_beside(cell: Cell, width: int) -> int:
@@ -87,7 +97,7 @@ class ConditionalEnv(RoomEnv):
             return ItemObject(item)
         white = self.holds if first else coin(self.np_random)
         mark = "white" if white else "orange"
-        return ItemObject(item, f"shows {with_article(mark)} mark", mark)
+        return ItemObject(item, Attribute(MARK, mark), mark)
 
     def _draw_floors(self, items: Sequence[Item], asked: str | None = None) -> str:
         """Lay each item on a floor; returns the colour asked for, drawn where it is not given."""
@@ -98,12 +108,12 @@ class ConditionalEnv(RoomEnv):
                 asked = asked or colours[self.np_random.integers(len(colours))]
                 colours = [asked] if self.holds else [c for c in colours if c != asked]
             floor = colours[self.np_random.integers(len(colours))]
-            self.things.append(ItemObject(item, f"is on a {floor} floor", floor=floor))
+            self.things.append(ItemObject(item, Attribute(FLOOR, floor), floor=floor))
         assert asked is not None, "there are no items"
         return asked
 
     def _place_rule(self, thing: ItemObject) -> Callable[[Cell], bool] | None:
-        if self.condition not in _ELSEWHERE or thing.item != self.decider:
+        if self.condition not in _WHERE or thing.item != self.decider:
             return None
         return lambda cell: self._fits(cell) == self.holds
 
@@ -117,11 +127,11 @@ class ConditionalEnv(RoomEnv):
 
     def _gen_grid(self, width: int, height: int) -> None:
         super()._gen_grid(width, height)
-        if self.condition in _ELSEWHERE:
+        if self.condition in _WHERE:
             for thing in self.things:
                 assert thing.cur_pos is not None
-                facts = PHRASES if self._fits(thing.cur_pos) else _ELSEWHERE
-                thing.fact = facts[self.condition]
+                there, elsewhere = _WHERE[self.condition]
+                thing.revealed = there if self._fits(thing.cur_pos) else elsewhere
 
 
 class SecretConditional(ConditionalEnv):

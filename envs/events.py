@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from minigrid.core.world_object import Box, Door, WorldObj
 from minigrid.minigrid_env import MiniGridEnv
 
+from envs.attributes import Attribute
 from envs.items import COLOURS, MINIGRID_SHAPES, SHAPES, Item
 from envs.objects import ItemObject
 
@@ -18,16 +19,20 @@ class Event:
 
     ``kind`` is examined, picked up, dropped, opened, closed, unlocked or found locked.
 
-    ``fact`` is what examining revealed, as a phrase that follows "it": ``has secret property
-    good``, ``is not beside a wall``. It is empty for every other kind.
+    ``revealed`` is what examining revealed, None for every other kind. ``fact`` is the same as a
+    phrase that follows "it": ``has secret property good``, ``is not beside a wall``, or nothing.
     """
 
     kind: str
     item: Item
-    fact: str = ""
+    revealed: Attribute | None = None
+
+    @property
+    def fact(self) -> str:
+        return "" if self.revealed is None else str(self.revealed)
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "item": str(self.item)}
+        return {"kind": self.kind, "item": str(self.item), "fact": self.fact}
 
 
 def item_of(thing: WorldObj | None) -> Item | None:
@@ -64,7 +69,7 @@ class EventWatch:
         elif action == world.actions.toggle and isinstance(front, Box):
             found += _event("opened", front)
         elif action == world.actions.toggle and isinstance(front, ItemObject):
-            found.append(Event("examined", front.item, front.fact))
+            found.append(Event("examined", front.item, front.revealed))
         return tuple(found)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from envs.attributes import SECRET_PROPERTY, Attribute
 from envs.commands import Command, CommandWatch, judge
 from envs.conditional import PHRASES, PROPERTIES, ConditionalEnv
 from envs.errors import BadInput, whole_number
@@ -211,7 +212,7 @@ class Instruction(ConditionalEnv):
         else:
             for item in items:
                 prop = self._draw_property(item)
-                self.things.append(ItemObject(item, f"has secret property {prop}"))
+                self.things.append(ItemObject(item, Attribute(SECRET_PROPERTY, prop)))
 
     def _draw_property(self, item: Item) -> str:
         reading = self.reading

@@ -22,6 +22,7 @@ from minigrid.core.constants import (
 )
 from minigrid.core.world_object import Floor, WorldObj
 
+from envs.attributes import Attribute
 from envs.items import COLOURS, SHAPES, TEXTURES, Item
 
 MARKS = ("", "white", "orange")
@@ -38,21 +39,30 @@ for _state in range(len(STATE_TO_IDX), N_STATES):
 class ItemObject(WorldObj):
     """An item lying in a world; it can be picked up, and toggling it examines it.
 
-    ``fact`` is what examining reveals, as a phrase after "it" (``has secret property good``);
-    ``hidden_mark`` is the mark that examining makes visible on its tile, if any.
+    ``revealed`` is what examining reveals, and ``fact`` the same as a phrase that follows "it"
+    (``has secret property good``); ``hidden_mark`` is the mark that examining makes visible on its
+    tile, if any.
     """
 
     def __init__(
-        self, item: Item, fact: str = "", hidden_mark: str = "", floor: str | None = None
+        self,
+        item: Item,
+        revealed: Attribute | None = None,
+        hidden_mark: str = "",
+        floor: str | None = None,
     ) -> None:
         assert item.colour is not None and item.texture is not None
         super().__init__(item.shape, item.colour)
         self.item = item
         self.texture = item.texture
-        self.fact = fact
+        self.revealed = revealed
         self.hidden_mark = hidden_mark
         self.mark = ""
         self.floor = floor
+
+    @property
+    def fact(self) -> str:
+        return "" if self.revealed is None else str(self.revealed)
 
     def can_pickup(self) -> bool:
         return True

@@ -381,9 +381,9 @@ def layout_of(world: MiniGridEnv, level: str) -> Pool:
             if isinstance(thing, Box):
                 arrays.inside[0, number[id(thing)]] = enter(thing.contains)
             if isinstance(thing, ItemObject):
-                if thing.fact not in FACTS:
+                if thing.revealed not in FACTS:
                     raise BadInput(f"level '{level}' has a fact of its own: '{thing.fact}'")
-                arrays.facts[0, number[id(thing)]] = FACTS.index(thing.fact)
+                arrays.facts[0, number[id(thing)]] = FACTS.index(thing.revealed)
         return pack_object(thing, number[id(thing)])
 
     for y in range(world.height):

@@ -14,6 +14,14 @@ import numba
 import numpy as np
 from minigrid.core.constants import COLOR_TO_IDX, OBJECT_TO_IDX
 
+from envs.attributes import (
+    BESIDE_WALL,
+    FLOOR,
+    IN_CORNER,
+    MARK,
+    SECRET_PROPERTY,
+    Attribute,
+)
 from envs.batched.cells import (
     EMPTY,
     FIRST_ITEM,
@@ -33,7 +41,7 @@ from envs.batched.truth import TOLD_PICK_UP
 from envs.commands import VERBS
 from envs.conditional import CONDITIONS, PROPERTIES
 from envs.errors import some_of, unknown, whole_number, yes_or_no
-from envs.items import COLOURS, ITEM_SETS, TEXTURES, Item, with_article
+from envs.items import COLOURS, ITEM_SETS, TEXTURES, Item
 from envs.objects import MARKS
 from envs.phrasings import PROPERTY_WORDS
 from envs.room import ROOM_SIZES, RoomEnv
@@ -43,18 +51,18 @@ NO_ROOMS, CONDITIONAL, SEARCH, VISUAL, TOLD = range(len(FAMILIES))
 WALL_CONDITION, CORNER_CONDITION, FLOOR_CONDITION, MARK_CONDITION = range(len(CONDITIONS))
 assert [COLOR_TO_IDX[c] for c in COLOURS] == list(range(len(COLOURS)))
 
-# What examining reveals, as a phrase after "it"; a layout holds the numbers.
-FACTS = (
-    "",
-    *(f"has secret property {p}" for p in PROPERTIES),
-    "is beside a wall",
-    "is not beside a wall",
-    "is in a corner",
-    "is not in a corner",
-    *(f"shows {with_article(m)} mark" for m in MARKS[1:]),
-    *(f"is on a {c} floor" for c in COLOURS),
+# What examining reveals; a layout holds the numbers.
+FACTS: tuple[Attribute | None, ...] = (
+    None,
+    *(Attribute(SECRET_PROPERTY, p) for p in PROPERTIES),
+    Attribute(BESIDE_WALL),
+    Attribute(BESIDE_WALL, holds=False),
+    Attribute(IN_CORNER),
+    Attribute(IN_CORNER, holds=False),
+    *(Attribute(MARK, m) for m in MARKS[1:]),
+    *(Attribute(FLOOR, c) for c in COLOURS),
     # At the end, so that the numbers of the others stay what they are in pool files.
-    *(f"has secret property {p}" for t in PROPERTY_WORDS.values() for p in t if t != PROPERTIES),
+    *(Attribute(SECRET_PROPERTY, p) for t in PROPERTY_WORDS.values() for p in t if t != PROPERTIES),
 )
 _GOOD, _BAD, _UNKNOWN = 1, 2, 3
 _BESIDE_WALL, _IN_CORNER, _WHITE_MARK, _ON_FLOOR = 4, 6, 8, 10

@@ -57,7 +57,7 @@ def events_of(engine: Engine, i: int) -> tuple[Event, ...]:
     for kind, cell in zip(engine.state.event_kinds[i], engine.state.event_cells[i], strict=True):
         item = item_of_cell(cell) if kind else None
         if item is not None:
-            fact = ""
+            fact = None
             if kind == EXAMINED:
                 layout = engine.state.layout[i]
                 fact = FACTS[engine.layouts.facts[layout, int(cell) >> ID_SHIFT & 255]]

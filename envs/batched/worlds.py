@@ -177,7 +177,7 @@ class BatchedWorlds(Worlds):
                 Event(
                     EVENT_KINDS[kind],
                     item_of_code(cell & CODE_MASK),
-                    FACTS[facts[i, cell >> ID_SHIFT & 255]] if kind == EXAMINED else "",
+                    FACTS[facts[i, cell >> ID_SHIFT & 255]] if kind == EXAMINED else None,
                 )
                 for kind, cell in zip(
                     state.event_kinds[i].tolist(), state.event_cells[i].tolist(), strict=True

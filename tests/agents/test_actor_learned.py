@@ -26,6 +26,7 @@ from agents.actor.route import STEPS
 from agents.actor.task_sources import TESTS, practice_sources, with_key
 from agents.actor.training import Checkpoint, CommandSB3VecEnv, reinforce, warm_start
 from agents.actor.vector_env import CommandVectorEnv, MultiTaskVectorEnv, measure
+from envs.attributes import SECRET_PROPERTY, Attribute
 from envs.batched import Pool, Rooms
 from envs.batched.words import decode_command, encode_command
 from envs.commands import VERBS, Command, all_commands
@@ -367,7 +368,7 @@ def test_the_learned_actor_sees_only_its_view_and_the_command() -> None:
     for fact in ("good", "bad"):
         worlds.reset(0, 4)
         for thing in worlds.world(0).things:  # type: ignore[attr-defined]
-            thing.fact = f"has secret property {fact}"
+            thing.revealed = Attribute(SECRET_PROPERTY, fact)
         actor = LearnedActor(WEIGHTS)
         actor.begin(worlds)
         item = worlds.world(0).things[0].item  # type: ignore[attr-defined]

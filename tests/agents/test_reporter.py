@@ -14,10 +14,11 @@ from agents.reporter import REPORTERS, make_reporter
 from agents.reporter.irrelevant import DIRECTIONS, irrelevant_truths
 from agents.reporter.scripted import truth
 from envs import Command, Event, Item, Worlds, make_worlds
+from envs.attributes import SECRET_PROPERTY, Attribute
 from envs.errors import BadInput
 
 RED, BLUE = Item("cross", "red", "striped"), Item("circle", "blue", "solid")
-GOOD, BAD = "has secret property good", "has secret property bad"
+GOOD, BAD = Attribute(SECRET_PROPERTY, "good"), Attribute(SECRET_PROPERTY, "bad")
 
 
 def rollout(command: str, *events: Event, done: bool = True) -> Rollout:

@@ -8,6 +8,7 @@ import pytest
 from minigrid.core.actions import Actions as A
 from minigrid.core.world_object import Ball, Box, Door, Goal, Key, Lava, Wall, WorldObj
 
+from envs.attributes import SECRET_PROPERTY, Attribute
 from envs.events import Event, EventWatch, item_of
 from envs.items import Item
 from envs.objects import ItemObject
@@ -24,7 +25,7 @@ def happen(world: Bench, *actions: int) -> list[list[tuple[str, str]]]:
 
 
 def test_our_items() -> None:
-    world = Bench({(2, 2): ItemObject(RED, "has secret property bad")})
+    world = Bench({(2, 2): ItemObject(RED, Attribute(SECRET_PROPERTY, "bad"))})
     name = "striped red cross"
     assert happen(world, A.left, A.right, A.toggle, A.pickup, A.pickup, A.toggle, A.drop) == [
         [],
@@ -38,10 +39,11 @@ def test_our_items() -> None:
 
 
 def test_examining_brings_the_fact_and_nothing_else_does() -> None:
-    world = Bench({(2, 2): ItemObject(RED, "has secret property bad")})
+    world = Bench({(2, 2): ItemObject(RED, Attribute(SECRET_PROPERTY, "bad"))})
     watch = EventWatch(world)
     world.step(A.toggle)
-    assert watch.events(world, A.toggle) == (Event("examined", RED, "has secret property bad"),)
+    revealed = Attribute(SECRET_PROPERTY, "bad")
+    assert watch.events(world, A.toggle) == (Event("examined", RED, revealed),)
     watch = EventWatch(world)
     world.step(A.pickup)
     assert watch.events(world, A.pickup) == (Event("picked up", RED),)
@@ -91,7 +93,7 @@ def test_what_is_no_item(thing: WorldObj | None) -> None:
 
 
 def test_json_is_plain() -> None:
-    event = Event("examined", Item("circle", "red", "solid"), "has secret property good")
+    event = Event("examined", Item("circle", "red", "solid"), Attribute(SECRET_PROPERTY, "good"))
     assert json.loads(json.dumps(event.to_json())) == {
         "kind": "examined",
         "item": "solid red circle",

@@ -151,15 +151,15 @@ def test_chances() -> None:
     _share(asked, n, {str(i): 1 / len(ALL_ITEMS) for i in ALL_ITEMS})
 
     engine = _rooms(Rooms("conditional"), n)
-    facts = Counter(FACTS[k] for k in engine.layouts.facts[:, 1])
+    facts = Counter(str(FACTS[k]) for k in engine.layouts.facts[:, 1])
     _share(facts, n, {"has secret property good": 0.5, "has secret property bad": 0.5})
-    others = Counter(FACTS[k] for k in engine.layouts.facts[:, 4])
-    _share(others, n, dict.fromkeys((FACTS[1], FACTS[2], FACTS[3]), 1 / 3))
+    others = Counter(str(FACTS[k]) for k in engine.layouts.facts[:, 4])
+    _share(others, n, dict.fromkeys(map(str, FACTS[1:4]), 1 / 3))
 
     engine = _rooms(Rooms("search", n_items=(3,), distractors=1), n)
     good = Counter(str(int(s).bit_length() - 1) for s in engine.layouts.sets[:, 1, 0])
     _share(good, n, dict.fromkeys("123", 1 / 3))
-    last = Counter(FACTS[k] for k in engine.layouts.facts[:, 4])
+    last = Counter(str(FACTS[k]) for k in engine.layouts.facts[:, 4])
     _share(last, n, {"has secret property bad": 0.75, "has secret property unknown": 0.25})
 
 
