@@ -7,7 +7,7 @@ also learns to say what happened, by a small decoder that is used in training on
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -40,6 +40,11 @@ class BaselineConfig:
 def words_of(text: str) -> list[str]:
     """A text's words, in lower case."""
     return _WORD.findall(text.lower())
+
+
+def vocabulary(texts: Iterable[str]) -> tuple[str, ...]:
+    """All words of the texts, sorted."""
+    return tuple(sorted({word for text in texts for word in words_of(text)}))
 
 
 class BaselineDetector(SuccessDetector):
@@ -75,7 +80,7 @@ class BaselineDetector(SuccessDetector):
         longest = max(map(len, found))
         return torch.tensor([[*t, *[0] * (longest - len(t))] for t in found], device=self.device)
 
-    def weigh(
+    def forward(
         self, media: torch.Tensor, which: torch.Tensor, questions: Sequence[str]
     ) -> tuple[torch.Tensor, AuxiliaryLogits]:
         padded = self._numbers(questions)

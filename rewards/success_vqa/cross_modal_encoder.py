@@ -15,17 +15,17 @@ MOST_NAMED = 3  # items that a question names: the decider and the two branches
 
 
 class AuxiliaryLogits(NamedTuple):
-    """What comparing a question with a clip comes to before there is an answer, as log-odds.
+    """Logits of what the answers to N questions rest on.
 
-    ``named [N, 8, 2, 4]``: whether what is faced and held in each frame is none of the items that
-    the question names, the first of them, the second, the third. ``holds [N, 8]``: whether the
-    question's condition is true of what is faced. ``deeds [N, 3, 3]``: whether the first, second,
-    third of the items was gone to, examined, picked up (in the order of `VERBS`).
+    ``items [N, 8, 2, 4]``: which of the items that the question names is faced, and which is held,
+    in each frame: none of them, the first, the second or the third. ``condition [N, 8]``: whether
+    the question's condition holds of the faced item. ``events [N, 3, 3]``: whether the first,
+    second and third of the items was gone to, examined, picked up (in the order of `VERBS`).
     """
 
-    named: torch.Tensor
-    holds: torch.Tensor
-    deeds: torch.Tensor
+    items: torch.Tensor
+    condition: torch.Tensor
+    events: torch.Tensor
 
 
 class CrossModalEncoder(nn.Module):

@@ -56,12 +56,12 @@ class FlamingoConfig:
 class SuccessDetector(nn.Module):
     """What detector and baseline share: from clips and questions to probabilities of "yes".
 
-    A subclass gives ``weigh``, or ``logits`` alone where it is not ``spotted``: what is can be told
-    what each frame shows. Parts whose names begin with ``only_training`` are not saved.
+    A subclass implements `forward`, or `logits` alone where it has no vision encoder of its own.
+    Parts whose names begin with one of ``only_training`` are not saved.
     """
 
     only_training: tuple[str, ...] = ()
-    spotted = True
+    has_vision_encoder = True
     encoder: Any
 
     def __init__(self, config: Any, encoder: nn.Module | None = None) -> None:
@@ -79,9 +79,9 @@ class SuccessDetector(nn.Module):
     ) -> torch.Tensor:
         """``[questions]`` log-odds of "yes", of clips' ``media [clips, vectors, width]``, of which
         ``which [questions]`` says the number of each question's clip."""
-        return self.weigh(media, which, questions)[0]
+        return self(media, which, questions)[0]
 
-    def weigh(
+    def forward(
         self, media: torch.Tensor, which: torch.Tensor, questions: Sequence[str]
     ) -> tuple[torch.Tensor, AuxiliaryLogits]:
         """As `logits`, and what the answers rest on."""
@@ -121,11 +121,11 @@ class SuccessDetector(nn.Module):
             shown = torch.from_numpy(stack([prepared[k] for k in part])).to(self.device)
             with half(self.device):
                 media = self.encoder(shown)
-            found += self.answer_seen(media, [questions[k] for k in part])
+            found += self.probabilities(media, [questions[k] for k in part])
         return [found[k] for k in np.argsort(order)]
 
     @torch.no_grad()
-    def answer_seen(
+    def probabilities(
         self, media: torch.Tensor, questions: Sequence[Sequence[str]]
     ) -> list[np.ndarray]:
         """As `answer`, of clips that the vision encoder has made ``media`` of."""
@@ -139,19 +139,19 @@ class SuccessDetector(nn.Module):
         sure = (odds.float() / self.temperature).sigmoid().cpu().numpy()
         return np.split(sure, np.cumsum([len(texts) for texts in questions])[:-1])
 
-    def trained(self) -> dict[str, torch.Tensor]:
+    def trained_state(self) -> dict[str, torch.Tensor]:
         """All that is trained, by name; what the frozen language model holds is not among it."""
         return dict(self.state_dict())
 
-    def kept(self) -> dict[str, torch.Tensor]:
+    def inference_state(self) -> dict[str, torch.Tensor]:
         """What of it answers need, by name."""
         parts = self.only_training
-        return {n: t for n, t in self.trained().items() if not n.startswith(parts)}
+        return {n: t for n, t in self.trained_state().items() if not n.startswith(parts)}
 
     def save(self, folder: Path) -> None:
         """Write what answers need, in half precision, and the configuration."""
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {n: t.detach().half().contiguous() for n, t in self.kept().items()}
+        tensors = {n: t.detach().half().contiguous() for n, t in self.inference_state().items()}
         half = folder / f".{WEIGHTS}.half"
         save_file(tensors, half)
         half.replace(folder / WEIGHTS)
@@ -162,7 +162,7 @@ class SuccessDetector(nn.Module):
     def load(self, folder: Path) -> None:
         """Take the trained parts from a folder, all of them. Raises BadInput where they differ."""
         tensors = _read_weights(folder)
-        mine = self.kept()
+        mine = self.inference_state()
         wrong = sorted(set(tensors) ^ set(mine)) or [
             n for n, t in tensors.items() if t.shape != mine[n].shape
         ]
@@ -170,7 +170,7 @@ class SuccessDetector(nn.Module):
             raise BadInput(
                 f"the weights in '{folder}' are of another detector: {wrong[0]} does not fit"
             )
-        self.load_state_dict({**self.trained(), **{n: t.float() for n, t in tensors.items()}})
+        self.load_state_dict({**self.trained_state(), **{n: t.float() for n, t in tensors.items()}})
 
 
 def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -180,12 +180,12 @@ def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
         raise BadInput(f"the weights in '{folder}' cannot be read: {error}") from error
 
 
-def start_from(judge: SuccessDetector, folder: Path) -> None:
-    """Give a judge the weights of a saved one that is built alike, or of any other its vision
+def start_from(detector: SuccessDetector, folder: Path) -> None:
+    """Give a detector the weights of a saved one that is built alike, or of any other its vision
     encoder. Raises BadInput where that has another size."""
-    mine = judge.trained()
+    mine = detector.trained_state()
     tensors = {n: t.float() for n, t in _read_weights(folder).items()}
-    about = json.loads(json.dumps(asdict(judge.config)))
+    about = json.loads(json.dumps(asdict(detector.config)))
     if {**read_config(folder), "temperature": 1.0} != {**about, "temperature": 1.0}:
         tensors = {n: t for n, t in tensors.items() if n.startswith("encoder.")}
     needed = [n for n in mine if n.startswith("encoder.")]
@@ -195,7 +195,7 @@ def start_from(judge: SuccessDetector, folder: Path) -> None:
         n not in mine or t.shape != mine[n].shape for n, t in tensors.items()
     ):
         raise BadInput(f"the vision encoder in '{folder}' has another size")
-    judge.load_state_dict({**mine, **tensors})
+    detector.load_state_dict({**mine, **tensors})
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -267,7 +267,7 @@ class FlamingoDetector(SuccessDetector):
         """Keep no more what the lower layers made of texts."""
         self._language.forget()
 
-    def weigh(
+    def forward(
         self, media: torch.Tensor, which: torch.Tensor, questions: Sequence[str]
     ) -> tuple[torch.Tensor, AuxiliaryLogits]:
         texts = [self.tokens(q + " Answer:") for q in questions]

@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from rewards.success_vqa.training import balanced_accuracy
-
 RESAMPLES = 1000
 BINS = 10
 
@@ -34,6 +32,11 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, tuple):
         return [round(v, 4) for v in value]
     return round(value, 4) if isinstance(value, float) else value
+
+
+def balanced_accuracy(predicted: np.ndarray, true: np.ndarray) -> float:
+    """The mean of the true-positive and the true-negative rate: ``[N] bool`` both."""
+    return float((predicted[true].mean() + (~predicted[~true]).mean()) / 2)
 
 
 def calibration_error(sure: np.ndarray, true: np.ndarray) -> float:

@@ -101,15 +101,15 @@ class TunedVisionLanguageDetector(SuccessDetector):
     layers. Only the adapter is trained and saved. It is shown clips as `vision.prepare` makes them.
     """
 
-    spotted = False
+    has_vision_encoder = False
 
-    def __init__(self, judge: VisionLanguageDetector, config: TunedVisionLanguageConfig) -> None:
+    def __init__(self, detector: VisionLanguageDetector, config: TunedVisionLanguageConfig) -> None:
         super().__init__(config, nn.Identity())
         lora = LoraConfig(
             r=config.rank, lora_alpha=2 * config.rank, target_modules="all-linear", lora_dropout=0.0
         )
-        self.adapted = get_peft_model(judge.model, lora)
-        self._asker = VisionLanguageDetector(self.adapted, judge.processor)
+        self.adapted = get_peft_model(detector.model, lora)
+        self._asker = VisionLanguageDetector(self.adapted, detector.processor)
 
     def logits(
         self, media: torch.Tensor, which: torch.Tensor, questions: Sequence[str]
@@ -124,7 +124,7 @@ class TunedVisionLanguageDetector(SuccessDetector):
             odds.append(self._asker.odds(clips[k][shown.argmax() :], question))
         return torch.stack(odds)
 
-    def trained(self) -> dict[str, torch.Tensor]:
+    def trained_state(self) -> dict[str, torch.Tensor]:
         return dict(get_peft_model_state_dict(self.adapted))
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     import torch
 
     from rewards.success_vqa.clips import Clip
+    from rewards.success_vqa.dataset import ClipDataset
     from rewards.success_vqa.detector import FlamingoConfig, SuccessDetector
-    from rewards.success_vqa.training import Checkpoint, ClipDataset, Progress
+    from rewards.success_vqa.training import Checkpoint, Progress
 
 COLUMNS = ("step", "loss", "finding_loss", "caption_loss", "validation", "seconds")
 
@@ -174,18 +175,14 @@ class _Training:
         import torch
         from rich.console import Console
 
-        from rewards.success_vqa.baseline import BaselineConfig, BaselineDetector
+        from rewards.success_vqa.auxiliary_heads import AuxiliaryHeads, load_training_weights
+        from rewards.success_vqa.baseline import BaselineConfig, BaselineDetector, vocabulary
         from rewards.success_vqa.clips import read_clips
+        from rewards.success_vqa.dataset import ClipDataset
         from rewards.success_vqa.detector import FlamingoDetector, start_from
+        from rewards.success_vqa.feature_cache import FrameFeatureCache
         from rewards.success_vqa.labels import all_labels, labelled
-        from rewards.success_vqa.training import (
-            AuxiliaryHeads,
-            Checkpoint,
-            ClipDataset,
-            FrameFeatureCache,
-            load_lesson,
-            vocabulary,
-        )
+        from rewards.success_vqa.training import Checkpoint
         from rewards.success_vqa.vlm import (
             TunedVisionLanguageConfig,
             TunedVisionLanguageDetector,
@@ -195,8 +192,8 @@ class _Training:
 
         self.args = args
         self.folder = folder
-        spotted = args.model != "vision-language"
-        self.frame_steps = args.frame_steps if spotted else 0
+        own_encoder = args.model != "vision-language"
+        self.frame_steps = args.frame_steps if own_encoder else 0
         self.total = self.frame_steps + args.steps
         self.console = Console(stderr=True, quiet=rank() > 0)
         self.console.print(f"reading the clips in {args.data}", highlight=False)
@@ -207,33 +204,35 @@ class _Training:
             mine = split == "train" or any(label.split == split for label in given.values())
             return labelled(found, split, given) if given and mine else found
 
-        self.store: ClipDataset = ClipDataset.of(clips("train"))
+        self.store: ClipDataset = ClipDataset.from_clips(clips("train"))
         if args.share < 1:
-            self.store = self.store.some(args.share, np.random.default_rng([args.seed, 9]))
+            self.store = self.store.subset(args.share, np.random.default_rng([args.seed, 9]))
             self.store.check()
-        held = ClipDataset.of(clips("validation"))
+        held = ClipDataset.from_clips(clips("validation"))
         share = min(1.0, args.validation_clips / len(held))
-        self.held = held.some(share, np.random.default_rng(9))
+        self.held = held.subset(share, np.random.default_rng(9))
         torch.manual_seed(args.seed)
-        self.judge: SuccessDetector
+        self.detector: SuccessDetector
         if args.model == "baseline":
-            self.judge = BaselineDetector(BaselineConfig(vocabulary(self.store), args.width))
+            self.detector = BaselineDetector(
+                BaselineConfig(vocabulary(self.store.texts()), args.width)
+            )
         elif args.model == "vision-language":
             whole = load_whole(args.base, args.device)
-            self.judge = TunedVisionLanguageDetector(
+            self.detector = TunedVisionLanguageDetector(
                 whole, TunedVisionLanguageConfig(args.base, args.rank)
             )
         else:
             model, tokenizer = language_model(args.base, args.device, args.cache)
-            self.judge = FlamingoDetector(model, tokenizer, self._config())
-            self.judge.to(model.device)
-        self.spotter = AuxiliaryHeads(self.judge.config.width) if spotted else None
+            self.detector = FlamingoDetector(model, tokenizer, self._config())
+            self.detector.to(model.device)
+        self.heads = AuxiliaryHeads(self.detector.config.width) if own_encoder else None
         if args.init is not None:
-            start_from(self.judge, args.init)
-            if self.spotter is not None:
-                load_lesson(args.init, self.judge, self.spotter)
-        rests = spotted and not args.tune_vision
-        self.glances = FrameFeatureCache(self.judge, self.held) if rests else None
+            start_from(self.detector, args.init)
+            if self.heads is not None:
+                load_training_weights(args.init, self.detector, self.heads)
+        frozen = own_encoder and not args.tune_vision
+        self.features = FrameFeatureCache(self.detector, self.held) if frozen else None
         self.state = CheckpointFile(folder, args.checkpoint_seconds)
         found = self.state.read()
         self.head: dict[str, Any] = found[1] if found else {}
@@ -254,23 +253,25 @@ class _Training:
 
     def go(self) -> None:
         """Train, keep the best, calibrate it."""
-        from rewards.success_vqa.training import answers, calibrate, save_lesson, train
+        from rewards.success_vqa.auxiliary_heads import save_training_weights
+        from rewards.success_vqa.calibration import answers, calibrate
+        from rewards.success_vqa.training import train
 
         args = self.args
         self.curve = CurveLog(self.folder, COLUMNS, "step", self.head.get("rows", []))
         with ProgressBar(self.console, "training", self.total, "steps") as bar:
             train(
-                self.judge,
+                self.detector,
                 self.store,
                 steps=self.total,
                 batch=args.batch,
                 learning_rate=args.learning_rate,
                 findings=args.findings,
-                captions=args.captions if self.judge.spotted else 0,
+                captions=args.captions if self.detector.has_vision_encoder else 0,
                 borrowed=args.borrowed,
                 frame_steps=self.frame_steps,
                 tune_vision=args.tune_vision,
-                spotter=self.spotter,
+                heads=self.heads,
                 seed=args.seed,
                 on_progress=lambda p: self._log(p, bar),
                 save=self._offer,
@@ -279,20 +280,22 @@ class _Training:
         if rank():
             return
         if self.best:
-            self.judge.load_state_dict(self.best)
-        self.judge.eval()
-        self.judge.temperature = 1.0
+            self.detector.load_state_dict(self.best)
+        self.detector.eval()
+        self.detector.temperature = 1.0
         if args.steps:
-            told = answers(self.judge, self.held, glances=self.glances)
-            self.judge.temperature = calibrate(*told)
+            told = answers(self.detector, self.held, features=self.features)
+            self.detector.temperature = calibrate(*told)
         self.curve.close()
         if self.curve.rows:
             self._plot()
         for path in (self.folder.part("checkpoints", "final"), args.out):
             if path is not None:
-                self.judge.save(path)
-        if self.spotter is not None:
-            save_lesson(self.folder.part("checkpoints", "final"), self.judge, self.spotter)
+                self.detector.save(path)
+        if self.heads is not None:
+            save_training_weights(
+                self.folder.part("checkpoints", "final"), self.detector, self.heads
+            )
         self.folder.write_json(
             "summary.json",
             {
@@ -302,7 +305,7 @@ class _Training:
                 "n_errors": 0,
                 "seconds": round(time.monotonic() - self.started, 1),
                 "validation": self.scores,
-                "temperature": self.judge.temperature,
+                "temperature": self.detector.temperature,
             },
         )
 
@@ -326,13 +329,14 @@ class _Training:
 
     def _validate(self, step: int) -> float:
         """Validation's balanced accuracy; weights that do better than all before are kept."""
-        from rewards.success_vqa.training import answers, balanced_accuracy
+        from rewards.success_vqa.calibration import answers
+        from rewards.success_vqa.scoring import balanced_accuracy
 
-        sure, true = answers(self.judge, self.held, glances=self.glances)
+        sure, true = answers(self.detector, self.held, features=self.features)
         score = balanced_accuracy(sure > 0.5, true)
         self.console.print(f"validation after step {step}: {score:.4f}", highlight=False)
         if not self.best or score >= max(self.scores.values()):
-            self.best = {n: t.detach().clone() for n, t in self.judge.trained().items()}
+            self.best = {n: t.detach().clone() for n, t in self.detector.trained_state().items()}
         self.scores[str(step)] = score
         return score
 

@@ -13,9 +13,17 @@ from safetensors.torch import load_file
 from envs.errors import BadInput
 from envs.items import SHAPES
 from models.vision.encoder import cell_size, prepare, stack
+from rewards.success_vqa.auxiliary_heads import (
+    AuxiliaryHeads,
+    auxiliary_loss,
+    load_training_weights,
+    save_training_weights,
+)
 from rewards.success_vqa.baseline import BaselineConfig, BaselineDetector
+from rewards.success_vqa.calibration import calibrate
 from rewards.success_vqa.clips import Clip, FrameAnnotation, QuestionAnswer
 from rewards.success_vqa.cross_modal_encoder import AuxiliaryLogits
+from rewards.success_vqa.dataset import ClipDataset, cross_clip_negatives
 from rewards.success_vqa.detector import (
     VERSION,
     FlamingoConfig,
@@ -24,19 +32,14 @@ from rewards.success_vqa.detector import (
     read_config,
     start_from,
 )
-from rewards.success_vqa.training import (
-    AuxiliaryHeads,
-    ClipDataset,
-    auxiliary_loss,
-    calibrate,
-    cross_clip_negatives,
-    deeds_in,
-    holds_in,
-    load_lesson,
-    named_in,
-    save_lesson,
-    train,
+from rewards.success_vqa.targets import (
+    ClipOutcome,
+    condition_targets,
+    event_targets,
+    named_item_targets,
+    outcome_of,
 )
+from rewards.success_vqa.training import train
 from tests.agents.tiny import tiny_model, tiny_tokenizer
 
 SMALL = FlamingoConfig("tiny", 16, 1, 4, gates=1, every=1)
@@ -104,14 +107,14 @@ def test_with_its_gates_shut_it_is_the_language_model() -> None:
 
 def test_only_the_trained_parts_are_saved_and_come_back(tmp_path: Path) -> None:
     judge, again = detector(), detector(seed=1)
-    assert not any(name.startswith("model") for name in judge.trained())
+    assert not any(name.startswith("model") for name in judge.trained_state())
     judge.temperature = 2.0
     judge.save(tmp_path)
     assert (tmp_path / "model.safetensors").stat().st_size < 1_000_000
     assert read_config(tmp_path)["temperature"] == 2.0
     again.load(tmp_path)
-    for name, tensor in again.trained().items():
-        assert torch.equal(tensor, judge.trained()[name].half().float()), name
+    for name, tensor in again.trained_state().items():
+        assert torch.equal(tensor, judge.trained_state()[name].half().float()), name
     other = baseline()
     other.save(tmp_path / "plain")
     assert not any("teller" in name for name in load_file(tmp_path / "plain/model.safetensors"))
@@ -129,21 +132,21 @@ def test_only_the_trained_parts_are_saved_and_come_back(tmp_path: Path) -> None:
 def test_training_starts_from_all_of_one_built_alike(
     judge: SuccessDetector, tmp_path: Path
 ) -> None:
-    spotter = AuxiliaryHeads(16)
+    heads = AuxiliaryHeads(16)
     judge.save(tmp_path)
-    save_lesson(tmp_path, judge, spotter)
+    save_training_weights(tmp_path, judge, heads)
     again, fresh = (
         (baseline(seed=1) if judge.only_training else detector(seed=1)),
         AuxiliaryHeads(16),
     )
     start_from(again, tmp_path)
-    load_lesson(tmp_path, again, fresh)
-    for name, tensor in judge.trained().items():
-        assert torch.equal(tensor.half().float(), again.trained()[name]), name
-    assert torch.equal(fresh.scene.weight, spotter.scene.weight.half().float())
+    load_training_weights(tmp_path, again, fresh)
+    for name, tensor in judge.trained_state().items():
+        assert torch.equal(tensor.half().float(), again.trained_state()[name]), name
+    assert torch.equal(fresh.scene.weight, heads.scene.weight.half().float())
     (tmp_path / "training.safetensors").write_bytes(b"no")
     with pytest.raises(BadInput, match="cannot be read"):
-        load_lesson(tmp_path, again, fresh)
+        load_training_weights(tmp_path, again, fresh)
     wide = BaselineDetector(BaselineConfig(("a",), 32))
     with pytest.raises(BadInput, match="has another size"):
         start_from(wide, tmp_path)
@@ -227,7 +230,7 @@ def lesson(n: int = 24) -> ClipDataset:
         )
         note = FrameAnnotation(faces="solid red ring" if k % 2 else "", agent=(4, 4), front=(12, 4))
         made.append(Clip(frames, asked, "the red agent" if k % 2 else "it", (note, note)))
-    return ClipDataset.of(made)
+    return ClipDataset.from_clips(made)
 
 
 @pytest.mark.parametrize(("make", "steps"), [(detector, 45), (baseline, 70)])
@@ -235,11 +238,11 @@ def test_it_learns_what_depends_on_picture_and_question(
     make: type[SuccessDetector], steps: int
 ) -> None:
     judge = make()
-    store = lesson()
+    dataset = lesson()
     told: list[float] = []
     train(
         judge,
-        store,
+        dataset,
         steps=steps,
         batch=8,
         learning_rate=5e-3,
@@ -247,7 +250,7 @@ def test_it_learns_what_depends_on_picture_and_question(
         on_progress=lambda p: told.append(p.loss),
     )
     assert sum(told[-5:]) / 5 < 0.3 < told[0]
-    bright, dark = store.frames[1, 6:], store.frames[0, 6:]
+    bright, dark = dataset.frames[1, 6:], dataset.frames[0, 6:]
     asked = ["Did it?", "Did the red agent?"]
     found = judge.answer([bright, dark], [asked, asked])
     assert found[0][0] > 0.5 > found[0][1] and found[1][0] < 0.5 < found[1][1]
@@ -256,18 +259,18 @@ def test_it_learns_what_depends_on_picture_and_question(
 @pytest.mark.parametrize("make", [detector, baseline])
 def test_training_goes_on_as_if_it_had_not_stopped(make: type[SuccessDetector]) -> None:
     whole, halves, saved = make(), make(), {}
-    learn = partial(train, store=lesson(), steps=7, batch=8, frame_steps=4)
+    learn = partial(train, dataset=lesson(), steps=7, batch=8, frame_steps=4)
     learn(whole)
     learn(halves, save=lambda at: saved.update({(c := at()).step: c}))
     for step in (3, 5):
         other = make(5)  # type: ignore[arg-type]
         learn(other, resume=saved[step])
-        for name, tensor in whole.trained().items():
-            assert torch.equal(tensor, other.trained()[name]), name
+        for name, tensor in whole.trained_state().items():
+            assert torch.equal(tensor, other.trained_state()[name]), name
 
 
 def test_the_vision_encoder_learns_what_frames_show_and_then_rests() -> None:
-    judge, spotter, saved, told = baseline(), AuxiliaryHeads(16), {}, []
+    judge, heads, saved, told = baseline(), AuxiliaryHeads(16), {}, []
     train(
         judge,
         lesson(),
@@ -275,18 +278,21 @@ def test_the_vision_encoder_learns_what_frames_show_and_then_rests() -> None:
         frame_steps=32,
         batch=8,
         learning_rate=3e-3,
-        spotter=spotter,
+        heads=heads,
         on_progress=lambda p: told.append(p.loss),
         save=lambda at: saved.update({(c := at()).step: c}),
     )
     assert told[31] < 0.3 * told[0]
-    rested = [n for n in judge.trained() if n.startswith(("encoder.stem", "encoder.blocks"))]
+    rested = [n for n in judge.trained_state() if n.startswith(("encoder.stem", "encoder.blocks"))]
     for name in rested:
-        assert torch.equal(saved[32].tensors[f"model.{name}"], judge.trained()[name]), name
+        assert torch.equal(saved[32].tensors[f"model.{name}"], judge.trained_state()[name]), name
     assert not torch.equal(saved[32].tensors["model.encoder.time"], judge.encoder.time)
     bright, dark = (torch.from_numpy(lesson(2).frames[k, 6:]) for k in (1, 0))
     with torch.no_grad():
-        shapes = [spotter.said(judge.encoder.look(f).vectors)[2].argmax(-1) for f in (bright, dark)]
+        shapes = [
+            heads.attribute_logits(judge.encoder.look(f).vectors)[2].argmax(-1)
+            for f in (bright, dark)
+        ]
     assert (shapes[0] == 1 + SHAPES.index("ring")).all() and (shapes[1] == 0).all()
 
 
@@ -294,16 +300,16 @@ def test_frames_of_which_nothing_is_told_teach_no_vision_encoder() -> None:
     frames = [np.full((1, 16, 16, 3), v, np.uint8) for v in (9, 99)]
     made = [Clip(f, (QuestionAnswer("Did it?", "go to", f.max() > 50),)) for f in frames]
     with pytest.raises(BadInput, match="do not tell what their frames show"):
-        train(baseline(), ClipDataset.of(made), steps=2, frame_steps=1, batch=2)
+        train(baseline(), ClipDataset.from_clips(made), steps=2, frame_steps=1, batch=2)
 
 
 def test_data_from_which_nothing_can_be_learned_is_refused() -> None:
     frames = np.zeros((1, 16, 16, 3), np.uint8)
     yes, no = QuestionAnswer("Did it?", "go to", True), QuestionAnswer("Did it?", "go to", False)
     with pytest.raises(BadInput, match="both answers are needed; here all are yes"):
-        ClipDataset.of([Clip(frames, (yes,))])
+        ClipDataset.from_clips([Clip(frames, (yes,))])
     with pytest.raises(BadInput, match="clip 0 has labels that contradict each other"):
-        ClipDataset.of([Clip(frames, (yes, no))])
+        ClipDataset.from_clips([Clip(frames, (yes, no))])
 
 
 def test_the_temperature_is_what_makes_the_answers_likeliest() -> None:
@@ -330,14 +336,22 @@ CAPTION = (
 def told() -> np.ndarray:
     asked = (QuestionAnswer("Did it?", "go to", True), QuestionAnswer("Has it?", "go to", False))
     clip = Clip(np.full((3, 16, 16, 3), 9, np.uint8), asked, CAPTION, NOTES)
-    return ClipDataset.of([clip]).words[0]
+    return ClipDataset.from_clips([clip]).targets.attributes[0]
+
+
+def question(text: str) -> QuestionAnswer:
+    return QuestionAnswer(text, "go to", True)
+
+
+def outcome(caption: str) -> ClipOutcome | None:
+    return outcome_of(Clip(np.zeros((1, 16, 16, 3), np.uint8), (), caption))
 
 
 def test_what_an_answer_rests_on() -> None:
     words = told()
     text = "Did it pick up the striped blue tee and then the solid red ring?"
-    assert named_in(words, text)[-3:].tolist() == [[-1, -1], [2, 0], [1, 2]]
-    assert named_in(words, "Did it?")[-2:].tolist() == [[0, 0], [0, 0]]
+    assert named_item_targets(words, question(text))[-3:].tolist() == [[-1, -1], [2, 0], [1, 2]]
+    assert named_item_targets(words, question("Did it?"))[-2:].tolist() == [[0, 0], [0, 0]]
     for condition, holds in (
         ("is beside a wall", [1, 0]),
         ("is in a corner", [0, 0]),
@@ -347,32 +361,36 @@ def test_what_an_answer_rests_on() -> None:
         ("is nice", [-1, -1]),
     ):
         text = f"Did it get the red ring if the tee {condition}?"
-        assert holds_in(words, text).tolist() == [-1] * 6 + holds, condition
+        assert condition_targets(words, question(text)).tolist() == [-1] * 6 + holds, condition
     text = "Did it see to the solid red ring, the solid grey ex and the striped blue tee?"
     # Gone to, examined, picked up; the ex is no more held at the end.
-    assert deeds_in(CAPTION, text).tolist() == [[0, 1, 1], [0, 0, 0], [1, 0, 0]]
-    assert deeds_in(CAPTION, "Did it?").tolist() == [[-1] * 3] * 3
-    assert deeds_in("", text).tolist() == [[-1] * 3] * 3
+    assert event_targets(outcome(CAPTION), question(text)).tolist() == [
+        [0, 1, 1],
+        [0, 0, 0],
+        [1, 0, 0],
+    ]
+    assert event_targets(outcome(CAPTION), question("Did it?")).tolist() == [[-1] * 3] * 3
+    assert event_targets(outcome(""), question(text)).tolist() == [[-1] * 3] * 3
 
 
 def test_findings_that_are_right_cost_nothing() -> None:
     words = told()
     text = "Did it get the solid red ring if the striped blue tee is beside a wall?"
-    named = torch.from_numpy(named_in(words, text)).long()
-    holds = torch.from_numpy(holds_in(words, text)).float()
-    deeds = torch.from_numpy(deeds_in(CAPTION, text)).float()
+    named = torch.from_numpy(named_item_targets(words, question(text))).long()
+    holds = torch.from_numpy(condition_targets(words, question(text))).float()
+    deeds = torch.from_numpy(event_targets(outcome(CAPTION), question(text))).float()
     right = AuxiliaryLogits(
         20.0 * torch.nn.functional.one_hot(named.clamp(min=0), 4)[None].float(),
         20 * (2 * holds - 1)[None],
         20 * (2 * deeds - 1)[None],
     )
-    told_of = ([words], [CAPTION], [text])
+    told_of = ([words], [outcome(CAPTION)], [question(text)])
     assert auxiliary_loss(right, *told_of).item() == pytest.approx(0, abs=1e-6)
     for k, part in enumerate(right):
         wrong = AuxiliaryLogits(*(-p if j == k else p for j, p in enumerate(right)))
         assert auxiliary_loss(wrong, *told_of).item() > 10, part.shape
     untold = np.full_like(words, -1)
-    assert auxiliary_loss(right, [untold], [""], [text]).item() == 0
+    assert auxiliary_loss(right, [untold], [None], [question(text)]).item() == 0
 
 
 def test_borrowed_questions_name_nothing_that_the_clip_shows() -> None:
@@ -385,14 +403,14 @@ def test_borrowed_questions_name_nothing_that_the_clip_shows() -> None:
         )
         notes = (FrameAnnotation(shows=(name, names[0])),)
         made.append(Clip(np.full((1, 16, 16, 3), 9 + k, np.uint8), asked, f"{name}", notes))
-    store = ClipDataset.of(made)
+    dataset = ClipDataset.from_clips(made)
     rng, seen = np.random.default_rng(0), set()
     for _ in range(60):
-        for k, asked in enumerate(cross_clip_negatives(store, np.arange(3), 0.9, rng)):
-            own = asked in store.asked[k]
+        for k, asked in enumerate(cross_clip_negatives(dataset, np.arange(3), 0.9, rng)):
+            own = asked in dataset.questions[k]
             seen.add((k, own))
             assert own or (
                 not asked.answer and not any(n in asked.text for n in (names[0], names[k]))
             )
     assert {(0, False), (1, False), (2, False), (0, True)} <= seen
-    assert cross_clip_negatives(store, np.arange(3), 0.0, rng)[1] in store.asked[1]
+    assert cross_clip_negatives(dataset, np.arange(3), 0.0, rng)[1] in dataset.questions[1]

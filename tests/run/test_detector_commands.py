@@ -18,7 +18,7 @@ from envs.items import HELD_OUT_ITEMS, find_items
 from rewards.success_vqa.clips import Clip, read_clips
 from rewards.success_vqa.labels import Label
 from rewards.success_vqa.questions import VERBS, ItemEvent, QuestionSpec
-from rewards.success_vqa.training import balanced_accuracy
+from rewards.success_vqa.scoring import balanced_accuracy
 from run.__main__ import main
 from run.clips.behaviours import OTHER, TRAINING, film
 from run.clips.splits import SPLITS

@@ -1,0 +1,150 @@
+"""Clips in memory, as training draws them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from envs.errors import BadInput
+from models.vision.encoder import N_FRAMES, fit, prepare, stack
+from rewards.success_vqa.clips import Clip, QuestionAnswer
+from rewards.success_vqa.targets import (
+    FACED,
+    HELD,
+    MARK,
+    UNKNOWN,
+    ClipOutcome,
+    FrameTargets,
+    frame_targets,
+    items_of_clip,
+    items_of_question,
+    outcome_of,
+    stack_targets,
+)
+
+
+def _append(frames: np.ndarray, clips: list[np.ndarray]) -> np.ndarray:
+    """``frames`` followed by ``clips``, which are taken out of the list. The memory grows in place:
+    there is seldom room for all clips twice."""
+    more = stack(clips)
+    clips.clear()
+    side = max(frames.shape[2], more.shape[2])
+    if side > frames.shape[2]:
+        frames = stack([frames, more[:0]])
+    n = len(frames)
+    frames.resize((n + len(more), *frames.shape[1:]), refcheck=False)
+    frames[n:] = stack([more, frames[:0]])
+    return frames
+
+
+@dataclass
+class ClipDataset:
+    """N clips in memory.
+
+    ``frames [N, 8, side, side, 3] uint8`` are as the vision encoder takes them, ``targets
+    [N, 8, ...]`` what they show. Of each clip ``questions`` are its question-answer pairs,
+    ``captions`` the sentence that says what happened, ``outcomes`` the same as data, and ``items``
+    the names of all items that it shows or that something was done to.
+    """
+
+    frames: np.ndarray
+    questions: list[tuple[QuestionAnswer, ...]]
+    captions: list[str]
+    outcomes: list[ClipOutcome | None]
+    items: list[frozenset[str]]
+    targets: FrameTargets
+
+    @classmethod
+    def from_clips(cls, clips: Iterable[Clip]) -> ClipDataset:
+        """All clips of a split. Raises BadInput as `check` does."""
+        frames = np.zeros((0, N_FRAMES, 0, 0, 3), np.uint8)
+        pending: list[np.ndarray] = []
+        targets: list[FrameTargets] = []
+        questions, captions, outcomes, items = [], [], [], []
+        for clip in clips:
+            size = fit(clip.frames)
+            targets.append(frame_targets(clip.notes, size[0] / clip.frames.shape[1]))
+            pending.append(prepare(clip.frames, size))
+            questions.append(clip.asked)
+            captions.append(clip.caption)
+            outcomes.append(outcome_of(clip))
+            items.append(items_of_clip(clip))
+            if len(pending) == 1024:
+                frames = _append(frames, pending)
+        frames = _append(frames, pending) if pending else frames
+        dataset = cls(frames, questions, captions, outcomes, items, stack_targets(targets))
+        dataset.check()
+        return dataset
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def check(self) -> None:
+        """Raise BadInput where there is nothing to learn: no questions, one answer only, or the
+        same question of the same clip with two answers."""
+        answers = {q.answer for questions in self.questions for q in questions}
+        if len(answers) < 2:
+            only = {True: "yes", False: "no"}[answers.pop()] if answers else "none"
+            raise BadInput(f"questions with both answers are needed; here all are {only}")
+        for k, questions in enumerate(self.questions):
+            first_answers: dict[str, bool] = {}
+            for q in questions:
+                if first_answers.setdefault(q.text, q.answer) != q.answer:
+                    raise BadInput(f"clip {k} has labels that contradict each other: '{q.text}'")
+
+    def kind_weights(self) -> dict[str, float]:
+        """The weight of a question of each kind: the root of how rare the kind is."""
+        kinds = Counter(q.kind for questions in self.questions for q in questions)
+        return {kind: (kinds.total() / n) ** 0.5 for kind, n in kinds.items()}
+
+    def annotated_frames(self) -> np.ndarray:
+        """The numbers of all frames with an annotation, counted through all clips."""
+        return np.flatnonzero((self.targets.attributes[..., MARK] != UNKNOWN).ravel())
+
+    def interaction_frames(self) -> np.ndarray:
+        """The numbers of the frames in which an item is faced or held, counted through all clips;
+        of all annotated frames where there are none."""
+        attributes = self.targets.attributes
+        first_words = attributes[..., [FACED.start, HELD.start]].reshape(-1, 2)
+        which = np.flatnonzero((first_words > 0).any(1))
+        return which if len(which) else self.annotated_frames()
+
+    def subset(self, share: float, rng: np.random.Generator) -> ClipDataset:
+        """A share of the clips drawn by ``rng``, at least one, in their order."""
+        n = max(1, round(share * len(self)))
+        which = np.sort(rng.permutation(len(self))[:n])
+        return ClipDataset(
+            self.frames[which],
+            [self.questions[k] for k in which],
+            [self.captions[k] for k in which],
+            [self.outcomes[k] for k in which],
+            [self.items[k] for k in which],
+            self.targets[which],
+        )
+
+    def texts(self) -> set[str]:
+        """All questions and captions."""
+        return {q.text for questions in self.questions for q in questions} | {*self.captions}
+
+
+def cross_clip_negatives(
+    dataset: ClipDataset, which: np.ndarray, p: float, rng: np.random.Generator
+) -> list[QuestionAnswer]:
+    """One question for each clip of ``which``: with probability ``p`` a question that is true of
+    another clip and names no item of this one, so that its answer is no; otherwise one of its own.
+    """
+    negatives = []
+    for k in which:
+        own = dataset.questions[k]
+        others = dataset.questions[int(rng.integers(len(dataset)))]
+        true_elsewhere = [q for q in others if q.answer]
+        if rng.random() < p and true_elsewhere:
+            other = true_elsewhere[int(rng.integers(len(true_elsewhere)))]
+            if dataset.items[k] and not dataset.items[k] & {*items_of_question(other)}:
+                negatives.append(QuestionAnswer(other.text, other.kind, False))
+                continue
+        negatives.append(own[int(rng.integers(len(own)))])
+    return negatives

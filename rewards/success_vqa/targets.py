@@ -1,0 +1,177 @@
+"""Training targets beside the answers: what single frames show, what questions ask about.
+
+Everything here is numbers. -1 (`UNKNOWN`) stands where nothing is known, and has no loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from envs.conditional import PHRASES
+from envs.items import ALL_ITEMS, COLOURS, SHAPES, TEXTURES, find_items
+from envs.objects import MARKS
+from models.vision.encoder import N_FRAMES, PATCH
+from rewards.success_vqa.clips import Clip, FrameAnnotation, QuestionAnswer
+from rewards.success_vqa.cross_modal_encoder import MOST_NAMED
+from rewards.success_vqa.questions import VERBS
+
+UNKNOWN = -1
+ITEM_WORDS = (TEXTURES, COLOURS, SHAPES)
+_ITEM_NUMBER = {str(item): k for k, item in enumerate(ALL_ITEMS)}
+# Which words make each item's name, by their places in ITEM_WORDS, counted from 1.
+_WORDS_OF = {
+    str(i): tuple(
+        1 + words.index(word)
+        for word, words in zip((i.texture, i.colour, i.shape), ITEM_WORDS, strict=True)
+        if word is not None
+    )
+    for i in ALL_ITEMS
+}
+# Columns of `FrameTargets.attributes`.
+FACED, HELD, MARK, BESIDE_WALL, IN_CORNER, FLOOR = slice(0, 3), slice(3, 6), 6, 7, 8, 9
+N_ATTRIBUTES = 10
+
+
+@dataclass(frozen=True)
+class FrameTargets:
+    """What frames show, for any leading dimensions; `UNKNOWN` for frames without an annotation.
+
+    ``attributes [..., 10] int8``: texture, colour and shape of the item that is faced and of the
+    item that is held (0 for no item), the mark, whether the faced item is beside a wall, whether
+    it is in a corner, and the colour of its floor (0 for none). ``patches [..., 4] int8``: row and
+    column of the patch in which the cell before the agent lies, then of the agent's own.
+    ``in_sight [..., items] bool``: which items are in sight.
+    """
+
+    attributes: np.ndarray
+    patches: np.ndarray
+    in_sight: np.ndarray
+
+    def __getitem__(self, which: np.ndarray | tuple[np.ndarray, ...]) -> FrameTargets:
+        return FrameTargets(self.attributes[which], self.patches[which], self.in_sight[which])
+
+
+def frame_targets(annotations: Sequence[FrameAnnotation], scale: float) -> FrameTargets:
+    """Targets ``[8, ...]`` of a clip's annotated frames.
+
+    ``scale`` is the factor by which the frames were resized. Fewer than 8 frames are the last
+    ones; those before them stay unknown.
+    """
+    attributes = np.full((N_FRAMES, N_ATTRIBUTES), UNKNOWN, np.int8)
+    patches = np.full((N_FRAMES, 4), UNKNOWN, np.int8)
+    in_sight = np.zeros((N_FRAMES, len(ALL_ITEMS)), bool)
+    for k, frame in enumerate(annotations, N_FRAMES - len(annotations)):
+        for columns, name in ((FACED, frame.faces), (HELD, frame.holds)):
+            if name and name not in _WORDS_OF:
+                continue  # a ball, a key or a box
+            attributes[k, columns] = _WORDS_OF[name] if name else 0
+        attributes[k, MARK] = MARKS.index(frame.mark)
+        attributes[k, BESIDE_WALL] = PHRASES["wall"] in frame.where
+        attributes[k, IN_CORNER] = PHRASES["corner"] in frame.where
+        floors = [c for c in COLOURS if f"is on a {c} floor" in frame.where]
+        attributes[k, FLOOR] = 1 + COLOURS.index(floors[0]) if floors else 0
+        if frame.front and frame.agent:
+            patches[k] = [int(scale * v) // PATCH for v in (*frame.front, *frame.agent)]
+        in_sight[k, [_ITEM_NUMBER[n] for n in frame.shows if n in _ITEM_NUMBER]] = True
+    return FrameTargets(attributes, patches, in_sight)
+
+
+def stack_targets(targets: Sequence[FrameTargets]) -> FrameTargets:
+    """Targets of many clips as one, ``[clips, 8, ...]``."""
+    return FrameTargets(
+        np.stack([t.attributes for t in targets]),
+        np.stack([t.patches for t in targets]),
+        np.stack([t.in_sight for t in targets]),
+    )
+
+
+@dataclass(frozen=True)
+class ClipOutcome:
+    """The items, by name, that a clip counts as gone to, examined and picked up at its end."""
+
+    done: dict[str, frozenset[str]]
+
+    @property
+    def items(self) -> frozenset[str]:
+        """All items that something was done to."""
+        return frozenset().union(*self.done.values())
+
+
+def outcome_of(clip: Clip) -> ClipOutcome | None:
+    """What was done in a clip; None where that is not known."""
+    if not clip.caption:
+        return None
+    items: dict[str, set[str]] = {verb: set() for verb in ("examined", "picked", "holds", "stands")}
+    for part in clip.caption.removeprefix("The agent ").rstrip(".").split(", then "):
+        verb = part.partition(" ")[0]
+        if verb in items:
+            items[verb] |= {str(i) for i in find_items(part)[:1]}
+    return ClipOutcome(
+        {
+            "go to": frozenset(items["stands"]),
+            "examine": frozenset(items["examined"]),
+            "pick up": frozenset(items["picked"] & items["holds"]),
+        }
+    )
+
+
+def items_of_clip(clip: Clip) -> frozenset[str]:
+    """The names of all items that a clip shows or that something was done to."""
+    names = {str(i) for i in find_items(clip.caption)}
+    for frame in clip.notes:
+        names |= {frame.faces, frame.holds, *frame.shows}
+    return frozenset(names)
+
+
+@lru_cache(maxsize=65536)
+def _items_in(text: str) -> tuple[str, ...]:
+    return tuple(str(i) for i in find_items(text))
+
+
+def items_of_question(question: QuestionAnswer) -> tuple[str, ...]:
+    """The names of the items that a question names, in the order of the text."""
+    return _items_in(question.text)
+
+
+def named_item_targets(attributes: np.ndarray, question: QuestionAnswer) -> np.ndarray:
+    """Targets ``[8, 2]`` of `AuxiliaryLogits.items`, from ``attributes [8, 10]`` of the frames."""
+    words = attributes[:, :6].reshape(-1, 2, 3)
+    targets = np.where((words == UNKNOWN).any(-1), UNKNOWN, 0)
+    for k, name in enumerate(items_of_question(question)[:MOST_NAMED], 1):
+        if name in _WORDS_OF:
+            targets[(words == _WORDS_OF[name]).all(-1)] = k
+    return targets
+
+
+def condition_targets(attributes: np.ndarray, question: QuestionAnswer) -> np.ndarray:
+    """Targets ``[8]`` of `AuxiliaryLogits.condition`, from ``attributes [8, 10]`` of the frames;
+    unknown where no item is faced, where its mark does not show, or without a condition."""
+    text = question.text
+    known = attributes[:, 0] > 0
+    if "white mark" in text:
+        known &= attributes[:, MARK] > 0
+        holds = attributes[:, MARK] == MARKS.index("white")
+    elif PHRASES["wall"] in text:
+        holds = attributes[:, BESIDE_WALL] == 1
+    elif PHRASES["corner"] in text:
+        holds = attributes[:, IN_CORNER] == 1
+    else:
+        floors = [c for c in COLOURS if f"is on a {c} floor" in text]
+        if not floors:
+            return np.full(len(attributes), UNKNOWN)
+        holds = attributes[:, FLOOR] == 1 + COLOURS.index(floors[0])
+    return np.where(known, holds.astype(int), UNKNOWN)
+
+
+def event_targets(outcome: ClipOutcome | None, question: QuestionAnswer) -> np.ndarray:
+    """Targets ``[3, 3]`` of `AuxiliaryLogits.events`; unknown without an outcome, and in the rows
+    of a second and third item where fewer are named."""
+    targets = np.full((MOST_NAMED, len(VERBS)), UNKNOWN)
+    if outcome is not None:
+        for k, name in enumerate(items_of_question(question)[:MOST_NAMED]):
+            targets[k] = [name in outcome.done[verb] for verb in VERBS]
+    return targets
