@@ -1,10 +1,10 @@
-"""The one idiom for extension: a registry a room, filled by a decorator."""
+"""The one idiom for extension: a registry for each kind of part, with lazy targets."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from envs.errors import BadInput, unknown
 
@@ -12,47 +12,62 @@ T = TypeVar("T")
 
 
 class Registry(Mapping[str, T]):
-    """Names to things. A name taken twice is an error; an unknown one names the nearest."""
+    """Names and what they stand for.
 
-    def __init__(self, what: str) -> None:
+    ``targets`` are the built-in names, each with a ``"module:attribute"`` that is imported when the
+    name is first looked up: a name is known without the import, and no module has to import a
+    registry to be in it. Further names are added with the decorator `register`. A name that is
+    registered twice is an error; looking up an unknown one raises BadInput with the nearest name.
+    """
+
+    def __init__(self, what: str, targets: Mapping[str, str] | None = None) -> None:
         self.what = what
+        self._targets = dict(targets or {})
         self._things: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator: ``@PLANNERS.register("oracle")``."""
+        """Decorator: ``@PLANNERS.register("mine")``.
+
+        Raises KeyError where the name is taken.
+        """
 
         def add(thing: T) -> T:
-            if name in self._things:
+            if name in self:
                 raise KeyError(f"{self.what} '{name}' is registered twice")
             self._things[name] = thing
             return thing
 
         return add
 
-    def imported(self, name: str) -> str:
-        """The name of what ``module:name`` means, once the module, which registers it, has been
-        imported; any other name as it is. Raises BadInput where that is not to be had."""
+    def resolve(self, name: str) -> T:
+        """What a name stands for; ``module:name`` imports the module that registers it first.
+
+        Raises BadInput for an unknown name and for a module that cannot be imported.
+        """
         module, colon, inner = name.partition(":")
         if not colon:
-            return name
+            return self[name]
         try:
             importlib.import_module(module)
         except (ImportError, ValueError) as error:
             raise BadInput(
                 f"the module of {self.what} '{name}' cannot be imported: {error}"
             ) from error
-        return inner
+        return self[inner]
 
     def __getitem__(self, name: str) -> T:
         if name not in self._things:
-            raise unknown(self.what, name, self._things)
+            if name not in self._targets:
+                raise unknown(self.what, name, self)
+            module, _, attribute = self._targets[name].partition(":")
+            self._things[name] = cast(T, getattr(importlib.import_module(module), attribute))
         return self._things[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._things
+        return name in self._things or name in self._targets
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._things)
+        return iter(dict.fromkeys((*self._targets, *self._things)))
 
     def __len__(self) -> int:
-        return len(self._things)
+        return len(self._targets.keys() | self._things.keys())

@@ -85,3 +85,15 @@ def test_no_file_names_this_machine_or_a_registry() -> None:
     for name in ("README.md", "ARCHITECTURE.md", "Makefile", "constraints.txt", ".ci/run"):
         text = (ROOT / name).read_text()
         assert not re.search(r"/work/|/tmp/|/root/|index-url +\S|pypi|find-links +\S", text), name
+
+
+def test_the_registries_import_nothing_that_they_name() -> None:
+    code = (
+        "import sys; import agents.actor, agents.planner.registry, agents.reporter; "
+        "names = [*agents.actor.ACTORS._targets.values(), "
+        "*agents.planner.registry.PLANNERS._targets.values(), "
+        "*agents.reporter.REPORTERS._targets.values()]; "
+        "print({'torch', *(n.partition(':')[0] for n in names)} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stdout + done.stderr

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from minigrid.core.actions import Actions
 
-from agents.actor.registry import ACTORS
 from agents.dialogue import Rollout
 from agents.protocols import OnStep, TeamMember
 from envs.commands import MOVES, Command, Move
@@ -15,7 +14,6 @@ from envs.errors import BadInput
 from envs.worlds import Worlds
 
 
-@ACTORS.register("direct")
 class DirectActor(TeamMember):
     """Takes each command, which must be a move, as the one action that it names.
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from minigrid.core.actions import Actions
 
-from agents.actor.registry import ACTORS
 from agents.actor.stepping import StepActor
 from envs.commands import Command
 from envs.errors import BadInput
@@ -25,7 +24,6 @@ KEYS = {
 HELP = "a left, d right, w forward, p pick up, o drop, e examine or open, x done"
 
 
-@ACTORS.register("human")
 class HumanActor(StepActor):
     """Asks a person for the next keys, one an action; whoever looks on draws the world."""
 

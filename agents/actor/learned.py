@@ -14,7 +14,6 @@ from safetensors.torch import load_model
 
 from agents.actor import map_memory as sense
 from agents.actor.network import ActorNetwork
-from agents.actor.registry import ACTORS
 from agents.actor.stepping import StepActor
 from envs.batched.words import encode_command
 from envs.commands import Command
@@ -24,7 +23,6 @@ from envs.worlds import Worlds
 WEIGHTS = Path(__file__).parent / "weights"
 
 
-@ACTORS.register("learned")
 class LearnedActor(StepActor):
     """Acts by the most probable action of the network, from its views and the command alone.
 

@@ -7,7 +7,15 @@ from collections.abc import Callable
 from agents.protocols import Actor
 from envs.registry import Registry
 
-ACTORS: Registry[Callable[..., Actor]] = Registry("actor")
+ACTORS: Registry[Callable[[], Actor]] = Registry(
+    "actor",
+    {
+        "direct": "agents.actor.direct:DirectActor",
+        "human": "agents.actor.human:HumanActor",
+        "learned": "agents.actor.learned:LearnedActor",
+        "scripted": "agents.actor.scripted:ScriptedActor",
+    },
+)
 
 
 def make_actor(name: str) -> Actor:
@@ -16,12 +24,4 @@ def make_actor(name: str) -> Actor:
 
     Raises BadInput for any other name.
     """
-    # The modules that register them, imported here so that the scripted Actor needs no torch.
-    if name == "scripted":
-        import agents.actor.scripted
-    else:
-        import agents.actor.direct
-        import agents.actor.human
-        import agents.actor.learned
-        import agents.actor.scripted  # noqa: F401
-    return ACTORS[ACTORS.imported(name)]()
+    return ACTORS.resolve(name)()

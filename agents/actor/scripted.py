@@ -7,14 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from minigrid.core.actions import Actions
 
-from agents.actor.registry import ACTORS
 from agents.actor.route import route_in
 from agents.actor.stepping import StepActor
 from envs.commands import Command
 from envs.worlds import Worlds
 
 
-@ACTORS.register("scripted")
 class ScriptedActor(StepActor):
     """Walks the shortest path with full knowledge of the world, then says ``done``.
 

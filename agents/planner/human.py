@@ -6,13 +6,11 @@ from collections.abc import Sequence
 
 from agents.dialogue import Decision, Dialogue, script
 from agents.planner.options import PlannerOptions
-from agents.planner.registry import PLANNERS
 from agents.protocols import TeamMember
 from envs.commands import Command
 from envs.errors import BadInput
 
 
-@PLANNERS.register("human")
 class HumanPlanner(TeamMember):
     """Shows each dialogue and asks a person for the next command.
 

@@ -18,7 +18,6 @@ from minigrid.envs.babyai.core.verifier import (
 from agents.dialogue import Decision, Dialogue
 from agents.planner.options import PlannerOptions
 from agents.planner.prerequisites import PrerequisitePlanner
-from agents.planner.registry import PLANNERS
 from agents.protocols import TeamMember
 from envs.commands import Command
 from envs.errors import BadInput
@@ -28,7 +27,6 @@ from envs.worlds import Worlds
 FAILED = "I did not manage"
 
 
-@PLANNERS.register("oracle")
 class OraclePlanner(TeamMember):
     """Asks our own families for the next command and reads BabyAI's instructions.
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from agents.dialogue import Decision, Dialogue
 from agents.planner.options import PlannerOptions
-from agents.planner.registry import PLANNERS
 from agents.protocols import TeamMember
 from envs.errors import BadInput
 
@@ -19,7 +18,6 @@ def no_candidates(dialogue: Dialogue) -> Decision:
     return Decision("", None, error=BadInput(problem))
 
 
-@PLANNERS.register("random")
 class RandomPlanner(TeamMember):
     """Chooses evenly among the commands that can be made from the items named so far."""
 

@@ -13,7 +13,14 @@ from envs.errors import BadInput, unknown
 from envs.registry import Registry
 
 Options = TypeVar("Options", bound=PlannerOptions)
-PLANNERS: Registry[Callable[[PlannerOptions], Planner]] = Registry("planner")
+PLANNERS: Registry[Callable[[PlannerOptions], Planner]] = Registry(
+    "planner",
+    {
+        "oracle": "agents.planner.oracle:OraclePlanner",
+        "random": "agents.planner.random:RandomPlanner",
+        "human": "agents.planner.human:HumanPlanner",
+    },
+)
 
 
 def make_planner(name: str, options: PlannerOptions | None = None) -> Planner:
@@ -24,13 +31,6 @@ def make_planner(name: str, options: PlannerOptions | None = None) -> Planner:
 
     Raises BadInput for any other name, and where the model cannot be had.
     """
-    # The modules that register them, imported here because they import this one.
-    import agents.planner.human
-    import agents.planner.oracle
-    import agents.planner.random  # noqa: F401
-    from agents.planner.adapter import shipped
-    from models.language.weights import packaged
-
     options = PlannerOptions() if options is None else options
     if name in PLANNERS:
         return PLANNERS[name](options)
@@ -41,12 +41,15 @@ def make_planner(name: str, options: PlannerOptions | None = None) -> Planner:
 
         return ServerPlanner(name.removeprefix(SERVER), options)
     if ":" in name and not Path(name).exists():
-        return PLANNERS[PLANNERS.imported(name)](options)
+        return PLANNERS.resolve(name)(options)
     if runs_here(name):
         # torch and transformers take seconds to import: only where they are needed.
         from agents.planner.language import LanguagePlanner
 
         return LanguagePlanner.load(name, options)
+    from agents.planner.adapter import shipped
+    from models.language.weights import packaged
+
     raise unknown("planner", name, [*PLANNERS, *shipped(), *packaged(), f"{SERVER}MODEL"])
 
 
@@ -58,8 +61,8 @@ def runs_here(name: str) -> bool:
 
     if name.startswith(SERVER):
         return False
-    known = name in (*packaged(), *shipped())
-    return known or "/" in name or Path(name).exists() or name.endswith(".gguf")
+    named = name in (*packaged(), *shipped())
+    return named or "/" in name or Path(name).exists() or name.endswith(".gguf")
 
 
 def settled(options: Options, planners: Iterable[str]) -> Options:

@@ -12,7 +12,6 @@ from minigrid.minigrid_env import MiniGridEnv
 from agents.dialogue import Dialogue, Rollout
 from agents.protocols import Reporter, TeamMember
 from agents.reporter.irrelevant import irrelevant_truths
-from agents.reporter.registry import REPORTERS
 from agents.reporter.scripted import deed
 from envs.conditional import walls_beside
 from envs.items import Item, with_article
@@ -75,7 +74,6 @@ def is_true(report: str, world: MiniGridEnv, rollout: Rollout) -> bool:
     return report == did or report in besides(world, rollout)
 
 
-@REPORTERS.register("random-fact")
 class RandomFactReporter(TeamMember):
     """Says something true about a rollout, whatever it is (a cheat). Where the item that was
     commanded was reached, three of five reports say up to four things about it."""
@@ -104,7 +102,6 @@ class RandomFactReporter(TeamMember):
         return deed(rollout) if kind < 0.8 else one_of(rng, besides(world, rollout))
 
 
-@REPORTERS.register("thorough")
 class ThoroughReporter(TeamMember):
     """Says all that can be seen of the item that was commanded, whatever matters (a cheat)."""
 
@@ -124,7 +121,6 @@ class ThoroughReporter(TeamMember):
         ]
 
 
-@REPORTERS.register("silent")
 class SilentReporter(TeamMember):
     """Says nothing."""
 

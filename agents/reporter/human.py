@@ -6,12 +6,10 @@ from collections.abc import Sequence
 
 from agents.dialogue import Dialogue, Rollout
 from agents.protocols import TeamMember
-from agents.reporter.registry import REPORTERS
 from agents.reporter.scripted import truth
 from envs.errors import BadInput
 
 
-@REPORTERS.register("human")
 class HumanReporter(TeamMember):
     """Asks a person for each report; an empty line takes the scripted one."""
 

@@ -9,7 +9,6 @@ from minigrid.minigrid_env import MiniGridEnv
 
 from agents.dialogue import Dialogue, Rollout
 from agents.protocols import TeamMember
-from agents.reporter.registry import REPORTERS
 from agents.reporter.scripted import truth
 from envs.errors import BadInput
 from envs.events import item_of
@@ -18,7 +17,6 @@ from envs.worlds import Worlds
 DIRECTIONS = ("east", "south", "west", "north")
 
 
-@REPORTERS.register("irrelevant")
 class IrrelevantReporter(TeamMember):
     """The scripted report, and with probability ``p`` one or two irrelevant truths around it.
 

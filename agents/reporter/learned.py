@@ -85,6 +85,11 @@ def load_reporter(folder: Path, device: str = "auto", cache: Path | None = None)
     return LearnedReporter(_network(folder, age, device, cache))
 
 
+def load_shipped(device: str = "auto", cache: Path | None = None) -> LearnedReporter:
+    """The trained Reporter that comes with Parley; the arguments are those of `load_reporter`."""
+    return load_reporter(SHIPPED, device, cache)
+
+
 @lru_cache(maxsize=1)  # those of an evaluation's parts are the same
 def _network(folder: Path, age: int, device: str, cache: Path | None) -> ReporterNetwork:
     config = read_config(folder)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from agents.dialogue import Dialogue, Rollout
 from agents.protocols import TeamMember
-from agents.reporter.registry import REPORTERS
 
 PAST = {
     "go to": "went to",
@@ -17,7 +16,6 @@ PAST = {
 }
 
 
-@REPORTERS.register("scripted")
 class ScriptedReporter(TeamMember):
     """Says what was done and what examining revealed, or that it did not manage."""
 

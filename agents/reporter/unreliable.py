@@ -10,7 +10,6 @@ import numpy as np
 
 from agents.dialogue import Dialogue, Rollout
 from agents.protocols import TeamMember
-from agents.reporter.registry import REPORTERS
 from agents.reporter.scripted import deed, truth
 from envs.errors import BadInput
 from envs.worlds import Worlds
@@ -63,7 +62,6 @@ class UnreliableReporter(TeamMember):
         raise NotImplementedError
 
 
-@REPORTERS.register("missing")
 class MissingReporter(UnreliableReporter):
     """Says nothing."""
 
@@ -71,7 +69,6 @@ class MissingReporter(UnreliableReporter):
         return ""
 
 
-@REPORTERS.register("false")
 class FalseReporter(UnreliableReporter):
     """Says that what was done was not, or the other way round."""
 
@@ -79,7 +76,6 @@ class FalseReporter(UnreliableReporter):
         return deed(replace(rollout, done=not rollout.done))
 
 
-@REPORTERS.register("late")
 class LateReporter(UnreliableReporter):
     """Says nothing, and tells it at the next turn, before that turn's own report."""
 
@@ -100,7 +96,6 @@ class LateReporter(UnreliableReporter):
         return ""
 
 
-@REPORTERS.register("reworded")
 class RewordedReporter(UnreliableReporter):
     """Says the same in other words."""
 
@@ -113,7 +108,6 @@ class RewordedReporter(UnreliableReporter):
         return FACTS[int(rng.integers(len(FACTS)))].format(words=words, fact=fact)
 
 
-@REPORTERS.register("injected")
 class InjectedReporter(UnreliableReporter):
     """Tells the truth, and then somebody's instruction to do something else."""
 

@@ -9,14 +9,12 @@ from minigrid.core.world_object import Door, Floor, Wall, WorldObj
 
 from agents.dialogue import Dialogue, Rollout
 from agents.protocols import TeamMember
-from agents.reporter.registry import REPORTERS
 from envs.events import item_of
 from envs.items import with_article
 from envs.objects import ItemObject, decode
 from envs.worlds import Worlds
 
 
-@REPORTERS.register("view")
 class ViewReporter(TeamMember):
     """Says what can be seen in the 7x7 cells ahead and what examining revealed, after each command
     and before the first; what came of the command is for the Planner to tell from it.
