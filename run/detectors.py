@@ -139,10 +139,10 @@ class DetectorRewarder:
         self._commands: list[str] = []
 
     def begin(self, gym_: MultiTaskVectorEnv) -> None:
-        views = np.concatenate([g.engine.images for g in gym_.grounds])
+        views = np.concatenate([g.engine.images for g in gym_.vector_envs])
         self._views = np.repeat(views[:, None], 8, 1)
         self._known = np.ones(gym_.n, np.int64)
-        self._commands = [g.engine.mission(i) for g in gym_.grounds for i in range(g.engine.n)]
+        self._commands = [g.engine.mission(i) for g in gym_.vector_envs for i in range(g.engine.n)]
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {"views": self._views, "known": self._known}
@@ -152,8 +152,8 @@ class DetectorRewarder:
         from envs.batched.pixels import view_frames
         from rewards.reward import TILE, task_question
 
-        now = np.concatenate([g.engine.images for g in gym_.grounds])
-        last = np.concatenate([g.engine.last_images for g in gym_.grounds])
+        now = np.concatenate([g.engine.images for g in gym_.vector_envs])
+        last = np.concatenate([g.engine.last_images for g in gym_.vector_envs])
         self._views[:, :-1] = self._views[:, 1:]
         self._views[:, -1] = np.where(over[:, None, None, None], last, now)
         self._known = np.minimum(self._known + 1, self._views.shape[1])
@@ -166,7 +166,7 @@ class DetectorRewarder:
         rewards[ended] = self._reward(clips, questions)
         self._views[ended] = now[ended, None]
         self._known[ended] = 1
-        for ground, rows in zip(gym_.grounds, gym_.slices, strict=True):
+        for ground, rows in zip(gym_.vector_envs, gym_.slices, strict=True):
             for i in np.flatnonzero(over[rows]):
                 self._commands[rows.start + i] = ground.engine.mission(int(i))
         return rewards

@@ -1,8 +1,7 @@
-"""The teacher: what one who knows the rules does with what the Actor itself senses.
+"""The expert: a rule-based policy over the Actor's own observations.
 
-Its demonstrations can be imitated, since it knows nothing that the Actor does not know. Where
-nothing that it knows fits the command, it goes where there is something new to see; where there
-is nothing left to see, it gives up.
+It uses nothing that the Actor does not observe, so the Actor can imitate it. Where no item on the
+map fits the command, it explores; where nothing is left to explore, it gives up with ``done``.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from agents.actor.map_memory import (
     DROP,
     EXPLORE,
     FACE,
+    FIRST_ACTIONS,
     FREE,
     FRONT,
     FRONT_MATCH,
@@ -32,13 +32,12 @@ from agents.actor.map_memory import (
     MATCH,
     N_FAR,
     N_THINGS,
-    NO_WAY,
+    NO_PATH,
     NOTHING,
     OPEN_DOOR,
     PICKUP,
     TOGGLE,
     VERB,
-    WAY_ACTIONS,
 )
 from envs.batched.truth import TOLD_EXAMINE, TOLD_GO_TO, TOLD_OPEN, TOLD_PICK_UP
 
@@ -46,34 +45,36 @@ _GENERAL = 4 * N_THINGS
 
 
 @numba.njit(cache=True)
-def _follow(way, here):
-    """The first action of a way; ``here`` where one has arrived."""
-    return here if way // N_FAR == HERE else WAY_ACTIONS[way // N_FAR]
+def _follow(path, here):
+    """The first action of a path; ``here`` where the agent has arrived."""
+    return here if path // N_FAR == HERE else FIRST_ACTIONS[path // N_FAR]
 
 
 @numba.njit(cache=True)
-def _nearest(seen, column, shift, not_open):
-    """The way to the nearest thing all of whose words fit; things are listed nearest first."""
-    best, best_far = NO_WAY, 1000
-    for k in range(seen[_GENERAL + COUNT]):
-        way = seen[4 * k + column]
-        if way == NO_WAY or (seen[4 * k + MATCH] >> shift) & 15 != ALL_WORDS:
+def _nearest(observation, column, shift, not_open):
+    """The path to the nearest thing that all words of the name fit. ``column`` says which path of
+    each thing, ``shift`` whose name: 0 for the item, 4 for the target. Open doors do not count if
+    ``not_open``."""
+    best, best_far = NO_PATH, 1000
+    for k in range(observation[_GENERAL + COUNT]):
+        path = observation[4 * k + column]
+        if path == NO_PATH or (observation[4 * k + MATCH] >> shift) & 15 != ALL_WORDS:
             continue
-        if not_open and seen[4 * k + LOOK] == OPEN_DOOR:
+        if not_open and observation[4 * k + LOOK] == OPEN_DOOR:
             continue
-        far = way % N_FAR
+        far = path % N_FAR
         if far < best_far:
-            best, best_far = way, far
+            best, best_far = path, far
     return best
 
 
 @numba.njit(cache=True)
-def teach_one(seen):
-    """The teacher's action for one observation ``[OBSERVATION_SIZE] uint8``."""
-    verb, last = seen[_GENERAL + VERB], seen[_GENERAL + LAST]
-    front, hands = seen[_GENERAL + FRONT], seen[_GENERAL + HANDS]
-    is_front = seen[_GENERAL + FRONT_MATCH] & 15 == ALL_WORDS
-    is_hands = hands != NOTHING and seen[_GENERAL + HANDS_MATCH] & 15 == ALL_WORDS
+def expert_action(observation):
+    """The expert's action for one observation ``[OBSERVATION_SIZE] uint8``."""
+    verb, last = observation[_GENERAL + VERB], observation[_GENERAL + LAST]
+    front, hands = observation[_GENERAL + FRONT], observation[_GENERAL + HANDS]
+    is_front = observation[_GENERAL + FRONT_MATCH] & 15 == ALL_WORDS
+    is_hands = hands != NOTHING and observation[_GENERAL + HANDS_MATCH] & 15 == ALL_WORDS
     act = -1
     if verb == TOLD_GO_TO:
         if is_front:
@@ -92,50 +93,51 @@ def teach_one(seen):
             elif front == CLOSED_DOOR or front == LOCKED_WITH_KEY:
                 return TOGGLE
             else:
-                # Locked: try once, so that it is found out, then give up.
+                # Locked: try once, so that it is reported, then give up.
                 return DONE if last == TOGGLE else TOGGLE
-        way = _nearest(seen, FACE, 0, True)
-        if act == TOGGLE and way == NO_WAY:
+        path = _nearest(observation, FACE, 0, True)
+        if act == TOGGLE and path == NO_PATH:
             return TOGGLE
-        if way != NO_WAY:
-            return _follow(way, TOGGLE)
+        if path != NO_PATH:
+            return _follow(path, TOGGLE)
     elif is_hands:
         if verb == TOLD_PICK_UP:
             return DONE
-        way = _nearest(seen, BESIDE, 4, False)
-        if way != NO_WAY:
-            return _follow(way, DROP)
-        if seen[_GENERAL + EXPLORE] == NO_WAY:
+        path = _nearest(observation, BESIDE, 4, False)
+        if path != NO_PATH:
+            return _follow(path, DROP)
+        if observation[_GENERAL + EXPLORE] == NO_PATH:
             return DONE
-        return _follow(seen[_GENERAL + EXPLORE], DONE)
+        return _follow(observation[_GENERAL + EXPLORE], DONE)
     else:
         if verb != TOLD_PICK_UP and last == DROP and is_front:
             return DONE
-        known = is_front or _nearest(seen, FACE, 0, False) != NO_WAY
-        if hands != NOTHING and known:
+        on_map = is_front or _nearest(observation, FACE, 0, False) != NO_PATH
+        if hands != NOTHING and on_map:
             if front == FREE:
                 return DROP
-            if seen[_GENERAL + LAY_DOWN] != NO_WAY:
-                return _follow(seen[_GENERAL + LAY_DOWN], DROP)
+            if observation[_GENERAL + LAY_DOWN] != NO_PATH:
+                return _follow(observation[_GENERAL + LAY_DOWN], DROP)
         elif is_front:
             return PICKUP
-    way = _nearest(seen, FACE, 0, False)
-    if way != NO_WAY:
-        return _follow(way, DONE)
-    if seen[_GENERAL + EXPLORE] != NO_WAY:
-        return _follow(seen[_GENERAL + EXPLORE], DONE)
+    path = _nearest(observation, FACE, 0, False)
+    if path != NO_PATH:
+        return _follow(path, DONE)
+    if observation[_GENERAL + EXPLORE] != NO_PATH:
+        return _follow(observation[_GENERAL + EXPLORE], DONE)
     return DONE
 
 
 @numba.njit(cache=True)
-def teach(seen, actions):
-    """The teacher's ``actions [N] int64`` for observations ``[N, OBSERVATION_SIZE] uint8``."""
-    for k in range(len(seen)):
-        actions[k] = teach_one(seen[k])
+def fill_expert_actions(observations, actions):
+    """Write the expert's actions for observations ``[N, OBSERVATION_SIZE] uint8`` to ``actions
+    [N] int64``."""
+    for k in range(len(observations)):
+        actions[k] = expert_action(observations[k])
 
 
-def taught(seen: np.ndarray) -> np.ndarray:
-    """``teach``, with the actions made anew."""
-    actions = np.empty(len(seen), np.int64)
-    teach(seen, actions)
+def expert_actions(observations: np.ndarray) -> np.ndarray:
+    """The expert's actions ``[N] int64`` for observations ``[N, OBSERVATION_SIZE] uint8``."""
+    actions = np.empty(len(observations), np.int64)
+    fill_expert_actions(observations, actions)
     return actions

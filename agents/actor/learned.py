@@ -1,4 +1,4 @@
-"""The learned Actor: a trained policy over what it senses and the words of the command."""
+"""The learned Actor: a trained policy over its map memory and the words of the command."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from minigrid.core.actions import Actions
 from safetensors import SafetensorError
 from safetensors.torch import load_model
 
-from agents.actor import map_memory as sense
+from agents.actor import map_memory
 from agents.actor.network import ActorNetwork
 from agents.actor.stepping import StepActor
 from envs.batched.words import encode_command
@@ -24,7 +24,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 
 class LearnedActor(StepActor):
-    """Acts by the most probable action of the network, from its views and the command alone.
+    """Takes the network's most probable action, given its own views and the command.
 
     ``weights`` is a folder with ``model.safetensors`` and ``config.json``, or a network. Raises
     BadInput where the folder holds no such network.
@@ -33,43 +33,43 @@ class LearnedActor(StepActor):
     def __init__(self, weights: str | Path | ActorNetwork = WEIGHTS) -> None:
         self.network = weights if isinstance(weights, ActorNetwork) else load_network(weights)
         self.network.eval()
-        self._senses = sense.new_senses(0)
-        self._scratch = sense.new_scratch()
+        self._memory = map_memory.new_map_memory(0)
+        self._workspace = map_memory.new_workspace()
 
     def begin(self, worlds: Worlds) -> None:
-        self._senses = sense.new_senses(len(worlds))
-        sense.begin_some(self._senses, np.arange(len(worlds)), worlds.images)
+        self._memory = map_memory.new_map_memory(len(worlds))
+        map_memory.begin_some(self._memory, np.arange(len(worlds)), worlds.images)
 
     def start(self, worlds: Worlds, commands: Sequence[Command | None]) -> None:
         for i, command in enumerate(commands):
             if command is not None:
-                self._senses.words[i] = encode_command(command)
-                self._senses.last[i] = sense.NO_ACTION
+                self._memory.words[i] = encode_command(command)
+                self._memory.last[i] = map_memory.NO_ACTION
 
     def act(self, worlds: Worlds, active: np.ndarray) -> np.ndarray:
-        going = np.flatnonzero(active)
-        seen = np.zeros((len(going), sense.OBSERVATION_SIZE), np.uint8)
+        rows = np.flatnonzero(active)
+        observations = np.zeros((len(rows), map_memory.OBSERVATION_SIZE), np.uint8)
         view = worlds.images.shape[1]
-        sense.observe_some(self._senses, going, self._scratch, view, seen)
+        map_memory.observe_some(self._memory, rows, self._workspace, view, observations)
         actions = np.full(len(worlds), int(Actions.done))
-        actions[going] = choose(self.network, seen)
+        actions[rows] = choose(self.network, observations)
         return actions
 
     def saw(self, worlds: Worlds, actions: np.ndarray, active: np.ndarray) -> None:
-        going = np.flatnonzero(active)
-        sense.step_some(self._senses, going, actions[going], worlds.images[going])
+        rows = np.flatnonzero(active)
+        map_memory.step_some(self._memory, rows, actions[rows], worlds.images[rows])
 
 
 @torch.inference_mode()
-def choose(network: ActorNetwork, seen: np.ndarray) -> np.ndarray:
+def choose(network: ActorNetwork, observations: np.ndarray) -> np.ndarray:
     """The most probable actions ``[N]`` for observations ``[N, OBSERVATION_SIZE] uint8``."""
     device = next(network.parameters()).device
-    logits, _ = network(torch.from_numpy(seen).to(device))
+    logits, _ = network(torch.from_numpy(observations).to(device))
     return logits.argmax(-1).cpu().numpy()
 
 
 def load_network(folder: str | Path) -> ActorNetwork:
-    """The network in a folder. Raises BadInput, in one sentence, where there is none."""
+    """The network in a folder. Raises BadInput where there is none that can be loaded."""
     folder = Path(folder)
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():

@@ -1,12 +1,11 @@
-"""The Actor's senses: a map that it draws from its own views and movements, and what it reads
-from it.
+"""Map memory: a map that the Actor draws from its own views and actions, and observations of it.
 
-Nothing here looks at the world. The agent knows the actions that it chose and what it saw; it
-knows that ``forward`` moved it when the cell ahead looked free. So each view is written into a map
-around the place where the episode began. Of every known thing the Actor then knows how well it
-fits the words of the command, how many actions away it is over the known cells, and which action
-leads there first; likewise of the nearest place that would show something new. What to do with
-that is the network's to learn.
+Nothing here reads the world's state. Each view is written into a map around the cell where the
+episode began; the agent's pose on it follows from its actions, since ``forward`` moves it if the
+cell ahead looked free. An observation lists, for every thing on the map, how well it fits the words
+of the command, how many actions away it is over the cells seen so far, and the first of these
+actions; and the same path for the nearest pose from which an unseen cell would be seen (a frontier,
+as in frontier-based exploration). The policy decides what to do with that.
 """
 
 from __future__ import annotations
@@ -43,15 +42,15 @@ _AREA = SIZE * SIZE
 LEFT, RIGHT, FORWARD, PICKUP, DROP, TOGGLE, DONE = range(7)
 NO_ACTION = 7
 
-# A way: its first action and how far it is, as one number.
-FAR = np.array([0, 1, 2, 3, 4, 5, 6, 8, 11, 16, 24, 36])  # where each step of distance begins
+# A path as one number: its first action and its length, in buckets that begin at these lengths.
+FAR = np.array([0, 1, 2, 3, 4, 5, 6, 8, 11, 16, 24, 36])
 N_FAR = len(FAR)
 HERE = 4  # after left, right, forward and toggle: no action is needed
-NO_WAY = 5 * N_FAR
-N_WAYS = NO_WAY + 1
-WAY_ACTIONS = np.array([LEFT, RIGHT, FORWARD, TOGGLE])
+NO_PATH = 5 * N_FAR
+N_PATHS = NO_PATH + 1
+FIRST_ACTIONS = np.array([LEFT, RIGHT, FORWARD, TOGGLE])
 
-# What a thing is, as far as acting on it goes; 0 is no thing.
+# What a cell holds, as far as acting on it goes; 0 is no thing.
 (
     NOTHING,
     A_KEY,
@@ -67,7 +66,7 @@ WAY_ACTIONS = np.array([LEFT, RIGHT, FORWARD, TOGGLE])
 ) = range(11)
 N_LOOKS = 11
 
-# Observation: four bytes for each of the nearest known things, then what concerns all.
+# Observation: four bytes for each of the nearest things on the map, then nine general ones.
 N_THINGS = 40
 MATCH, LOOK, FACE, BESIDE = range(4)
 VERB, HANDS, HANDS_MATCH, FRONT, FRONT_MATCH, LAST, EXPLORE, LAY_DOWN, COUNT = range(9)
@@ -79,18 +78,18 @@ _KIND_OF_WORD = np.array([0, *(OBJECT_TO_IDX.get(w, _ANY) for w in SHAPE_WORDS)]
 
 
 class MapMemory(NamedTuple):
-    """What N Actors know."""
+    """The map memories of N Actors."""
 
     cells: np.ndarray  # [N, 64, 64] uint16: kind, colour << 5, state << 8; 0 is not seen yet
     pose: np.ndarray  # [N, 3] int64: x, y, direction, as in MiniGrid, from (32, 32) facing east
     hands: np.ndarray  # [N] uint16
     last: np.ndarray  # [N] uint8: the last action since the command was given
-    explored: np.ndarray  # [N] bool: no place shows anything new, until the map changes
+    explored: np.ndarray  # [N] bool: no pose would show an unseen cell, until the map changes
     words: np.ndarray  # [N, 9] uint8, by envs.batched.words.encode_command
 
 
 class Workspace(NamedTuple):
-    """Room for one search, used by one thread."""
+    """Reusable buffers of one path search, for one thread at a time."""
 
     stamp: np.ndarray  # [1] int64
     reached: np.ndarray  # [64 * 64 * 4] int64: stamp of the search that reached a pose
@@ -101,8 +100,8 @@ class Workspace(NamedTuple):
     place: np.ndarray  # [64 * 64] int64: its place in the observation
 
 
-def new_senses(n: int) -> MapMemory:
-    """Map memories of n Actors that know nothing."""
+def new_map_memory(n: int) -> MapMemory:
+    """Empty map memories of ``n`` Actors."""
     return MapMemory(
         np.zeros((n, SIZE, SIZE), np.uint16),
         np.zeros((n, 3), np.int64),
@@ -113,24 +112,24 @@ def new_senses(n: int) -> MapMemory:
     )
 
 
-def new_scratch(*threads: int) -> Workspace:
-    """Room for searches; with a number of threads, as many rooms, along the first axis."""
+def new_workspace(*threads: int) -> Workspace:
+    """A workspace; with a number of threads, one for each of them along the first axis."""
     poses = 4 * _AREA
     sizes = ((1,), (poses,), (poses,), (poses,), (3, poses), (_AREA,), (_AREA,))
     return Workspace(*(np.zeros((*threads, *size), np.int64) for size in sizes))
 
 
 @numba.njit(inline="always")
-def scratch_of(rooms, t):
-    """The room of thread ``t``."""
+def workspace_of(workspaces, t):
+    """The workspace of thread ``t``."""
     return Workspace(
-        rooms.stamp[t],
-        rooms.reached[t],
-        rooms.distance[t],
-        rooms.first[t],
-        rooms.queue[t],
-        rooms.listed[t],
-        rooms.place[t],
+        workspaces.stamp[t],
+        workspaces.reached[t],
+        workspaces.distance[t],
+        workspaces.first[t],
+        workspaces.queue[t],
+        workspaces.listed[t],
+        workspaces.place[t],
     )
 
 
@@ -152,11 +151,11 @@ def _blocks_view(cell):
 
 
 @numba.njit(cache=True)
-def _write_view(s, w, view):
-    """Write a view ``[v, v, 3]`` into the map of Actor ``w``."""
+def _write_view(memory, w, view):
+    """Write a view ``[view, view, 3] uint8`` into the map of Actor ``w``."""
     size = view.shape[0]
     half = size // 2
-    x, y, direction = s.pose[w, 0], s.pose[w, 1], s.pose[w, 2]
+    x, y, direction = memory.pose[w, 0], memory.pose[w, 1], memory.pose[w, 2]
     fx, fy = step_x(direction), step_y(direction)
     rx, ry = -fy, fx
     changed = False
@@ -166,69 +165,72 @@ def _write_view(s, w, view):
             cell = np.uint16(kind | np.int64(view[i, j, 1]) << 5 | np.int64(view[i, j, 2]) << 8)
             if i == half and j == size - 1:
                 # There the view shows what the agent carries.
-                s.hands[w] = 0 if kind == EMPTY else cell
+                memory.hands[w] = 0 if kind == EMPTY else cell
                 continue
             if kind == UNSEEN:
                 continue
             ahead, right = size - 1 - j, i - half
             cx = (x + fx * ahead + rx * right) % SIZE
             cy = (y + fy * ahead + ry * right) % SIZE
-            if s.cells[w, cy, cx] != cell:
-                s.cells[w, cy, cx] = cell
+            if memory.cells[w, cy, cx] != cell:
+                memory.cells[w, cy, cx] = cell
                 changed = True
-    if s.cells[w, y, x] == UNSEEN:
-        s.cells[w, y, x] = EMPTY
+    if memory.cells[w, y, x] == UNSEEN:
+        memory.cells[w, y, x] = EMPTY
     if changed:
-        s.explored[w] = False
+        memory.explored[w] = False
 
 
 @numba.njit(cache=True)
-def begin_one(s, w, view):
-    """Actor ``w`` forgets everything and sees the first view of an episode."""
-    s.cells[w, :, :] = UNSEEN
-    s.pose[w, 0] = MIDDLE
-    s.pose[w, 1] = MIDDLE
-    s.pose[w, 2] = 0
-    s.last[w] = NO_ACTION
-    s.explored[w] = False
-    _write_view(s, w, view)
+def begin_one(memory, w, view):
+    """Clear the map of Actor ``w`` and enter the first view ``[view, view, 3] uint8`` of an
+    episode."""
+    memory.cells[w, :, :] = UNSEEN
+    memory.pose[w, 0] = MIDDLE
+    memory.pose[w, 1] = MIDDLE
+    memory.pose[w, 2] = 0
+    memory.last[w] = NO_ACTION
+    memory.explored[w] = False
+    _write_view(memory, w, view)
 
 
 @numba.njit(cache=True)
-def step_one(s, w, action, view):
-    """Actor ``w`` took ``action`` and now sees ``view``."""
-    direction = s.pose[w, 2]
+def step_one(memory, w, action, view):
+    """Update the map of Actor ``w`` after ``action``, which led to ``view [view, view, 3] uint8``."""
+    direction = memory.pose[w, 2]
     if action == LEFT:
-        s.pose[w, 2] = (direction + 3) & 3
+        memory.pose[w, 2] = (direction + 3) & 3
     elif action == RIGHT:
-        s.pose[w, 2] = (direction + 1) & 3
+        memory.pose[w, 2] = (direction + 1) & 3
     elif action == FORWARD:
-        x = (s.pose[w, 0] + step_x(direction)) % SIZE
-        y = (s.pose[w, 1] + step_y(direction)) % SIZE
-        if _can_enter(s.cells[w, y, x]):
-            s.pose[w, 0] = x
-            s.pose[w, 1] = y
-    s.last[w] = action
-    _write_view(s, w, view)
+        x = (memory.pose[w, 0] + step_x(direction)) % SIZE
+        y = (memory.pose[w, 1] + step_y(direction)) % SIZE
+        if _can_enter(memory.cells[w, y, x]):
+            memory.pose[w, 0] = x
+            memory.pose[w, 1] = y
+    memory.last[w] = action
+    _write_view(memory, w, view)
 
 
 @numba.njit(cache=True)
-def begin_some(s, which, views):
-    """``begin_one`` for the Actors ``which [K]``, who see ``views [K, v, v, 3]``."""
+def begin_some(memory, which, views):
+    """``begin_one`` for the Actors ``which [K]`` with ``views [K, view, view, 3] uint8``."""
     for k in range(len(which)):
-        begin_one(s, which[k], views[k])
+        begin_one(memory, which[k], views[k])
 
 
 @numba.njit(cache=True)
-def step_some(s, which, actions, views):
-    """``step_one`` for the Actors ``which [K]``, who took ``actions [K]``."""
+def step_some(memory, which, actions, views):
+    """``step_one`` for the Actors ``which [K]``, after ``actions [K]`` that led to ``views [K,
+    view, view, 3] uint8``."""
     for k in range(len(which)):
-        step_one(s, which[k], actions[k], views[k])
+        step_one(memory, which[k], actions[k], views[k])
 
 
 @numba.njit(cache=True)
 def _fits(cell, x, y, words, first):
-    """Which words of an item's name fit a cell at (x, y) of the map: four bits."""
+    """Which words of a name fit a cell at (x, y) of the map: texture, colour, shape and place, from
+    bit 0 to bit 3. A word that the name does not have fits. ``first`` is the name's first word."""
     kind, colour, state = cell & 31, (cell >> 5) & 7, cell >> 8
     texture, tint, shape, place = words[first], words[first + 1], words[first + 2], words[first + 3]
     fits = 0
@@ -261,7 +263,7 @@ def _match(cell, x, y, words):
 
 @numba.njit(cache=True)
 def _look(cell, hands):
-    """What a cell holds, as far as acting on it goes."""
+    """What a cell holds, as far as acting on it with ``hands`` goes: a number below ``N_LOOKS``."""
     kind = cell & 31
     if kind == DOOR:
         state = cell >> 8
@@ -287,8 +289,8 @@ def _opens(hands, door):
 
 
 @numba.njit(cache=True)
-def _way(action, distance):
-    """A way as one number."""
+def _path_code(action, distance):
+    """A path of ``distance`` actions that begins with ``action``, as one number."""
     if distance == 0:
         return HERE * N_FAR
     step = N_FAR - 1
@@ -299,10 +301,10 @@ def _way(action, distance):
 
 @numba.njit(cache=True)
 def _shows_more(cells, w, x, y, direction, size):
-    """Whether a view from this pose would show a cell that is not known yet.
+    """Whether a view of ``size`` cells from this pose would show a cell not seen yet.
 
-    MiniGrid's shadow casting over the known map. The first unknown cell that it meets is reached
-    through known ones only, so it will be seen for certain.
+    MiniGrid's shadow casting over the map. The first unseen cell that it meets is lit through seen
+    ones only, so it will be seen for certain.
     """
     half = size // 2
     fx, fy = step_x(direction), step_y(direction)
@@ -319,7 +321,7 @@ def _shows_more(cells, w, x, y, direction, size):
                 unknown |= 1 << i
                 clear |= 1 << i
             elif not _blocks_view(cell) or (ahead == 0 and i == half):
-                clear |= 1 << i  # a closed door is open by the time one stands in it
+                clear |= 1 << i  # a closed door is open by the time the agent stands in it
         mask, beyond = sweep(mask, clear, full)
         if mask & unknown:
             return True
@@ -330,86 +332,91 @@ def _shows_more(cells, w, x, y, direction, size):
 
 
 @numba.njit(cache=True)
-def _list(s, w, scratch, x, y, column, way, out):
-    """Enter into the observation the way to a thing at (x, y), where it is the first one."""
-    cell = s.cells[w, y, x]
+def _list(memory, w, workspace, x, y, column, path, out):
+    """Enter the path to a thing at (x, y) into the observation, if it is the first one met."""
+    cell = memory.cells[w, y, x]
     at = y * SIZE + x
-    if scratch.listed[at] != scratch.stamp[0]:
+    if workspace.listed[at] != workspace.stamp[0]:
         count = out[4 * N_THINGS + COUNT]
         if count == N_THINGS:
             return
-        scratch.listed[at] = scratch.stamp[0]
-        scratch.place[at] = count
+        workspace.listed[at] = workspace.stamp[0]
+        workspace.place[at] = count
         out[4 * N_THINGS + COUNT] = count + 1
         k = 4 * count
-        out[k + MATCH] = _match(cell, x, y, s.words[w])
-        out[k + LOOK] = _look(cell, s.hands[w])
-        out[k + FACE] = NO_WAY
-        out[k + BESIDE] = NO_WAY
-    k = 4 * scratch.place[at] + column
-    if out[k] == NO_WAY:
-        out[k] = way
+        out[k + MATCH] = _match(cell, x, y, memory.words[w])
+        out[k + LOOK] = _look(cell, memory.hands[w])
+        out[k + FACE] = NO_PATH
+        out[k + BESIDE] = NO_PATH
+    k = 4 * workspace.place[at] + column
+    if out[k] == NO_PATH:
+        out[k] = path
 
 
 @maker()
-def observe_one(s, w, scratch, view_size, out):
-    """What Actor ``w`` goes by, into ``out [OBSERVATION_SIZE] uint8``.
+def observe_one(memory, w, workspace, view_size, out):
+    """Write the observation of Actor ``w`` to ``out [OBSERVATION_SIZE] uint8``.
 
-    A search over poses (cell and direction), nearest first; a closed door costs a toggle.
+    A search over poses (cell and direction) in order of distance, with one queue for each distance
+    modulo 3, since a move costs 1 action, or 2 through a closed door that is opened first.
     """
     general = 4 * N_THINGS
     out[:] = 0
-    hands = s.hands[w]
-    x, y, direction = s.pose[w, 0], s.pose[w, 1], s.pose[w, 2]
+    hands = memory.hands[w]
+    x, y, direction = memory.pose[w, 0], memory.pose[w, 1], memory.pose[w, 2]
     front_x, front_y = (x + step_x(direction)) % SIZE, (y + step_y(direction)) % SIZE
-    front = s.cells[w, front_y, front_x]
-    out[general + VERB] = s.words[w, 0]
+    front = memory.cells[w, front_y, front_x]
+    out[general + VERB] = memory.words[w, 0]
     out[general + HANDS] = 0 if hands == 0 else _look(hands, 0)
-    # What is carried has no place, so the place that a name says counts as right.
-    out[general + HANDS_MATCH] = 0 if hands == 0 else _match(hands, x, y, s.words[w]) | 0b10001000
+    # What is carried lies nowhere, so whatever place the name has fits.
+    out[general + HANDS_MATCH] = (
+        0 if hands == 0 else _match(hands, x, y, memory.words[w]) | 0b10001000
+    )
     out[general + FRONT] = _look(front, hands)
     if _is_thing(front & 31):
-        out[general + FRONT_MATCH] = _match(front, front_x, front_y, s.words[w])
-    out[general + LAST] = s.last[w]
-    out[general + EXPLORE] = NO_WAY
-    out[general + LAY_DOWN] = NO_WAY
+        out[general + FRONT_MATCH] = _match(front, front_x, front_y, memory.words[w])
+    out[general + LAST] = memory.last[w]
+    out[general + EXPLORE] = NO_PATH
+    out[general + LAY_DOWN] = NO_PATH
 
-    scratch.stamp[0] += 1
-    stamp = scratch.stamp[0]
+    workspace.stamp[0] += 1
+    stamp = workspace.stamp[0]
     counts = np.zeros(3, np.int64)
     start = (y * SIZE + x) * 4 + direction
-    scratch.reached[start] = stamp
-    scratch.distance[start] = 0
-    scratch.first[start] = DONE
-    scratch.queue[0, 0] = start
+    workspace.reached[start] = stamp
+    workspace.distance[start] = 0
+    workspace.first[start] = DONE
+    workspace.queue[0, 0] = start
     counts[0] = 1
-    looking = not s.explored[w]
+    looking = not memory.explored[w]
     distance = 0
     while counts[0] + counts[1] + counts[2]:
         now = distance % 3
         k = 0
         while k < counts[now]:
-            pose = scratch.queue[now, k]
+            pose = workspace.queue[now, k]
             k += 1
-            if scratch.distance[pose] != distance:
-                continue  # a shorter way was found since
-            first = scratch.first[pose]
+            if workspace.distance[pose] != distance:
+                continue  # a shorter path was entered later
+            first = workspace.first[pose]
             direction = pose & 3
             x, y = (pose >> 2) % SIZE, (pose >> 2) // SIZE
             fx, fy = (x + step_x(direction)) % SIZE, (y + step_y(direction)) % SIZE
-            front = s.cells[w, fy, fx]
+            front = memory.cells[w, fy, fx]
             kind = front & 31
             if _is_thing(kind):
-                _list(s, w, scratch, fx, fy, FACE, _way(first, distance), out)
+                _list(memory, w, workspace, fx, fy, FACE, _path_code(first, distance), out)
             elif kind == EMPTY:
-                if out[general + LAY_DOWN] == NO_WAY:
-                    out[general + LAY_DOWN] = _way(first, distance)
+                if out[general + LAY_DOWN] == NO_PATH:
+                    out[general + LAY_DOWN] = _path_code(first, distance)
                 for side in range(4):
                     nx, ny = (fx + step_x(side)) % SIZE, (fy + step_y(side)) % SIZE
-                    if _is_thing(s.cells[w, ny, nx] & 31):
-                        _list(s, w, scratch, nx, ny, BESIDE, _way(first, distance), out)
-            if looking and _shows_more(s.cells, w, x, y, direction, view_size):
-                out[general + EXPLORE] = _way(first, distance)
+                    if _is_thing(memory.cells[w, ny, nx] & 31):
+                        _list(
+                            memory, w, workspace, nx, ny, BESIDE, _path_code(first, distance), out
+                        )
+            if looking and _shows_more(memory.cells, w, x, y, direction, view_size):
+                out[general + EXPLORE] = _path_code(first, distance)
                 looking = False
             for action in range(3):
                 cost = 1
@@ -426,22 +433,22 @@ def observe_one(s, w, scratch, view_size, out):
                 else:
                     after = (pose & ~3) | ((direction + 1) & 3)
                 total = distance + cost
-                if scratch.reached[after] == stamp and scratch.distance[after] <= total:
+                if workspace.reached[after] == stamp and workspace.distance[after] <= total:
                     continue
-                scratch.reached[after] = stamp
-                scratch.distance[after] = total
-                scratch.first[after] = step if distance == 0 else first
+                workspace.reached[after] = stamp
+                workspace.distance[after] = total
+                workspace.first[after] = step if distance == 0 else first
                 line = total % 3
-                scratch.queue[line, counts[line]] = after
+                workspace.queue[line, counts[line]] = after
                 counts[line] += 1
         counts[now] = 0
         distance += 1
     if looking:
-        s.explored[w] = True
+        memory.explored[w] = True
 
 
 @numba.njit(cache=True)
-def observe_some(s, which, scratch, view_size, out):
-    """``observe_one`` for the Actors ``which [K]``, into ``out [K, OBSERVATION_SIZE]``."""
+def observe_some(memory, which, workspace, view_size, out):
+    """``observe_one`` for the Actors ``which [K]``, to ``out [K, OBSERVATION_SIZE] uint8``."""
     for k in range(len(which)):
-        observe_one(s, which[k], scratch, view_size, out[k])
+        observe_one(memory, which[k], workspace, view_size, out[k])

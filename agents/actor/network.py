@@ -12,13 +12,13 @@ from huggingface_hub import PyTorchModelHubMixin
 from minigrid.core.actions import Actions
 from torch import nn
 
-from agents.actor.map_memory import LOOK, N_GENERAL, N_LOOKS, N_THINGS, N_WAYS, NO_ACTION
+from agents.actor.map_memory import LOOK, N_GENERAL, N_LOOKS, N_PATHS, N_THINGS, NO_ACTION
 from envs.commands import VERBS
 
 N_ACTIONS = len(Actions)
 _MATCHES = 256
 # How many values each number of an observation can take.
-THING_SIZES = (_MATCHES, N_LOOKS, N_WAYS, N_WAYS)
+THING_SIZES = (_MATCHES, N_LOOKS, N_PATHS, N_PATHS)
 GENERAL_SIZES = (
     len(VERBS),
     N_LOOKS,
@@ -26,8 +26,8 @@ GENERAL_SIZES = (
     N_LOOKS,
     _MATCHES,
     NO_ACTION + 1,
-    N_WAYS,
-    N_WAYS,
+    N_PATHS,
+    N_PATHS,
     N_THINGS + 1,
 )
 assert len(GENERAL_SIZES) == N_GENERAL

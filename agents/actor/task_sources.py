@@ -59,7 +59,7 @@ def draw_pools(
     return pools
 
 
-def practice_sources(n: int, pools: dict[str, Pool]) -> list[tuple[Pool | Rooms, int]]:
+def training_sources(n: int, pools: dict[str, Pool]) -> list[tuple[Pool | Rooms, int]]:
     """All grounds of practice, sharing out ``n`` worlds."""
     sources: list[tuple[Pool | Rooms, float]] = [(SMALL, SHARES["small"]), (LARGE, SHARES["large"])]
     for level, share in LEVELS.items():

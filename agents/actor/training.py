@@ -23,7 +23,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 from torch.nn import functional
 
-from agents.actor.expert import taught
+from agents.actor.expert import expert_actions
 from agents.actor.map_memory import OBSERVATION_SIZE
 from agents.actor.network import N_ACTIONS, ActorNetwork, ActorTrunk
 from agents.actor.vector_env import MultiTaskVectorEnv
@@ -185,7 +185,7 @@ def _demonstrate(
     reward, ended = np.zeros((HORIZON, n)), np.zeros((HORIZON, n), bool)
     for t in range(HORIZON):
         seen[t] = gym_.observations
-        lessons[t] = taught(seen[t])
+        lessons[t] = expert_actions(seen[t])
         probabilities = network(torch.from_numpy(seen[t]).to(device))[0].softmax(-1).cpu()
         own = torch.multinomial(probabilities, 1, generator=generator)[:, 0].numpy()
         own = np.where(rng.random(n) < 0.05, rng.integers(N_ACTIONS, size=n), own)

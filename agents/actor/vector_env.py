@@ -1,4 +1,4 @@
-"""Many command tasks at once, for training and for measuring the Actor."""
+"""Vector environments of commands, for training the Actor and for measuring it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import numba
 import numpy as np
 
-from agents.actor import map_memory as sense
-from agents.actor.map_memory import OBSERVATION_SIZE, new_scratch, new_senses
+from agents.actor import map_memory
+from agents.actor.map_memory import OBSERVATION_SIZE, new_map_memory, new_workspace
 from envs.batched import Engine, Pool, Rooms
 from envs.batched.rules import COMMAND, COMMAND_ALONE
 from envs.worlds import VIEW
@@ -18,33 +18,36 @@ from envs.worlds import VIEW
 
 @numba.njit(cache=True)
 def _after_step(
-    senses, scratch, actions, images, last_images, words, layout, over, out, last_out, low, high
+    memory, workspace, actions, images, last_images, words, layout, over, out, last_out, low, high
 ):
-    """Actors ``low`` to ``high`` see what came of ``actions``. Where an episode is over, the next
-    begins, and ``last_out`` gets what they went by at its end, where there was one to see."""
+    """Update the map memories of worlds ``low`` to ``high - 1`` after a step.
+
+    Where an episode is over, the next begins, and ``last_out`` gets the observation at the end of
+    the last one. A negative action begins an episode without such an end.
+    """
     view = images.shape[1]
     for w in range(low, high):
         if over[w]:
             if actions[w] >= 0:
-                sense.step_one(senses, w, actions[w], last_images[w])
-                sense.observe_one(senses, w, scratch, view, last_out[w])
-            senses.words[w] = words[layout[w]]
-            sense.begin_one(senses, w, images[w])
+                map_memory.step_one(memory, w, actions[w], last_images[w])
+                map_memory.observe_one(memory, w, workspace, view, last_out[w])
+            memory.words[w] = words[layout[w]]
+            map_memory.begin_one(memory, w, images[w])
         else:
-            sense.step_one(senses, w, actions[w], images[w])
-        sense.observe_one(senses, w, scratch, view, out[w])
+            map_memory.step_one(memory, w, actions[w], images[w])
+        map_memory.observe_one(memory, w, workspace, view, out[w])
 
 
 @numba.njit(parallel=True, cache=True)
 def _after_step_parallel(
-    senses, rooms, actions, images, last_images, words, layout, over, out, last_out, threads
+    memory, workspaces, actions, images, last_images, words, layout, over, out, last_out, threads
 ):
-    """``_after_step`` for all Actors, shared out among threads."""
+    """``_after_step`` for all worlds, divided among threads."""
     n = len(actions)
     for t in numba.prange(threads):
         _after_step(
-            senses,
-            sense.scratch_of(rooms, t),
+            memory,
+            map_memory.workspace_of(workspaces, t),
             actions,
             images,
             last_images,
@@ -59,11 +62,20 @@ def _after_step_parallel(
 
 
 class CommandVectorEnv:
-    """N command tasks of one source, with the senses of N Actors; ended ones begin anew.
+    """N commands from one task source, each with its Actor's map memory.
 
-    ``observations [N, OBSERVATION_SIZE] uint8`` is what the Actors go by now, and
-    ``last_observations`` what those went by whose episode ended in the last step; both are
-    overwritten by each step. ``engine`` holds the truth. Results do not depend on ``threads``.
+    An episode that ends begins anew in the same step. ``engine`` holds the worlds. Both arrays of
+    observations are overwritten by each step: ``observations [N, OBSERVATION_SIZE] uint8`` has the
+    current ones, ``last_observations`` (same shape) the last ones of the episodes that ended in
+    the last step.
+
+    Args:
+        source: Where the worlds and their commands come from.
+        n: The number of worlds.
+        seed: Seeds the engine's random generators.
+        observations: The array to write observations to; None makes one.
+        last_observations: The array to write last observations to; None makes one.
+        threads: The number of threads. Results do not depend on it.
     """
 
     def __init__(
@@ -77,9 +89,9 @@ class CommandVectorEnv:
     ) -> None:
         self.engine = Engine(source, n, seed=seed, view=VIEW, threads=threads)
         self.threads = min(threads, n)
-        self.senses = new_senses(n)
-        self.scratch = new_scratch()
-        self._rooms = new_scratch(self.threads)
+        self.memory = new_map_memory(n)
+        self.workspace = new_workspace()
+        self._workspaces = new_workspace(self.threads)
         empty = np.zeros((2, n, OBSERVATION_SIZE), np.uint8)
         self.observations = empty[0] if observations is None else observations
         self.last_observations = empty[1] if last_observations is None else last_observations
@@ -88,31 +100,31 @@ class CommandVectorEnv:
         return self.engine.n
 
     def reset(self) -> None:
-        """Begin all tasks anew."""
+        """Begin a new episode in every world."""
         self.engine.reset()
-        self.look_anew()
+        self.reset_memory()
 
-    def look_anew(self) -> None:
-        """All Actors forget what they knew and see the first view of their episodes."""
+    def reset_memory(self) -> None:
+        """Clear all map memories and enter the first view of each episode."""
         self._observe(np.full(len(self), -1), np.ones(len(self), bool))
 
     def step(self, actions: np.ndarray) -> np.ndarray:
-        """Take ``actions [N] int64``; gives which episodes ended, ``[N] bool``."""
+        """Take ``actions [N] int64``. Returns which episodes ended, ``[N] bool``."""
         self.engine.step(actions)
         over = self.engine.terminated | self.engine.truncated
         self._observe(actions, over)
         return over
 
-    def follow(self, actions: np.ndarray, going: np.ndarray) -> None:
-        """The Actors of the worlds that are ``going [N] bool`` see what came of ``actions``, which
-        the engine has taken without beginning anything anew."""
-        for w in map(int, np.flatnonzero(going)):
-            sense.step_one(self.senses, w, actions[w], self.engine.images[w])
-            sense.observe_one(self.senses, w, self.scratch, VIEW, self.observations[w])
+    def observe(self, actions: np.ndarray, active: np.ndarray) -> None:
+        """Update the map memories and observations of the ``active [N] bool`` worlds after the
+        engine, without ``autoreset``, has taken ``actions [N] int64``."""
+        for w in map(int, np.flatnonzero(active)):
+            map_memory.step_one(self.memory, w, actions[w], self.engine.images[w])
+            map_memory.observe_one(self.memory, w, self.workspace, VIEW, self.observations[w])
 
     def _observe(self, actions: np.ndarray, over: np.ndarray) -> None:
         state = self.engine.state
-        seen = (
+        arguments = (
             actions,
             state.images,
             state.last_images,
@@ -123,16 +135,24 @@ class CommandVectorEnv:
             self.last_observations,
         )
         if self.threads == 1:
-            _after_step(self.senses, self.scratch, *seen, 0, len(self))
+            _after_step(self.memory, self.workspace, *arguments, 0, len(self))
         else:
             numba.set_num_threads(self.threads)
-            _after_step_parallel(self.senses, self._rooms, *seen, self.threads)
+            _after_step_parallel(self.memory, self._workspaces, *arguments, self.threads)
 
 
 class MultiTaskVectorEnv:
-    """Several grounds practised on at once, as one batch of N command tasks.
+    """Vector environments of several task sources, stepped as one batch of N worlds.
 
-    ``success``, ``truncated`` and ``lengths`` are of the episodes that ended in the last step.
+    Each of ``vector_envs`` owns the rows of the batch in ``slices``. ``observations`` and
+    ``last_observations`` are as in ``CommandVectorEnv``. ``success [N] bool``, ``truncated [N]
+    bool`` (by the step limit alone) and ``lengths [N] int64`` (in steps) hold for the episodes
+    that ended in the last step.
+
+    Args:
+        sources: The task sources, each with its number of worlds.
+        seed: Source k gets the seed ``seed + k``.
+        threads: The number of threads. Results do not depend on it.
     """
 
     def __init__(
@@ -141,12 +161,12 @@ class MultiTaskVectorEnv:
         self.n = sum(n for _, n in sources)
         self.observations = np.zeros((self.n, OBSERVATION_SIZE), np.uint8)
         self.last_observations = np.zeros_like(self.observations)
-        self.grounds: list[CommandVectorEnv] = []
+        self.vector_envs: list[CommandVectorEnv] = []
         self.slices: list[slice] = []
         first = 0
         for k, (source, n) in enumerate(sources):
             rows = slice(first, first + n)
-            self.grounds.append(
+            self.vector_envs.append(
                 CommandVectorEnv(
                     source,
                     n,
@@ -163,38 +183,45 @@ class MultiTaskVectorEnv:
         self.lengths = np.zeros(self.n, np.int64)
 
     def reset(self) -> None:
-        """Begin all tasks anew."""
-        for ground in self.grounds:
-            ground.reset()
+        """Begin a new episode in every world."""
+        for env in self.vector_envs:
+            env.reset()
 
     def step(self, actions: np.ndarray) -> np.ndarray:
-        """Take ``actions [N] int64``; gives which episodes ended, ``[N] bool``."""
+        """Take ``actions [N] int64``. Returns which episodes ended, ``[N] bool``."""
         over = np.zeros(self.n, bool)
-        for ground, rows in zip(self.grounds, self.slices, strict=True):
-            over[rows] = ground.step(actions[rows])
-            engine = ground.engine
+        for env, rows in zip(self.vector_envs, self.slices, strict=True):
+            over[rows] = env.step(actions[rows])
+            engine = env.engine
             self.success[rows] = engine.success
             self.truncated[rows] = engine.truncated & ~engine.terminated
             self.lengths[rows] = engine.last_steps
         return over
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All that changes from step to step, by name, for checkpoints; views, not copies."""
-        found: dict[str, np.ndarray] = {"observations": self.observations}
-        for k, ground in enumerate(self.grounds):
-            parts: dict[str, Any] = {"state": ground.engine.state, "senses": ground.senses}
-            if isinstance(ground.engine.source, Rooms):
-                parts["layouts"] = ground.engine.layouts
+        """All that changes from step to step, by name, for checkpoints: views, not copies."""
+        named: dict[str, np.ndarray] = {"observations": self.observations}
+        for k, env in enumerate(self.vector_envs):
+            # The names are part of the checkpoints on disk.
+            parts: dict[str, Any] = {"state": env.engine.state, "senses": env.memory}
+            if isinstance(env.engine.source, Rooms):
+                parts["layouts"] = env.engine.layouts
             for part, arrays in parts.items():
-                found |= {f"{k}.{part}.{name}": a for name, a in arrays._asdict().items()}
-        return found
+                named |= {f"{k}.{part}.{name}": a for name, a in arrays._asdict().items()}
+        return named
 
 
 @dataclass(frozen=True)
 class CommandScore:
-    """Of ``n`` commands: how many were carried out within the episode's steps, how many ended
-    with ``done`` said within 3 steps of the command being done and not before (None where the
-    episode ends by itself), and the mean number of steps of those carried out."""
+    """How a policy did on ``n`` commands.
+
+    Attributes:
+        n: The number of commands.
+        carried_out: How many were carried out within the episode's steps.
+        said_done: How many were carried out and ended by ``done`` at most 3 steps after the
+            command was fulfilled; None where episodes end without ``done``.
+        mean_steps: The mean number of steps of those carried out, NaN where there are none.
+    """
 
     n: int
     carried_out: int
@@ -205,40 +232,44 @@ class CommandScore:
 def measure(
     policy: Callable[[np.ndarray], np.ndarray], source: Pool | Rooms, n: int, seed: int
 ) -> CommandScore:
-    """Give a policy ``n`` commands, each in an episode of its own, and count.
+    """Score a policy on ``n`` commands, each in an episode of its own.
 
-    ``policy`` takes observations ``[N, OBSERVATION_SIZE] uint8`` and gives actions ``[N]``. The
-    layouts of a pool are taken in turn from the first, so a pool of ``n`` is used up exactly.
+    Args:
+        policy: Maps observations ``[N, OBSERVATION_SIZE] uint8`` to actions ``[N]``.
+        source: The commands. Layouts of a pool are taken in turn from the first, so a pool of
+            ``n`` gives each of them once.
+        n: The number of commands.
+        seed: Seeds the engine's random generators.
     """
-    practice = CommandVectorEnv(source, n, seed)
-    engine = practice.engine
-    practice.reset()
+    env = CommandVectorEnv(source, n, seed)
+    engine = env.engine
+    env.reset()
     if isinstance(source, Pool):
         engine.place(np.arange(n) % len(source))
-        practice.look_anew()
-    asks = np.isin(engine.layouts.rule[engine.state.layout], (COMMAND, COMMAND_ALONE))
+        env.reset_memory()
+    needs_done = np.isin(engine.layouts.rule[engine.state.layout], (COMMAND, COMMAND_ALONE))
     engine.autoreset = False
-    going = np.ones(n, bool)
+    active = np.ones(n, bool)
     carried_out = np.zeros(n, bool)
     done_since = np.full(n, -1)
     on_time = np.zeros(n, bool)
     steps = np.zeros(n)
-    while going.any():
-        actions = np.asarray(policy(practice.observations), np.int64)
-        engine.step(actions, going)
-        practice.follow(actions, going)
-        done = engine.state.command_done.astype(bool) & going
+    while active.any():
+        actions = np.asarray(policy(env.observations), np.int64)
+        engine.step(actions, active)
+        env.observe(actions, active)
+        done = engine.state.command_done.astype(bool) & active
         done_since[done & (done_since < 0)] = engine.steps[done & (done_since < 0)]
-        done_since[~done & going] = -1
-        ended = going & (engine.terminated | engine.truncated)
+        done_since[~done & active] = -1
+        ended = active & (engine.terminated | engine.truncated)
         carried_out |= ended & engine.success
         steps[ended] = engine.steps[ended]
         # The step that says so comes after the step that did it.
         on_time |= ended & engine.success & (engine.steps - done_since <= 3)
-        going &= ~ended
+        active &= ~ended
     return CommandScore(
         n,
         int(carried_out.sum()),
-        int(on_time.sum()) if asks.all() else None,
+        int(on_time.sum()) if needs_done.all() else None,
         float(steps[carried_out].mean()) if carried_out.any() else float("nan"),
     )

@@ -175,7 +175,7 @@ class _Training:
         self._finish([stage for stage, _, _ in stages])
 
     def _sources(self, stage_seed: int) -> Any:
-        from agents.actor.task_sources import draw_pools, practice_sources
+        from agents.actor.task_sources import draw_pools, training_sources
         from agents.actor.vector_env import MultiTaskVectorEnv
 
         pools = draw_pools(
@@ -183,7 +183,7 @@ class _Training:
         )
         seed = 1_000_000_007 + 1000 * (2 * self.args.seed + stage_seed)
         return MultiTaskVectorEnv(
-            practice_sources(self.args.worlds, pools), seed, self.args.threads
+            training_sources(self.args.worlds, pools), seed, self.args.threads
         )
 
     def _imitate(self, steps: int, resume: Checkpoint | None) -> None:

@@ -16,14 +16,13 @@ from minigrid.core.actions import Actions
 from minigrid.core.constants import OBJECT_TO_IDX
 from safetensors.torch import load_file, save_file
 
-from agents.actor import make_actor
-from agents.actor import map_memory as sense
-from agents.actor.expert import taught
+from agents.actor import make_actor, map_memory
+from agents.actor.expert import expert_actions
 from agents.actor.learned import WEIGHTS, LearnedActor, choose, load_network
 from agents.actor.map_memory import MIDDLE, OBSERVATION_SIZE
 from agents.actor.network import ActorNetwork
 from agents.actor.route import STEPS
-from agents.actor.task_sources import TESTS, practice_sources, with_key
+from agents.actor.task_sources import TESTS, training_sources, with_key
 from agents.actor.training import Checkpoint, CommandSB3VecEnv, reinforce, warm_start
 from agents.actor.vector_env import CommandVectorEnv, MultiTaskVectorEnv, measure
 from envs.attributes import SECRET_PROPERTY, Attribute
@@ -62,11 +61,11 @@ def test_the_map_is_the_world_as_seen(task: str, seed: int, actions: list[int]) 
     worlds.reset(0, seed)
     world = worlds.world(0)
     start, heading = tuple(world.agent_pos), world.agent_dir
-    senses, one = sense.new_senses(1), np.array([0])
-    sense.begin_some(senses, one, worlds.images)
+    senses, one = map_memory.new_map_memory(1), np.array([0])
+    map_memory.begin_some(senses, one, worlds.images)
     for action in actions:
         worlds.step(np.array([action]), np.array([True]))
-        sense.step_some(senses, one, np.array([action]), worlds.images)
+        map_memory.step_some(senses, one, np.array([action]), worlds.images)
         if worlds.over[0]:
             break
     dx, dy = (int(v) - MIDDLE for v in senses.pose[0, :2])
@@ -82,7 +81,7 @@ def test_the_map_is_the_world_as_seen(task: str, seed: int, actions: list[int]) 
         assert unpacked(int(senses.cells[0, y, x])) == tuple(truth[wx, wy])
 
 
-def slow_ways(senses: sense.Senses, w: int) -> dict[tuple[int, int], int]:
+def slow_paths(senses: map_memory.MapMemory, w: int) -> dict[tuple[int, int], int]:
     """For each thing that can be faced, over known cells: the fewest actions to face it. A second,
     plain way to get what ``observe_one`` finds (rooms without doors)."""
     start = tuple(map(int, senses.pose[w]))
@@ -91,7 +90,7 @@ def slow_ways(senses: sense.Senses, w: int) -> dict[tuple[int, int], int]:
         pose = edge.popleft()
         x, y, direction = pose
         dx, dy = STEPS[direction]
-        ahead = ((x + dx) % sense.SIZE, (y + dy) % sense.SIZE)
+        ahead = ((x + dx) % map_memory.SIZE, (y + dy) % map_memory.SIZE)
         kind = int(senses.cells[w, ahead[1], ahead[0]]) & 31
         if kind >= OBJECT_TO_IDX["circle"]:
             found.setdefault(ahead, best[pose])
@@ -113,11 +112,15 @@ def test_ways_are_the_shortest_over_the_known_cells() -> None:
     for _ in range(6):
         practice.step(rng.choice([0, 1, 2, 2], 32))
         for w in range(32):
-            things = practice.observations[w, : 4 * sense.N_THINGS].reshape(-1, 4)
-            ways = [int(t[sense.FACE]) for t in things if t[sense.LOOK] and t[2] != sense.NO_WAY]
-            far = sorted(slow_ways(practice.senses, w).values())
-            steps = [int(np.searchsorted(sense.FAR, d, side="right") - 1) for d in far]
-            assert sorted(way % sense.N_FAR for way in ways) == sorted(steps)
+            things = practice.observations[w, : 4 * map_memory.N_THINGS].reshape(-1, 4)
+            ways = [
+                int(t[map_memory.FACE])
+                for t in things
+                if t[map_memory.LOOK] and t[2] != map_memory.NO_PATH
+            ]
+            far = sorted(slow_paths(practice.memory, w).values())
+            steps = [int(np.searchsorted(map_memory.FAR, d, side="right") - 1) for d in far]
+            assert sorted(way % map_memory.N_FAR for way in ways) == sorted(steps)
             compared += len(ways)
     assert compared > 300
 
@@ -130,9 +133,11 @@ def test_following_a_way_leads_nearer() -> None:
     for _ in range(40):
         actions = np.zeros(32, np.int64)
         for w, seen in enumerate(practice.observations):
-            way = seen[sense.FACE] if seen[sense.LOOK] else sense.NO_WAY
-            arrived[w] |= way // sense.N_FAR == sense.HERE
-            actions[w] = sense.WAY_ACTIONS[way // sense.N_FAR] if way < 48 else Actions.left
+            way = seen[map_memory.FACE] if seen[map_memory.LOOK] else map_memory.NO_PATH
+            arrived[w] |= way // map_memory.N_FAR == map_memory.HERE
+            actions[w] = (
+                map_memory.FIRST_ACTIONS[way // map_memory.N_FAR] if way < 48 else Actions.left
+            )
         practice.step(actions)
     assert arrived.all()
 
@@ -142,26 +147,31 @@ def test_the_place_to_explore_always_shows_something_new() -> None:
     practice = CommandVectorEnv(pool, 8, seed=0)
     practice.reset()
     practice.engine.autoreset = False
-    explored = practice.observations[:, 4 * sense.N_THINGS + sense.EXPLORE]
+    explored = practice.observations[:, 4 * map_memory.N_THINGS + map_memory.EXPLORE]
     for _ in range(400):
-        known = (practice.senses.cells > 0).sum((1, 2))
+        known = (practice.memory.cells > 0).sum((1, 2))
         here = explored.copy()
         actions = np.array(
-            [sense.WAY_ACTIONS[e // sense.N_FAR] if e < 48 else Actions.left for e in here]
+            [
+                map_memory.FIRST_ACTIONS[e // map_memory.N_FAR] if e < 48 else Actions.left
+                for e in here
+            ]
         )
-        assert (here // sense.N_FAR != sense.HERE).all()  # what is here has been seen already
-        last_step = (here < 48) & (here % sense.N_FAR == 1)
+        assert (
+            here // map_memory.N_FAR != map_memory.HERE
+        ).all()  # what is here has been seen already
+        last_step = (here < 48) & (here % map_memory.N_FAR == 1)
         practice.engine.step(actions)
-        practice.follow(actions, np.ones(8, bool))
-        more = (practice.senses.cells > 0).sum((1, 2)) > known
+        practice.observe(actions, np.ones(8, bool))
+        more = (practice.memory.cells > 0).sum((1, 2)) > known
         assert more[last_step].all()
-    assert (explored == sense.NO_WAY).sum() >= 6  # the whole maze is known
+    assert (explored == map_memory.NO_PATH).sum() >= 6  # the whole maze is known
 
 
 @pytest.mark.parametrize("level", ["ours", "BabyAI-PutNextLocal-v0", "BabyAI-GoToObjMaze-v0"])
 def test_the_teacher_carries_out_every_command_with_what_it_has_sensed(level: str) -> None:
     source = ROOMS if level == "ours" else Pool.draw(level, 40, seed=800).as_commands()
-    score = measure(taught, source, 40, seed=11)
+    score = measure(expert_actions, source, 40, seed=11)
     assert score.carried_out == 40
     assert score.said_done == 40
 
@@ -173,10 +183,10 @@ def test_the_teacher_gives_up_at_a_locked_door_and_opens_it_with_the_key() -> No
     practice.reset()
     said = np.zeros(10, bool)
     for _ in range(40):
-        actions = taught(practice.observations)
+        actions = expert_actions(practice.observations)
         said |= practice.step(actions) & (actions == Actions.done)
     assert said.all()
-    score = measure(taught, with_key(pool), 10, seed=0)
+    score = measure(expert_actions, with_key(pool), 10, seed=0)
     assert score.carried_out == 10
 
 
@@ -192,7 +202,7 @@ def test_commands_are_told_apart_by_their_numbers_and_read_back() -> None:
 def test_places_are_seen_from_where_the_episode_began() -> None:
     """Of two balls alike, only the one on the side that the command names fits all its words."""
     pool = Pool.draw("BabyAI-PickupLoc-v0", 60, seed=300).as_commands()
-    assert measure(taught, pool, 60, seed=0).carried_out >= 59
+    assert measure(expert_actions, pool, 60, seed=0).carried_out >= 59
 
 
 def test_weights_survive_saving_and_wrong_ones_are_refused(tmp_path: Path) -> None:
@@ -247,8 +257,8 @@ def test_the_vec_env_tells_truncation_from_termination() -> None:
     assert all(i["TimeLimit.truncated"] for i in infos)
     assert reward.sum() == 0
     last = infos[0]["terminal_observation"]
-    assert last[4 * sense.N_THINGS + sense.LAST] == Actions.left
-    assert seen[0][4 * sense.N_THINGS + sense.LAST] == sense.NO_ACTION
+    assert last[4 * map_memory.N_THINGS + map_memory.LAST] == Actions.left
+    assert seen[0][4 * map_memory.N_THINGS + map_memory.LAST] == map_memory.NO_ACTION
     over, infos = env.step(np.full(4, Actions.done))[2:]
     assert over.all()
     assert not any(i["TimeLimit.truncated"] for i in infos)
@@ -329,7 +339,7 @@ def test_the_grounds_share_out_all_worlds() -> None:
     from agents.actor.task_sources import LEVELS
 
     pool = Pool.draw("Parley/BabyAIMixedLocal-v0", 30, seed=10)
-    sources = practice_sources(100, dict.fromkeys(LEVELS, pool))
+    sources = training_sources(100, dict.fromkeys(LEVELS, pool))
     assert sum(n for _, n in sources) == 100
     assert min(n for _, n in sources) >= 1
 

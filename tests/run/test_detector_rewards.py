@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from agents.actor.expert import taught
+from agents.actor.expert import expert_actions
 from agents.actor.network import ActorNetwork
 from agents.actor.task_sources import VISIBLE
 from agents.actor.training import Checkpoint, CommandSB3VecEnv, reinforce
@@ -36,12 +36,12 @@ def test_each_episode_is_judged_once_by_its_own_last_views_and_command() -> None
     gym_ = MultiTaskVectorEnv([(VISIBLE, 6)], seed=3)
     env = CommandSB3VecEnv(gym_, DetectorRewarder(DetectorReward(judge)))
     observations = env.reset()
-    engine = gym_.grounds[0].engine
+    engine = gym_.vector_envs[0].engine
     films = [[engine.frames(8, np.array([i]))[0].copy()] for i in range(6)]
     missions = [engine.mission(i) for i in range(6)]
     ended = 0
     for _ in range(120):
-        _, rewards, over, _ = env.step(taught(observations))
+        _, rewards, over, _ = env.step(expert_actions(observations))
         observations = gym_.observations.copy()
         for i in np.flatnonzero(over):
             assert judge.questions[ended] == task_question(missions[i])
