@@ -14,7 +14,7 @@ from models.vision.vision_language import HUB_ID, is_of_transformers
 if TYPE_CHECKING:
     from agents.actor.vector_env import MultiTaskVectorEnv
     from agents.observation_recorder import ObservationRecorder
-    from agents.planner.training import Reward
+    from agents.planner.reinforcement import Reward
     from agents.reporter.reinforcement import ReportSample, RewardComponent
     from agents.team import Episode
     from rewards.reward import DetectorReward, QuestionAnswerer
@@ -87,11 +87,11 @@ def load_judge(folder: Path, device: str = "auto", cache: Path | None = None) ->
 def episode_reward(name: str, device: str = "auto", cache: Path | None = None) -> Reward:
     """What rewards an episode: ``truth``, or a detector by name or folder, which is asked of 8
     frames of what the agent saw whether the task was achieved."""
-    from agents.planner.training import truth
+    from agents.planner.reinforcement import success_reward
     from rewards.reward import DetectorReward
 
     if name == "truth":
-        return truth
+        return success_reward
     term = episode_term(DetectorReward(load_detector(name, device, cache)))
     return lambda episodes, film: term(episodes, film, ())
 

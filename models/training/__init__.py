@@ -1,1 +1,1 @@
-"""Training: the trainer, checkpoints, schedules, the process group, the policy gradient."""
+"""Training: the trainer, checkpoints, schedules, gradient steps, policy gradients, processes."""

@@ -1,4 +1,4 @@
-"""Several processes that train one network, each on its share (``accelerate launch``)."""
+"""Processes that train one network together, each on its share (``accelerate launch``)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from envs.errors import BadInput
 
 
 class ProcessGroup:
-    """The processes that train together; alone, a process shares with nobody.
+    """The processes that train together; ``n`` of them, of which this one is number ``rank``.
 
     Unlike with DistributedDataParallel the processes may have unequal work: gradients are averaged
-    when all say so, and those of who had none are zeros.
+    when all of them ask for it, and parameters without a gradient count as zeros.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -26,37 +26,44 @@ class ProcessGroup:
         self.n: int = state.num_processes
         self.rank: int = state.process_index
         if self.n > 1:
-            # Threads that still talk to the others when a process ends would abort it.
+            # Threads that still wait for other processes when this one ends would abort it.
             atexit.register(state.destroy_process_group)
 
-    def part(self, number: int, what: str) -> int:
-        """This process's share of ``number``. Raises BadInput where that cannot be split evenly."""
+    def share(self, number: int, unit: str) -> int:
+        """This process's equal share of ``number`` things, which the error calls ``unit``.
+
+        Raises BadInput where the number is not a multiple of the processes.
+        """
         if number % self.n:
-            raise BadInput(f"{number} {what} cannot be split among {self.n} processes")
+            raise BadInput(f"{number} {unit} cannot be split among {self.n} processes")
         return number // self.n
 
-    def share_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Average the gradients of all processes."""
+    def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Replace each gradient by its mean over all processes."""
         if self.n == 1:
             return
-        flat = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        told = self.mean(torch.cat([g.reshape(-1) for g in flat]))
-        for p, grad in zip(parameters, told.split([p.numel() for p in parameters]), strict=True):
-            p.grad = grad.reshape(p.shape)
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        mean = self.mean(torch.cat([g.reshape(-1) for g in gradients]))
+        sizes = [p.numel() for p in parameters]
+        for p, gradient in zip(parameters, mean.split(sizes), strict=True):
+            p.grad = gradient.reshape(p.shape)
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
-        """The mean over all processes of a vector that each has."""
-        return self._all(values).mean(0)
+        """The mean over all processes of a vector ``[n]`` that each of them has."""
+        return self._gather(values).mean(0)
 
     def means(self, values: Sequence[float]) -> list[float]:
-        """The means over all processes of numbers that each has."""
-        found: list[float] = self.mean(torch.tensor(values, dtype=torch.float64)).tolist()
-        return found
+        """The means over all processes of numbers that each of them has."""
+        means: list[float] = self.mean(torch.tensor(values, dtype=torch.float64)).tolist()
+        return means
 
-    def most(self, value: int) -> int:
+    def maximum(self, value: int) -> int:
         """The largest of all processes' numbers."""
-        return int(self._all(torch.tensor([value])).max())
+        return int(self._gather(torch.tensor([value])).max())
 
-    def _all(self, values: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = gather(values.to(self._device)[None])
-        return found
+    def _gather(self, values: torch.Tensor) -> torch.Tensor:
+        """``[processes, n]`` from each process's ``[n]``."""
+        gathered: torch.Tensor = gather(values.to(self._device)[None])
+        return gathered
+
+    part, share_gradients, most = share, average_gradients, maximum

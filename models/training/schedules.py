@@ -1,13 +1,28 @@
-"""The learning rate over the course of training."""
+"""Learning-rate schedules: linear warm-up, then a cosine."""
 
 from __future__ import annotations
 
 import math
 
 
-def learning_rate_at(step: int, steps: int, peak: float) -> float:
-    """Up over the first tenth of the steps, then down to nothing along a cosine."""
-    share = (step + 1) / steps
-    if share < 0.1:
-        return peak * share / 0.1
-    return peak * 0.5 * (1 + math.cos(math.pi * (share - 0.1) / 0.9))
+def cosine_to_zero(step: int, steps: int, peak: float) -> float:
+    """The learning rate of step ``step`` (from 0) of ``steps``: up to ``peak`` over the first
+    10 % of the steps, then down to 0 along half a cosine."""
+    return _warmup_cosine(step, steps, peak, warmup=0.1, last=0.0)
+
+
+def cosine_to_fiftieth(step: int, steps: int, peak: float) -> float:
+    """As `cosine_to_zero`, but with a warm-up of 5 % and down to ``0.02 * peak``."""
+    return _warmup_cosine(step, steps, peak, warmup=0.05, last=0.02)
+
+
+def _warmup_cosine(step: int, steps: int, peak: float, *, warmup: float, last: float) -> float:
+    """``warmup`` is a share of the steps, ``last`` the last step's rate as a share of ``peak``."""
+    progress = (step + 1) / steps
+    if progress < warmup:
+        return peak * progress / warmup
+    angle = math.pi * (progress - warmup) / (1 - warmup)
+    return peak * (last + (1 - last) * 0.5 * (1 + math.cos(angle)))
+
+
+learning_rate_at = cosine_to_zero

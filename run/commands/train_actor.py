@@ -144,7 +144,7 @@ class _Training:
         self.network: ActorNetwork = network.to(args.device)
         self.stage = ""
 
-    def go(self) -> None:
+    def run(self) -> None:
         """Train, choose, score."""
         args = self.args
         stages: list[tuple[str, int, Callable[..., None]]] = [

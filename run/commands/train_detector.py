@@ -251,7 +251,7 @@ class _Training:
         args = self.args
         return FlamingoConfig(args.base, args.width, gates=args.gates, every=args.every)
 
-    def go(self) -> None:
+    def run(self) -> None:
         """Train, keep the best, calibrate it."""
         from rewards.success_vqa.auxiliary_heads import save_training_weights
         from rewards.success_vqa.calibration import answers, calibrate

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from envs.errors import BadInput
-from run.display.progress import ProgressBar
+from models.training.callbacks import CheckpointCallback, SaveWeightsCallback, ValidationCallback
+from models.training.trainer import Stage, Trainer, ValidationResult
 from run.evaluation.suites import chosen, find_suite
 from run.storage.folder import RunFolder
 from run.storage.settings import at_least, shown
-from run.storage.training import CheckpointFile, CurveLog, best_of, trained, with_best
+from run.storage.training import CurveCallback, ProgressCallback, checkpoint_manager, trained
 
 if TYPE_CHECKING:
     import torch
 
     from agents.planner.demonstrations import TaskFamily
     from agents.planner.options import PlannerOptions
-    from agents.planner.training import Checkpoint, Progress
 
 COLUMNS = ("stage", "step", "loss", "success", "reward", "divergence", "validation", "seconds")
 VALIDATION = "planner-validation"
@@ -30,19 +29,19 @@ VALIDATION = "planner-validation"
 class TrainPlannerSettings:
     """Adapt a language model as the Planner: imitation first, then reinforcement.
 
-    LoRA adapters learn. First they imitate the oracle; then they play in the loop of the team, say
-    each candidate as often as its probability says, and learn by policy gradient from what came of
-    it, against the mean of other tries at the same episode, with a penalty for moving away from
-    where imitation left them.
+    Only LoRA adapters are trained. First they imitate the oracle. Then the Planner samples its
+    commands in the team's loop, and learns by policy gradient: the baseline is the mean reward of
+    the other samples of the same episode, and a KL penalty holds it near the Planner that
+    imitation made.
 
     The families and phrasings of training are listed in agents/planner/demonstrations.py:
-    conditional, also with other deeds than picking up, and search with up to 5 items, training
-    items, one paraphrase each, some irrelevant reports, some Actors that run out of steps. Now and
-    then the suite planner-validation is played, and the adapters that did best there are kept.
+    conditional, also with other actions than picking up, and search with up to 5 items, training
+    items, one paraphrase each, some irrelevant reports, some Actors that run out of steps. The
+    suite planner-validation is played at intervals, and the best adapters are kept.
 
-    The run folder gets the curve as CSV, TensorBoard log and picture, and in checkpoints/ the
-    adapters imitation (its best), reinforcement (its last) and final (the best of all), each of
-    which is a Planner by its path. The model card of parley-135m gives the command that made it.
+    The run folder holds the curve as CSV, TensorBoard log and plot, and in checkpoints/ the
+    adapters imitation (its best), reinforcement (its last) and final (the best of all). Each is
+    a Planner by its path. The model card of parley-135m gives the command that made it.
 
     Examples:
       python -m run train-planner
@@ -63,54 +62,55 @@ class TrainPlannerSettings:
     batch: int = 8
     """Dialogues in a step of imitation."""
     learning_rate: float = 1e-3
-    """Imitation's highest step size."""
+    """Peak learning rate of imitation."""
     objective: Literal["choices", "tokens"] = "choices"
-    """choices: learn what to say where candidates part; tokens: every token of the commands."""
-    strange: float = 0.0
-    """Imitation: the largest share of a dialogue's words that are read as random vectors."""
-    boxes: float = 0.0
-    """Imitation: how often a dialogue tells of boxes and balls in place of items. In half of these
-    the task says beforehand what examining would tell."""
-    slips: float = 0.0
-    """Imitation: how often the teacher does the wrong thing. What it does next is learned, the slip
-    is not: so the Planner learns to go on after its own mistakes."""
+    """choices: imitate at decision points, where candidates differ; tokens: imitate every token of
+    the commands."""
+    random_embeddings: float = 0.0
+    """Imitation: the largest share of a dialogue's words that get random embeddings."""
+    relabelling: float = 0.0
+    """Imitation: how probable it is that a dialogue's items are relabelled as boxes and balls. In
+    half of these dialogues the task says beforehand what examining would reveal."""
+    noise_injection: float = 0.0
+    """Imitation: how probable a wrong command of the expert is. The policy learns to recover from
+    it, not to make it (DART, arXiv 1703.09327)."""
     rl_steps: int = 20
     """Steps of reinforcement; 0 leaves it out."""
     groups: int = 8
     """Episodes in a step of reinforcement."""
-    members: int = 8
+    samples_per_prompt: int = 8
     """How often each of them is played, at least 2."""
     rl_learning_rate: float = 5e-5
-    """Reinforcement's highest step size."""
+    """Peak learning rate of reinforcement."""
     kl: float = 0.5
-    """Weight of the divergence from the Planner that imitation made."""
+    """Weight of the KL divergence from the Planner that imitation made."""
     temperature: float = 1.0
-    """How freely candidates are tried out in reinforcement; above 0."""
+    """Sampling temperature in reinforcement; above 0."""
     reward: str = "truth"
-    """What is rewarded: truth (the world's own success), or the success detector: detector, or the
-    folder of one. It sees only what can be seen, and no secret property can."""
+    """Reward: truth (the world's own success), or a success detector: detector, or the folder of
+    one. A detector judges from pixels, which never show a secret property."""
     without: tuple[str, ...] = ()
     """Families to leave out, by name or pattern ("search*"); see
     agents/planner/demonstrations.py."""
     visible: bool = False
-    """Visual conditionals too, reported with what matters or with all that can be seen: for a
-    Planner that a learned Reporter talks to. They are then no longer zero-shot."""
+    """Train on visual conditionals too, for a Planner that reads a learned Reporter's reports. They
+    are then no longer zero-shot."""
     actor: Literal["scripted", "learned"] = "scripted"
     """Who carries the commands out."""
     rank: int = 16
     """Rank of the adapters."""
     prompt: Literal["short", "dialogue"] = "short"
-    """Prompt of agents/planner/prompts: short, or the one of models that were not trained."""
+    """Prompt of agents/planner/prompts: short, or dialogue, that of models without training."""
     examples: int = 2
-    """Worked examples in the prompt, read anew at each step. More is slower."""
+    """Worked examples in the prompt, which each step reads again. More are slower."""
     seed: int = 0
     """Seed of adapters, worlds and sampling."""
     validate_every: int = 40
-    """Steps between two looks at validation; 0 keeps the last adapters."""
+    """Steps from one validation to the next; 0 keeps the last adapters."""
     validation_episodes: int = 60
-    """Episodes for each cell of the validation suite."""
+    """Episodes of each task of the validation suite."""
     validation_cells: Annotated[str | None, shown("NAMES", "all")] = None
-    """Which cells of planner-validation to choose by, by name or pattern ("visual*"), separated by
+    """Tasks of planner-validation by which to choose, by name or pattern ("visual*"), separated by
     commas."""
     device: str = "auto"
     """Where the model learns: cpu, cuda, or auto for the best there is."""
@@ -120,7 +120,7 @@ class TrainPlannerSettings:
     threads: int = 0
     """Threads of torch; 0 for all cores. Another number gives other last digits."""
     init: tuple[str, ...] = ()
-    """Adapters, by folder or name, from whose mean to start instead of a new one."""
+    """Adapters, by folder or name, whose mean is the start instead of a new one."""
     look: float | None = None
     """From which probability of examining on the Planner looks before it acts (see evaluate
     --help); above 1 for never. By default the highest that the adapters of --init have, and never
@@ -151,7 +151,7 @@ class TrainPlannerSettings:
                 "batch": 1,
                 "rl_steps": 0,
                 "groups": 1,
-                "members": 2,
+                "samples_per_prompt": 2,
                 "rank": 1,
                 "examples": 0,
                 "seed": 0,
@@ -161,25 +161,27 @@ class TrainPlannerSettings:
                 "kl": 0,
             },
         )
-        for name in ("strange", "boxes", "slips"):
+        for name in ("random_embeddings", "relabelling", "noise_injection"):
             if not 0 <= (value := getattr(self, name)) < 1:
-                raise BadInput(f"--{name} must be from 0 to below 1, not {value}")
+                option = name.replace("_", "-")
+                raise BadInput(f"--{option} must be from 0 to below 1, not {value}")
         for name in ("learning_rate", "rl_learning_rate", "temperature"):
             if not getattr(self, name) > 0:
                 raise BadInput(f"--{name.replace('_', '-')} must be above 0")
 
 
 def train_planner(args: TrainPlannerSettings) -> Path:
-    """Train as ``args`` say; returns the run folder."""
+    """Train with these settings and return the run folder."""
     from models.language.loading import number_format
 
     if args.resume is None:
         dtype: Any = number_format(args.dtype, args.device)
         args = replace(args, dtype=dtype)
-    return trained(args, "train-planner", _begun)
+    return trained(args, "train-planner", _prepared)
 
 
-def _begun(args: TrainPlannerSettings, folder: RunFolder) -> _Training:
+def _prepared(args: TrainPlannerSettings, folder: RunFolder) -> _PlannerTraining:
+    """Check and load all that the settings name."""
     from agents.planner.adapter import read_about
     from agents.planner.demonstrations import families_without
     from agents.planner.options import PlannerOptions
@@ -190,7 +192,7 @@ def _begun(args: TrainPlannerSettings, folder: RunFolder) -> _Training:
         check_detector(args.reward)
     families = families_without(args.without, args.visible)
     for name in args.init:
-        read_about(_folder(name))
+        read_about(_adapter_path(name))
     options = PlannerOptions(
         device=args.device,
         dtype=args.dtype,
@@ -199,16 +201,16 @@ def _begun(args: TrainPlannerSettings, folder: RunFolder) -> _Training:
         contrast=args.contrast,
     )
     model, tokenizer = load_model(args.base, device=args.device, dtype=args.dtype, cache=args.cache)
-    return _Training(args, folder, families, model, tokenizer, options)
+    return _PlannerTraining(args, folder, families, model, tokenizer, options)
 
 
-def _folder(adapter: str) -> Path:
+def _adapter_path(adapter: str) -> Path:
     from agents.planner.adapter import adapter_folder
 
     return adapter_folder(adapter) or Path(adapter)
 
 
-class _Training:
+class _PlannerTraining:
     """One run of ``train-planner``."""
 
     def __init__(
@@ -223,12 +225,13 @@ class _Training:
         from rich.console import Console
 
         from agents.planner.demonstrations import RolloutCollector
-        from agents.planner.training import Checkpoint, PlannerPolicy, load_adapters
+        from agents.planner.policy import PlannerPolicy
+        from agents.planner.policy_adapters import load_adapters
 
         self.args = args
         self.folder = folder
         self.console = Console(stderr=True)
-        self.student = PlannerPolicy(
+        self.policy = PlannerPolicy(
             model,
             tokenizer,
             rank=args.rank,
@@ -238,190 +241,140 @@ class _Training:
             options=options,
         )
         if args.init:
-            load_adapters(self.student, [_folder(name) for name in args.init], args.base)
-        self.school = RolloutCollector(
-            max(args.batch, args.groups * args.members), families, args.actor
+            load_adapters(self.policy, [_adapter_path(name) for name in args.init], args.base)
+        self.collector = RolloutCollector(
+            max(args.batch, args.groups * args.samples_per_prompt), families, args.actor
         )
-        self.state = CheckpointFile(folder, args.checkpoint_seconds)
-        found = self.state.read()
-        self.head: dict[str, Any] = found[1] if found else {}
-        self.saved = Checkpoint(self.head["step"], found[0]) if found else None
-        self.started = time.monotonic() - self.head.get("seconds", 0.0)
-        self.stage: str = self.head.get("stage", "")
-        # The best adapters so far, what they scored in validation and when that was.
-        self.best: dict[str, torch.Tensor] = {}
-        self.scores: dict[str, float] = self.head.get("scores", {})
-        if found:
-            self.best = best_of(found[0])
-        self.curve: CurveLog
+        self.checkpoints = checkpoint_manager(folder, args.checkpoint_seconds)
+        self.resume = self.checkpoints.load()
 
-    def go(self) -> None:
+    def run(self) -> None:
         """Imitate, reinforce, keep the best."""
-        from agents.planner.training import imitate, reinforce
-        from run.detectors import episode_reward
-
-        args = self.args
-        self.curve = CurveLog(self.folder, COLUMNS, "step", self.head.get("rows", []))
-        common: dict[str, Any] = {"seed": args.seed, "save": self._offer}
-        if args.init and args.validate_every and not self.scores:
-            self._validate("the start")
-        if args.imitation_steps and self.stage != "reinforcement":
-            resume = self.saved if self.stage == "imitation" else None
-            self.stage = "imitation"
-            with ProgressBar(self.console, self.stage, args.imitation_steps, "steps") as bar:
-                imitate(
-                    self.student,
-                    self.school,
-                    steps=args.imitation_steps,
-                    batch=args.batch,
-                    learning_rate=args.learning_rate,
-                    objective=args.objective,
-                    strange=args.strange,
-                    boxes=args.boxes,
-                    slips=args.slips,
-                    on_progress=lambda p: self._log(p, bar, args.imitation_steps),
-                    resume=resume,
-                    **common,
-                )
-            self._take_best()
-            self._save(self.folder.part("checkpoints", "imitation"))
-        if args.rl_steps:
-            resume = self.saved if self.stage == "reinforcement" else None
-            self.stage = "reinforcement"
-            with ProgressBar(self.console, self.stage, args.rl_steps, "steps") as bar:
-                reinforce(
-                    self.student,
-                    self.school,
-                    steps=args.rl_steps,
-                    groups=args.groups,
-                    members=args.members,
-                    learning_rate=args.rl_learning_rate,
-                    kl=args.kl,
-                    temperature=args.temperature,
-                    reward=episode_reward(args.reward, args.device, args.cache),
-                    on_progress=lambda p: self._log(p, bar, args.rl_steps),
-                    resume=resume,
-                    **common,
-                )
-            self._save(self.folder.part("checkpoints", "reinforcement"))
-            self._take_best()
-        self.curve.close()
-        self._plot()
-        self._finish()
-
-    def _log(self, progress: Progress, bar: ProgressBar, steps: int) -> None:
-        """Enter a step into the curve; now and then look at validation."""
-        args = self.args
-        validation: float | str = ""
-        if args.validate_every and (
-            progress.step % args.validate_every == 0 or progress.step == steps
-        ):
-            validation = self._validate(f"{progress.stage} {progress.step}")
-        first = args.imitation_steps if progress.stage == "reinforcement" else 0
-        seconds = round(time.monotonic() - self.started, 1)
-        self.curve.add(
+        curve = CurveCallback(self.folder, COLUMNS)
+        validation = ValidationCallback(
+            self.args.validate_every,
+            self.policy.parameters,
+            self._restore,
+            lambda text: self.console.print(text, highlight=False),
+            across_stages=True,
+            at_start=self._validate if self.args.init else None,
+        )
+        trainer = Trainer(
+            self._stages(),
             [
-                progress.stage,
-                first + progress.step,
-                progress.loss,
-                progress.success,
-                progress.reward,
-                progress.divergence,
+                SaveWeightsCallback(self._save_stage, {"reinforcement"}),
                 validation,
-                seconds,
-            ]
+                SaveWeightsCallback(self._save_stage, {"imitation"}),
+                curve,
+                ProgressCallback(self.console, {"loss": ".4f", "success": ".3f"}),
+                CheckpointCallback(self.checkpoints),
+            ],
         )
-        text = f"{progress.stage}: loss {progress.loss:.4f}"
-        if progress.stage == "reinforcement":
-            text += f", success {progress.success:.3f}"
-        bar.update(text, progress.step)
-
-    def _validate(self, when: str) -> float:
-        """The validation suite's success rate; adapters that do better than all before are kept."""
-        from run.commands.evaluate import success_rates
-
-        self.student.sync()
-        rates = success_rates(
-            self.student.planner,
-            VALIDATION,
-            self.args.validation_episodes,
-            cells=self.args.validation_cells,
-        )
-        rate = sum(rates.values()) / len(rates)
-        said = ", ".join(f"{name} {r:.2f}" for name, r in rates.items())
-        self.console.print(f"validation after {when}: {rate:.3f} ({said})", highlight=False)
-        # Later adapters that are as good have seen more.
-        if not self.best or rate >= max(self.scores.values()):
-            self.best = {n: p.detach().clone() for n, p in self.student.parameters().items()}
-        self.scores[when] = rate
-        return rate
-
-    def _take_best(self) -> None:
-        import torch
-
-        with torch.no_grad():
-            for name, p in self.student.parameters().items():
-                if name in self.best:
-                    p.copy_(self.best[name])
-        self.student.sync()
-
-    def _offer(self, make: Callable[[], Checkpoint]) -> None:
-        """Write a checkpoint, if the last is old enough."""
-        if not self.state.is_due():
-            return
-        saved = make()
-        tensors = with_best(saved.tensors, self.best)
-        head = {
-            "stage": self.stage,
-            "step": saved.step,
-            "rows": self.curve.rows,
-            "scores": self.scores,
-            "seconds": time.monotonic() - self.started,
-        }
-        self.state.write(tensors, head)
-
-    def _save(self, path: Path) -> None:
-        from agents.planner.training import save_adapter
-
-        save_adapter(self.student, path, self.args.base)
-
-    def _finish(self) -> None:
+        trainer.train(self.resume)
+        _plot(self.args, curve, self.folder)
         for path in (self.folder.part("checkpoints", "final"), self.args.out):
             if path is not None:
                 self._save(path)
-        best = max(
-            self.scores, key=lambda k: (self.scores[k], list(self.scores).index(k)), default=""
-        )
         self.folder.write_json(
             "summary.json",
             {
                 "command": "train-planner",
                 "seed": self.args.seed,
-                "n": len(self.curve.rows),
+                "n": len(curve.records()),
                 "n_errors": 0,
-                "seconds": round(time.monotonic() - self.started, 1),
-                "validation": self.scores,
-                "chosen": best,
+                "seconds": round(trainer.seconds, 1),
+                "validation": validation.scores,
+                "chosen": validation.best_step(),
             },
         )
 
-    def _plot(self) -> None:
-        from matplotlib.figure import Figure
+    def _stages(self) -> list[Stage]:
+        from agents.planner.imitation import PlannerImitation, PlannerImitationConfig
+        from agents.planner.reinforcement import PlannerReinforcement, PlannerReinforcementConfig
+        from run.detectors import episode_reward
 
-        figure = Figure(figsize=(8, 4.5), layout="constrained")
-        axes = figure.subplots()
-        for column, label, kind in ((3, "training episodes", "-"), (6, "validation suite", "ko-")):
-            rows = [
-                r
-                for r in self.curve.rows
-                if r[column] != "" and (column == 6 or r[0] == "reinforcement")
-            ]
-            if rows:
-                axes.plot([r[1] for r in rows], [r[column] for r in rows], kind, ms=4, label=label)
-        if self.args.imitation_steps and self.args.rl_steps:
-            axes.axvline(self.args.imitation_steps, color="grey", linestyle=":")
-        axes.set(xlabel="step: imitation, then reinforcement", ylabel="success", ylim=(0, 1.02))
-        axes.grid(alpha=0.3)
-        if axes.lines:
-            axes.legend(loc="lower right")
-        figure.savefig(self.folder.part("plots", "curve.png"), dpi=120)
+        args = self.args
+        stages: list[Stage] = []
+        if args.imitation_steps:
+            imitation = PlannerImitationConfig(
+                args.imitation_steps,
+                args.batch,
+                args.learning_rate,
+                args.objective,
+                args.random_embeddings,
+                args.relabelling,
+                args.noise_injection,
+                args.seed,
+            )
+            stages.append(PlannerImitation(self.policy, self.collector, imitation, self._validate))
+        if args.rl_steps:
+            reinforcement = PlannerReinforcementConfig(
+                args.rl_steps,
+                args.groups,
+                args.samples_per_prompt,
+                args.rl_learning_rate,
+                args.kl,
+                args.temperature,
+                args.seed,
+            )
+            reward = episode_reward(args.reward, args.device, args.cache)
+            stages.append(
+                PlannerReinforcement(
+                    self.policy, self.collector, reinforcement, reward, self._validate
+                )
+            )
+        return stages
+
+    def _validate(self) -> ValidationResult:
+        """The validation suite's success rate."""
+        from run.commands.evaluate import success_rates
+
+        self.policy.sync()
+        rates = success_rates(
+            self.policy.planner,
+            VALIDATION,
+            self.args.validation_episodes,
+            cells=self.args.validation_cells,
+        )
+        summary = ", ".join(f"{name} {rate:.2f}" for name, rate in rates.items())
+        return ValidationResult(sum(rates.values()) / len(rates), summary)
+
+    def _restore(self, weights: Mapping[str, torch.Tensor]) -> None:
+        import torch
+
+        with torch.no_grad():
+            for name, p in self.policy.parameters().items():
+                p.copy_(weights[name])
+        self.policy.sync()
+
+    def _save_stage(self, stage: str) -> None:
+        self._save(self.folder.part("checkpoints", stage))
+
+    def _save(self, path: Path) -> None:
+        from agents.planner.policy_adapters import save_adapter
+
+        save_adapter(self.policy, path, self.args.base)
+
+
+def _plot(args: TrainPlannerSettings, curve: CurveCallback, folder: RunFolder) -> None:
+    """Success in training's episodes and in validation."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    played = curve.records("reinforcement")
+    if played:
+        steps = [r["step"] for r in played]
+        axes.plot(steps, [r["success"] for r in played], label="training episodes")
+    validated = [r for r in curve.records() if r["validation"] != ""]
+    if validated:
+        steps = [r["step"] for r in validated]
+        scores = [r["validation"] for r in validated]
+        axes.plot(steps, scores, "ko-", ms=4, label="validation suite")
+    if args.imitation_steps and args.rl_steps:
+        axes.axvline(args.imitation_steps, color="grey", linestyle=":")
+    axes.set(xlabel="step: imitation, then reinforcement", ylabel="success", ylim=(0, 1.02))
+    axes.grid(alpha=0.3)
+    if axes.lines:
+        axes.legend(loc="lower right")
+    figure.savefig(folder.part("plots", "curve.png"), dpi=120)

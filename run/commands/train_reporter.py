@@ -258,7 +258,7 @@ class _Training:
         self.started = time.monotonic() - self.head.get("seconds", 0.0)
         self.curve: CurveLog
 
-    def go(self) -> None:
+    def run(self) -> None:
         """See, caption, reinforce, keep the best."""
         args = self.args
         self.curve = CurveLog(self.folder, COLUMNS, "step", self.head.get("rows", []))

@@ -24,7 +24,12 @@ class RenamedOption:
         return not self.commands or command in self.commands
 
 
-OPTIONS: tuple[RenamedOption, ...] = ()
+OPTIONS: tuple[RenamedOption, ...] = (
+    RenamedOption("--slips", "--noise-injection", ("train-planner",)),
+    RenamedOption("--strange", "--random-embeddings", ("train-planner",)),
+    RenamedOption("--boxes", "--relabelling", ("train-planner",)),
+    RenamedOption("--members", "--samples-per-prompt", ("train-planner",)),
+)
 # By option, in its new name: the old values and what they are called now.
 VALUES: Mapping[str, Mapping[str, str]] = {}
 

@@ -1,4 +1,4 @@
-"""What the training commands share: curves, checkpoints, how they resume."""
+"""What the training commands share: run folders, curves, progress bars, how they resume."""
 
 from __future__ import annotations
 
@@ -15,22 +15,27 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from envs.errors import BadInput
+from models.training.checkpoints import CheckpointManager
+from models.training.trainer import Trainer, TrainerCallback
+from run.display.progress import ProgressBar
 from run.storage.folder import RunFolder, discarded_for_nothing
 from run.storage.resume import check_resumed
 from run.storage.settings import to_json
 
 if TYPE_CHECKING:
     import torch
+    from rich.console import Console
 
 T = TypeVar("T")
 _STATE = "state.safetensors"
 _BEST = "best."
 
 
-class Trainer(Protocol):
+class TrainingRun(Protocol):
     """One run of a training command."""
 
-    def go(self) -> None: ...
+    def run(self) -> None:
+        """Train, and write what the run promises. Raises BadInput where training does."""
 
 
 def _open_run(args: Any, command: str) -> RunFolder:
@@ -63,7 +68,7 @@ def _written_once(args: T) -> Iterator[T]:
         yield replace(given, runs_dir=Path(scratch), out=None, resume=resume)
 
 
-def trained(args: Any, command: str, make: Callable[[Any, RunFolder], Trainer]) -> Path:
+def trained(args: Any, command: str, make: Callable[[Any, RunFolder], TrainingRun]) -> Path:
     """Train as ``args`` say, perhaps as one of several processes; returns the run folder.
 
     ``make`` reads all that is named; where it raises BadInput, no new folder is left behind.
@@ -76,35 +81,23 @@ def trained(args: Any, command: str, make: Callable[[Any, RunFolder], Trainer]) 
             torch.set_num_threads(mine.threads)
         with _open_run(mine, command) as folder:
             with discarded_for_nothing(mine, folder):
-                trainer = make(mine, folder)
-            with _kept(folder):
-                trainer.go()
+                training = make(mine, folder)
+            with _with_advice(folder):
+                training.run()
     if not rank():
         print(folder.path)
     return folder.path
 
 
 @contextmanager
-def _kept(folder: RunFolder) -> Iterator[None]:
-    """What is the user's to mend also says how to go on from the last checkpoint."""
+def _with_advice(folder: RunFolder) -> Iterator[None]:
+    """Errors of the user's also say how to go on from the last checkpoint."""
     try:
         yield
     except BadInput as error:
         raise BadInput(
             f"{str(error).rstrip('.')}; every checkpoint is kept: {folder.how_to_resume()}"
         ) from error
-
-
-def with_best(
-    tensors: dict[str, torch.Tensor], best: Mapping[str, torch.Tensor]
-) -> dict[str, torch.Tensor]:
-    """A checkpoint's tensors, and the best weights so far beside them (see ``best_of``)."""
-    return tensors | {f"{_BEST}{name}": tensor for name, tensor in best.items()}
-
-
-def best_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The best weights so far that a checkpoint holds."""
-    return {n.removeprefix(_BEST): t for n, t in tensors.items() if n.startswith(_BEST)}
 
 
 class CurveLog:
@@ -143,6 +136,108 @@ class CurveLog:
 
     def close(self) -> None:
         self._board.close()
+
+
+class CurveCallback(TrainerCallback):
+    """Writes a row of ``curve.csv`` and TensorBoard after each step.
+
+    A row has the step's metrics and ``stage``, ``step`` (of all stages together) and ``seconds``;
+    what is missing is empty.
+    """
+
+    name = "curve"
+
+    def __init__(self, folder: RunFolder, columns: Sequence[str], at: str = "step") -> None:
+        """
+        :param folder: of the run
+        :param columns: names of metrics, and ``stage``, ``step`` and ``seconds``
+        :param at: the column that counts the rows
+        """
+        self.columns = tuple(columns)
+        self._folder = folder
+        self._at = at
+        self._rows: list[list[Any]] = []
+        self._log: CurveLog | None = None
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        self._log = CurveLog(self._folder, self.columns, self._at, self._rows)
+
+    def on_step_end(self, trainer: Trainer) -> None:
+        assert self._log is not None, "training has not begun"
+        values = {"stage": trainer.stage.name, "step": trainer.total_step, **trainer.metrics}
+        values["seconds"] = round(trainer.seconds, 1)
+        self._log.add([values.get(name, "") for name in self.columns])
+
+    def close(self) -> None:
+        if self._log is not None:
+            self._log.close()
+
+    def records(self, stage: str | None = None) -> list[dict[str, Any]]:
+        """The rows, of one stage or of all, by column."""
+        records = [dict(zip(self.columns, row, strict=True)) for row in self._rows]
+        return [r for r in records if stage in (None, r["stage"])]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self._rows}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._rows = state["rows"]
+
+
+class ProgressCallback(TrainerCallback):
+    """Shows each stage's progress bar with some of the last step's metrics."""
+
+    def __init__(self, console: Console, metrics: Mapping[str, str], unit: str = "steps") -> None:
+        """
+        :param console: on which the bar is drawn
+        :param metrics: names of the metrics to show, with their formats
+        :param unit: of progress
+        """
+        self._console = console
+        self._metrics = metrics
+        self._unit = unit
+        self._bar: ProgressBar | None = None
+
+    def on_stage_begin(self, trainer: Trainer) -> None:
+        stage = trainer.stage
+        total = stage.steps * stage.step_size
+        self._bar = ProgressBar(self._console, stage.name, total, self._unit)
+        self._bar.__enter__()
+
+    def on_step_end(self, trainer: Trainer) -> None:
+        assert self._bar is not None, "no stage has begun"
+        shown = ", ".join(
+            f"{name.replace('_', ' ')} {trainer.metrics[name]:{form}}"
+            for name, form in self._metrics.items()
+            if name in trainer.metrics
+        )
+        done = trainer.step * trainer.stage.step_size
+        self._bar.update(f"{trainer.stage.name}: {shown}", done)
+
+    def on_stage_end(self, trainer: Trainer) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)
+            self._bar = None
+
+
+def checkpoint_manager(folder: RunFolder, seconds: float) -> CheckpointManager:
+    """Checkpoints in the run's folder, at most every ``seconds`` seconds."""
+    return CheckpointManager(folder.part("checkpoints", "state.safetensors"), seconds)
+
+
+def with_best(
+    tensors: dict[str, torch.Tensor], best: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """A checkpoint's tensors, and the best weights so far beside them (see ``best_of``)."""
+    return tensors | {f"{_BEST}{name}": tensor for name, tensor in best.items()}
+
+
+def best_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The best weights so far that a checkpoint holds."""
+    return {n.removeprefix(_BEST): t for n, t in tensors.items() if n.startswith(_BEST)}
 
 
 class CheckpointFile:

@@ -1,4 +1,4 @@
-"""The small Planner's training: lessons, losses, adapters, on tiny models."""
+"""The small Planner's training: demonstrations, losses, adapters, on tiny models."""
 
 from __future__ import annotations
 
@@ -26,20 +26,21 @@ from agents.planner.demonstrations import (
     told_before,
     with_boxes,
 )
+from agents.planner.imitation import (
+    Objective,
+    PlannerImitation,
+    PlannerImitationConfig,
+    imitation_losses,
+)
 from agents.planner.options import PlannerOptions
 from agents.planner.oracle import OraclePlanner, examined
+from agents.planner.policy import PlannerPolicy, batches_of
+from agents.planner.policy_adapters import load_adapters, save_adapter
 from agents.planner.processors import NEVER
-from agents.planner.training import (
-    Checkpoint,
-    PlannerPolicy,
+from agents.planner.reinforcement import (
+    PlannerReinforcement,
+    PlannerReinforcementConfig,
     SamplingPlanner,
-    chunks,
-    imitate,
-    load_adapters,
-    pack,
-    reinforce,
-    save_adapter,
-    unpack,
 )
 from envs.commands import VERBS, Command
 from envs.errors import BadInput
@@ -47,11 +48,14 @@ from envs.items import HELD_OUT_ITEMS
 from envs.phrasings import CONDITIONAL, SEARCH
 from models.language.adapters import WEIGHTS
 from tests.agents.tiny import dialogue, tiny_model, tiny_tokenizer
+from tests.models.training.recorder import train
 
 ONE = (TaskFamily("conditional", "conditional", {"room_size": 6, "n_items": 3}, 1.0),)
 
 
-def student(tmp_path: Path, kind: str = "llama", seed: int = 0, examples: int = 0) -> PlannerPolicy:
+def tiny_policy(
+    tmp_path: Path, kind: str = "llama", seed: int = 0, examples: int = 0
+) -> PlannerPolicy:
     options = PlannerOptions(cache=tmp_path)
     model = tiny_model(kind)
     return PlannerPolicy(
@@ -59,11 +63,11 @@ def student(tmp_path: Path, kind: str = "llama", seed: int = 0, examples: int = 
     )
 
 
-def oracle_lessons(who: PlannerPolicy, n: int = 3) -> list[TrainingExample]:
+def oracle_examples(who: PlannerPolicy, n: int = 3) -> list[TrainingExample]:
     _, notes = RolloutCollector(n, ONE).play(OraclePlanner(), 0, range(7, 7 + n))
     found = []
     for decided in notes.decided.values():
-        found += lessons_of(decided, who.question)
+        found += lessons_of(decided, who.request)
     return found
 
 
@@ -125,11 +129,11 @@ def test_a_teacher_that_slips_is_imitated_in_all_but_its_slips(tmp_path: Path) -
                 assert told in [t.report for t in before.turns]
     assert 10 < slipped < 80
     # A slip is read, as part of the dialogue, and not said.
-    who = student(tmp_path)
+    who = tiny_policy(tmp_path)
     decided = next(v for v in notes.decided.values() if 0 < len(v) - len(teacher.taught(v)) < 3)
-    lessons = lessons_of(teacher.taught(decided), who.question)
+    lessons = lessons_of(teacher.taught(decided), who.request)
     said = [tiny_tokenizer().decode([t for _, t in x.said]) for x in lessons]
-    everything = lessons_of(decided, who.question)
+    everything = lessons_of(decided, who.request)
     assert lessons[-1].tokens == everything[-1].tokens
     assert sum(t.count("the ") for t in said) == len(teacher.taught(decided)) < len(decided)
     # What was seen by mistake cannot be told beforehand.
@@ -145,8 +149,8 @@ def test_a_teacher_that_slips_is_imitated_in_all_but_its_slips(tmp_path: Path) -
 
 
 def test_a_lesson_holds_what_was_said_and_where_candidates_part(tmp_path: Path) -> None:
-    who = student(tmp_path)
-    (lesson, *_) = oracle_lessons(who, 1)
+    who = tiny_policy(tmp_path)
+    (lesson, *_) = oracle_examples(who, 1)
     text = tiny_tokenizer().decode([t for _, t in lesson.said])
     assert text.startswith(" Examine the ") and ". Pick up the " in text
     for position, token in lesson.said[:-1]:
@@ -163,8 +167,8 @@ def test_a_lesson_holds_what_was_said_and_where_candidates_part(tmp_path: Path) 
 def test_a_strange_word_is_one_vector_wherever_it_stands_and_none_is_to_be_said(
     tmp_path: Path,
 ) -> None:
-    who = student(tmp_path)
-    lesson = oracle_lessons(who, 1)[0]
+    who = tiny_policy(tmp_path)
+    lesson = oracle_examples(who, 1)[0]
     strange = lesson.estranged(0.5, np.random.default_rng(3))
     said = {t for _, t in lesson.said} | {t for c in lesson.choices for t in c.targets}
     assert strange.strange and not set(strange.strange) & said
@@ -181,7 +185,7 @@ def test_a_strange_word_is_one_vector_wherever_it_stands_and_none_is_to_be_said(
     usual, found = (x[1].float().pow(2).mean().sqrt() for x in (plain, changed))
     assert 0.5 < found / usual < 2
     with torch.no_grad():
-        first, other = (who.choices([x])[0] for x in (lesson, strange))
+        first, other = (who.decisions([x])[0] for x in (lesson, strange))
     assert not torch.allclose(first, other)
 
 
@@ -228,19 +232,19 @@ def test_what_examining_would_tell_can_be_told_beforehand() -> None:
 def test_choices_give_the_probability_by_which_the_planner_decides(
     tmp_path: Path, examples: int
 ) -> None:
-    who = student(tmp_path, examples=examples)
+    who = tiny_policy(tmp_path, examples=examples)
     with torch.no_grad():  # adapters that do something, so that they must be read anew
-        who.choices(oracle_lessons(who, 1))
+        who.decisions(oracle_examples(who, 1))
         for k, p in enumerate(who.parameters().values()):
             p.add_(0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(k)))
     who.sync()
     _, notes = RolloutCollector(1, ONE).play(OraclePlanner(), 0, [7])
     decided = notes.decided[0]
-    (lesson,) = lessons_of(decided, who.question)
+    (lesson,) = lessons_of(decided, who.request)
     whole = who.planner.question(decided[-1][0]).context
     assert whole == (*who.planner.prefix, *lesson.tokens[: len(whole) - len(who.planner.prefix)])
     assert (len(who.planner.prefix) > 100) == bool(examples)
-    logp, taken, _ = who.choices([lesson])
+    logp, taken, _ = who.decisions([lesson])
     learned = logp.gather(1, taken[:, None]).sum().item()
     scored = 0.0
     for asked, decision in decided:
@@ -251,99 +255,92 @@ def test_choices_give_the_probability_by_which_the_planner_decides(
 
 
 def test_what_is_padded_is_not_seen(tmp_path: Path) -> None:
-    who = student(tmp_path)
-    lessons = sorted(oracle_lessons(who, 4), key=lambda x: len(x.tokens))
-    together, _, owner = who.choices(lessons)
-    alone, _, _ = who.choices(lessons[:1])
+    who = tiny_policy(tmp_path)
+    lessons = sorted(oracle_examples(who, 4), key=lambda x: len(x.tokens))
+    together, _, owner = who.decisions(lessons)
+    alone, _, _ = who.decisions(lessons[:1])
     mine = together[owner == 0]
     assert torch.allclose(mine[:, : alone.shape[1]], alone, atol=1e-5)
 
 
 def test_chunks_keep_every_lesson_and_their_size() -> None:
     lessons = [TrainingExample(tuple(range(n)), (), ()) for n in (5, 900, 70, 300, 2000, 20)]
-    parts = chunks(lessons, 1024)
+    parts = batches_of(lessons, 1024)
     assert sorted(len(x.tokens) for part in parts for x in part) == [5, 20, 70, 300, 900, 2000]
     assert all(len(p) * max(len(x.tokens) for x in p) <= 1024 for p in parts if len(p) > 1)
 
 
 @pytest.mark.parametrize("objective", ["choices", "tokens"])
-def test_imitation_learns_and_goes_on_after_a_checkpoint_as_if_nothing_had_been(
-    tmp_path: Path, objective: str
-) -> None:
-    losses: list[float] = []
-    saved: list[Checkpoint] = []
-    whole = student(tmp_path)
-    settings = {"steps": 24, "batch": 2, "learning_rate": 1e-2, "objective": objective}
-    imitate(
-        whole,
-        RolloutCollector(2, ONE),
-        on_progress=lambda p: losses.append(p.loss),
-        save=lambda make: saved.append(make()),
-        **settings,
-    )
+def test_imitation_learns_and_resumes_exactly(tmp_path: Path, objective: Objective) -> None:
+    config = PlannerImitationConfig(24, 2, 1e-2, objective)
+    policy = tiny_policy(tmp_path)
+    recorder = train(PlannerImitation(policy, RolloutCollector(2, ONE), config))
+    losses = recorder.column("loss")
     assert np.mean(losses[-6:]) < 0.8 * np.mean(losses[:4])
 
-    again = student(tmp_path, seed=5)  # other first adapters, which the checkpoint replaces
-    imitate(again, RolloutCollector(2, ONE), resume=saved[4], **settings)
-    for a, b in zip(whole.parameters().values(), again.parameters().values(), strict=True):
+    again = tiny_policy(tmp_path, seed=5)  # other first adapters, which the checkpoint replaces
+    train(PlannerImitation(again, RolloutCollector(2, ONE), config), recorder.checkpoints[4])
+    for a, b in zip(policy.parameters().values(), again.parameters().values(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_imitation_is_normalised_by_the_number_of_decisions_or_tokens(tmp_path: Path) -> None:
+    """The losses of all batches add up to a mean over single decisions, worked out one by one."""
+    policy = tiny_policy(tmp_path)
+    examples = oracle_examples(policy, 3)
+    for objective in ("choices", "tokens"):
+        each: list[float] = []
+        for example in examples:
+            if objective == "choices":
+                log_probabilities, taken, _ = policy.decisions([example])
+                rows = zip(log_probabilities, taken, strict=True)
+                each += [-row[k].item() for row, k in rows]
+            else:
+                logits = policy.logits([example], [[p for p, _ in example.said]])
+                rows = zip(logits.log_softmax(-1), example.said, strict=True)
+                each += [-row[token].item() for row, (_, token) in rows]
+        assert len(each) > len(examples)
+        total = sum(loss.item() for loss in imitation_losses(policy, examples, objective))
+        assert total == pytest.approx(np.mean(each), rel=1e-4)
 
 
 def test_reinforcement_learns_from_the_reward_alone_and_resumes(tmp_path: Path) -> None:
-    """A reward for the first candidate's verb must be earned more and more often."""
+    """A reward for the first command's verb must be earned more and more often."""
 
-    def reward(episodes, film) -> list[float]:
-        assert len(film.views) == len(episodes)
-        assert all(len(film.views[i]) == e.steps + 1 for i, e in enumerate(episodes))
+    def reward(episodes, recorder) -> list[float]:
+        assert len(recorder.views) == len(episodes)
+        assert all(len(recorder.views[i]) == e.steps + 1 for i, e in enumerate(episodes))
         firsts = [e.turns[0].command for e in episodes]
         return [float(first is not None and first.verb == "go to") for first in firsts]
 
-    got: list[float] = []
-    saved: list[Checkpoint] = []
-    settings = {
-        "steps": 10,
-        "groups": 2,
-        "members": 8,
-        "learning_rate": 2e-2,
-        "kl": 0.0,
-        "reward": reward,
-    }
-    who = student(tmp_path)
-    reinforce(
-        who,
-        RolloutCollector(16, ONE),
-        on_progress=lambda p: got.append(p.reward),
-        save=lambda make: saved.append(make()),
-        **settings,
-    )
-    assert np.mean(got[-3:]) > np.mean(got[:2]) + 0.25, got
+    config = PlannerReinforcementConfig(10, 2, 8, 2e-2, kl=0.0)
+    policy = tiny_policy(tmp_path)
+    recorder = train(PlannerReinforcement(policy, RolloutCollector(16, ONE), config, reward))
+    rewards = recorder.column("reward")
+    assert np.mean(rewards[-3:]) > np.mean(rewards[:2]) + 0.25, rewards
 
-    again = student(tmp_path, seed=5)
-    reinforce(again, RolloutCollector(16, ONE), resume=saved[8], **settings)
-    for a, b in zip(who.parameters().values(), again.parameters().values(), strict=True):
+    again = tiny_policy(tmp_path, seed=5)
+    stage = PlannerReinforcement(again, RolloutCollector(16, ONE), config, reward)
+    train(stage, recorder.checkpoints[8])
+    for a, b in zip(policy.parameters().values(), again.parameters().values(), strict=True):
         assert torch.equal(a, b)
 
 
-def test_the_divergence_is_what_it_is_by_hand_and_holds_the_student_back(tmp_path: Path) -> None:
-    far: dict[float, float] = {}
+def test_the_kl_penalty_holds_the_policy_near_its_reference(tmp_path: Path) -> None:
+    furthest: dict[float, float] = {}
     for kl in (0.0, 10.0):
-        told: list[float] = []
-        who = student(tmp_path)
-        reinforce(
-            who,
+        config = PlannerReinforcementConfig(6, 1, 8, 1e-2, kl)
+        stage = PlannerReinforcement(
+            tiny_policy(tmp_path),
             RolloutCollector(8, ONE),
-            steps=6,
-            groups=1,
-            members=8,
-            learning_rate=1e-2,
-            kl=kl,
-            reward=lambda episodes, film: [float(len(e.turns)) for e in episodes],
-            on_progress=lambda p, told=told: told.append(p.divergence),
+            config,
+            lambda episodes, recorder: [float(len(e.turns)) for e in episodes],
         )
-        assert told[0] == pytest.approx(0, abs=1e-6)  # nothing has moved yet
-        assert all(d >= -1e-6 for d in told)
-        far[kl] = max(told)
-    assert far[10.0] < far[0.0]
+        divergences = train(stage).column("divergence")
+        assert divergences[0] == pytest.approx(0, abs=1e-6)  # nothing has moved yet
+        assert all(d >= -1e-6 for d in divergences)
+        furthest[kl] = max(divergences)
+    assert furthest[10.0] < furthest[0.0]
 
 
 def test_the_sampler_says_candidates_as_often_as_their_probability_says() -> None:
@@ -362,23 +359,36 @@ def test_the_sampler_says_candidates_as_often_as_their_probability_says() -> Non
     assert said != [d.said for d in SamplingPlanner(Fixed(), seed=2).choose(asked)]  # type: ignore[arg-type]
 
 
+def test_the_temperature_divides_the_scores() -> None:
+    """p ~ exp(score / T), worked out by hand: e ** (log 0.64 / 2) is 0.8, and so on."""
+    scores = [math.log(0.64), math.log(0.32), math.log(0.04)]
+    sampler = SamplingPlanner(None, seed=0, temperature=2.0)  # type: ignore[arg-type]
+    total = 0.8 + math.sqrt(0.32) + 0.2
+    expected = [0.8 / total, math.sqrt(0.32) / total, 0.2 / total]
+    assert sampler.probabilities(scores) == pytest.approx(expected)
+    cold = SamplingPlanner(None, seed=0, temperature=0.5)  # type: ignore[arg-type]
+    assert cold.probabilities([0.0, math.log(3)]) == pytest.approx([0.1, 0.9])
+
+
 def test_a_loss_that_is_not_finite_stops_in_one_sentence(tmp_path: Path) -> None:
-    who = student(tmp_path)
+    who = tiny_policy(tmp_path)
     before = {n: p.clone() for n, p in who.parameters().items()}
     with torch.no_grad():
         next(iter(who.parameters().values())).fill_(math.nan)
-    with pytest.raises(BadInput, match=r"the loss of step 1 is not finite"):
-        imitate(who, RolloutCollector(2, ONE), steps=2, batch=2)
+    stage = PlannerImitation(who, RolloutCollector(2, ONE), PlannerImitationConfig(2, 2))
+    with pytest.raises(BadInput, match=r"not finite at step 1; .* or --dtype float32"):
+        train(stage)
     rest = list(who.parameters().items())[1:]
     assert all(torch.equal(p, before[n]) for n, p in rest)
 
 
 def test_a_checkpoint_of_another_rank_is_refused(tmp_path: Path) -> None:
-    one = student(tmp_path)
-    saved = pack(3, one, torch.optim.AdamW(one.parameters().values()))
-    saved.tensors = {n: t[..., :1] for n, t in saved.tensors.items()}
-    with pytest.raises(BadInput, match="of another model or rank"):
-        unpack(saved, one, torch.optim.AdamW(one.parameters().values()))
+    config = PlannerImitationConfig(1, 2)
+    stage = PlannerImitation(tiny_policy(tmp_path), RolloutCollector(2, ONE), config)
+    (saved,) = train(stage).checkpoints
+    smaller = {n: t[..., :1] if t.ndim else t for n, t in saved.stage_state.items()}
+    with pytest.raises(BadInput, match="the checkpoint is of another network"):
+        train(stage, replace(saved, stage_state=smaller))
 
 
 # Adapters on disk
@@ -386,7 +396,7 @@ def test_a_checkpoint_of_another_rank_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture
 def trained(tmp_path: Path) -> tuple[PlannerPolicy, Path]:
-    who = student(tmp_path)
+    who = tiny_policy(tmp_path)
     with torch.no_grad():
         for k, p in enumerate(who.parameters().values()):
             p.add_(0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(k)))
@@ -411,19 +421,19 @@ def test_a_merged_adapter_is_what_peft_and_the_student_make_of_it(trained) -> No
 
 def test_training_can_begin_with_an_adapter(trained, tmp_path: Path) -> None:
     who, folder = trained
-    again = student(tmp_path, seed=3)
+    again = tiny_policy(tmp_path, seed=3)
     load_adapters(again, [folder], "tiny")
     for a, b in zip(who.parameters().values(), again.parameters().values(), strict=True):
         assert torch.equal(a, b)
     with pytest.raises(BadInput, match="is for the model 'tiny', not for 'other'"):
         load_adapters(again, [folder], "other")
     with pytest.raises(BadInput, match="of another model or rank"):
-        load_adapters(student(tmp_path, "gpt2"), [folder], "tiny")
+        load_adapters(tiny_policy(tmp_path, "gpt2"), [folder], "tiny")
 
 
 def test_training_can_begin_with_the_mean_of_adapters(trained, tmp_path: Path) -> None:
     who, folder = trained
-    other = student(tmp_path, seed=5)
+    other = tiny_policy(tmp_path, seed=5)
     for p in other.parameters().values():
         p.data.normal_(generator=torch.Generator().manual_seed(p.numel()))
     save_adapter(other, tmp_path / "other", "tiny")
@@ -431,8 +441,8 @@ def test_training_can_begin_with_the_mean_of_adapters(trained, tmp_path: Path) -
     mean = PlannerPolicy(model, tiny_tokenizer(), rank=8, options=PlannerOptions(cache=tmp_path))
     load_adapters(mean, [folder, tmp_path / "other"], "tiny")
     # Two of rank 4 have room in one of rank 8.
-    name = sorted(mean._base)[0]
-    a, b, both = (x._base[name].get_delta_weight("default") for x in (who, other, mean))
+    name = sorted(mean._lora_modules)[0]
+    a, b, both = (x._lora_modules[name].get_delta_weight("default") for x in (who, other, mean))
     assert float(b.detach().abs().max()) > 0.1
     torch.testing.assert_close(both, (a + b) / 2, rtol=0.02, atol=0.02)
     with pytest.raises(BadInput, match="of another model or rank"):

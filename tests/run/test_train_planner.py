@@ -21,9 +21,19 @@ from tests.run.warm import in_stage, kill_when
 
 SMALL = [
     *("--imitation-steps", "4", "--batch", "2", "--rl-steps", "3", "--groups", "2"),
-    *("--members", "3", "--rank", "2", "--validate-every", "4", "--validation-episodes", "4"),
+    *(
+        "--samples-per-prompt",
+        "3",
+        "--rank",
+        "2",
+        "--validate-every",
+        "4",
+        "--validation-episodes",
+        "4",
+    ),
     *("--checkpoint-seconds", "0", "--dtype", "float32", "--device", "cpu", "--threads", "1"),
-    *("--strange", "0.3", "--boxes", "0.5", "--validation-cells", "commands,nor"),
+    *("--random-embeddings", "0.3", "--relabelling", "0.5"),
+    *("--noise-injection", "0.1", "--validation-cells", "commands,nor"),
 ]
 
 
@@ -100,7 +110,8 @@ def test_it_trains_chooses_and_goes_on_after_a_kill_as_if_nothing_had_been(
     ("options", "sentence"),
     [
         (["--batch", "0"], "--batch must be at least 1"),
-        (["--members", "1"], "--members must be at least 2"),
+        (["--samples-per-prompt", "1"], "--samples-per-prompt must be at least 2"),
+        (["--relabelling", "1"], "--relabelling must be from 0 to below 1"),
         (["--temperature", "0"], "--temperature must be above 0"),
         (["--reward", "detecter"], "unknown detector 'detecter'; did you mean 'detector'?"),
         (["--base", "nowhere"], "there is no file or folder 'nowhere'"),

@@ -1,0 +1,100 @@
+"""A policy's adapters, from disk and to disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import get_peft_model_state_dict
+from safetensors.torch import save_file
+
+from agents.planner.adapter import PlannerAdapter, other_base, read_about, write_about
+from agents.planner.policy import PlannerPolicy
+from envs.errors import BadInput
+from models.language.adapters import WEIGHTS, read_adapter
+
+
+@torch.no_grad()
+def load_adapters(policy: PlannerPolicy, folders: Sequence[Path], base: str) -> None:
+    """Load the adapter in a folder into the policy, or the mean of several.
+
+    The mean of what the adapters add to each weight ("model soup", arXiv 2203.05482) is cut to the
+    policy's rank by its largest singular values; a single adapter is loaded as it is. Where the
+    policy's options leave ``look`` open, the highest of the adapters' is taken, and of
+    ``contrast`` the lowest.
+
+    :param policy: whose adapters are replaced
+    :param folders: at least one folder of an adapter
+    :param base: the name of the policy's language model
+    :raises BadInput: where an adapter is for another model, and where a single one has another
+        rank
+    """
+    parameters = policy.parameters()
+    abouts: list[PlannerAdapter] = []
+    adapters: list[tuple[float, dict[str, torch.Tensor]]] = []
+    for folder in folders:
+        about = read_about(folder)
+        if about.base != base:
+            raise other_base(folder, about.base, base)
+        abouts.append(about)
+        config, tensors = read_adapter(folder)
+        saved = {n: tensors.get(n.replace(".default.", "."), torch.empty(0, 0)) for n in parameters}
+        for name, p in parameters.items():
+            rank, size = (0, 1) if ".lora_A." in name else (1, 0)
+            fits = saved[name].shape[size] == p.shape[size]
+            if not fits or (len(folders) == 1 and saved[name].shape[rank] != p.shape[rank]):
+                raise BadInput(f"the adapter '{folder}' is of another model or rank")
+        adapters.append((config["lora_alpha"] / config["r"], saved))
+    planner = policy.planner
+    if planner.options.look is None:
+        planner.deciding = replace(planner.deciding, look=max(a.look for a in abouts))
+    if planner.options.contrast is None:
+        planner.deciding = replace(planner.deciding, contrast=min(a.contrast for a in abouts))
+    if len(adapters) == 1:
+        for name, p in parameters.items():
+            p.copy_(adapters[0][1][name])
+    else:
+        for name in [n for n in parameters if ".lora_A." in n]:
+            other = name.replace(".lora_A.", ".lora_B.")
+            a, b = parameters[name], parameters[other]
+            added = [scale * (x[other].float() @ x[name].float()) for scale, x in adapters]
+            mean, rank = torch.stack(added).mean(0) / policy.scale, len(a)
+            u, s, v = torch.linalg.svd(mean, full_matrices=False)
+            root = s[:rank].sqrt()
+            a.copy_(root[:, None] * v[:rank])
+            b.copy_(u[:, :rank] * root)
+    policy.sync()
+
+
+def save_adapter(policy: PlannerPolicy, folder: Path, base: str) -> None:
+    """Save the policy's adapters in bfloat16 as a Planner's adapter.
+
+    :param policy: whose adapters are saved
+    :param folder: is made where it does not exist
+    :param base: the name of the policy's language model
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        name: tensor.detach().to("cpu", torch.bfloat16).contiguous()
+        for name, tensor in get_peft_model_state_dict(
+            policy.peft, save_embedding_layers=False
+        ).items()
+    }
+    unfinished = folder / f".{WEIGHTS}.half"
+    save_file(tensors, unfinished)
+    config: Any = policy.peft.peft_config["default"]
+    config.base_model_name_or_path = base
+    config.inference_mode = True
+    config.target_modules = sorted(config.target_modules)  # a set: in no particular order
+    config.save_pretrained(str(folder))
+    planner = policy.planner
+    deciding = planner.deciding
+    about = PlannerAdapter(
+        base, "tree", planner.examples, policy.prompt, deciding.look, deciding.contrast
+    )
+    write_about(folder, about)
+    os.replace(unfinished, folder / WEIGHTS)
