@@ -4,7 +4,7 @@ goes; beside the same training done one episode at a time.
     python benchmarks/reporter_training.py
     python benchmarks/reporter_training.py --reporter my/reporter --planner my/planner --rounds 3
 
-In turns, round after round: one step of ``reinforce`` on groups x members episodes that are played
+In turns, round after round: one step of reinforcement on groups x members episodes that are played
 together, and the plain way: one episode at a time, one report at a time to learn from. The time of
 the first is split into world (the engine's steps), actor, planner, sampling (of reports), detector
 and gradient (all else, of which nearly all is learning).
@@ -38,12 +38,21 @@ from agents.planner.options import PlannerOptions
 from agents.planner.registry import make_planner
 from agents.reporter.learned import LearnedReporter, load_reporter
 from agents.reporter.network import ReporterConfig, ReporterNetwork
-from agents.reporter.reinforcement import ReportRecorder, RewardComponent, learn, reinforce, truth
+from agents.reporter.reinforcement import (
+    PolicyUpdateConfig,
+    ReporterReinforcement,
+    ReporterReinforcementConfig,
+    ReportRecorder,
+    RewardComponent,
+    success_component,
+    update_policy,
+)
 from agents.team import Team
 from envs import make_worlds
 from envs.errors import BadInput
 from models.language.loading import load_model
 from models.training.process_group import ProcessGroup
+from models.training.trainer import Trainer
 from rewards.reward import DetectorReward
 from run.detectors import episode_term, load_detector
 
@@ -110,7 +119,7 @@ def main(options: ReporterTrainingOptions) -> None:
     network, reference = _network(options), _network(options)
     reference.load_state_dict(network.state_dict())
     clock = Clock()
-    terms: dict[str, tuple[float, RewardComponent]] = {"truth": (1.0, truth)}
+    terms: dict[str, tuple[float, RewardComponent]] = {"truth": (1.0, success_component)}
     if options.detector != "truth":
         judged = episode_term(DetectorReward(load_detector(options.detector, "cpu")))
         terms["episode"] = (1.0, clock.timed("detector", judged))
@@ -125,25 +134,16 @@ def main(options: ReporterTrainingOptions) -> None:
     def step(seed: int) -> float:
         """Seconds of one step of reinforcement."""
         began = time.perf_counter()
-        reinforce(
-            network,
-            reference,
-            planner,
-            actor,
-            together,
-            terms,
-            steps=1,
-            groups=options.groups,
-            members=options.members,
-            learning_rate=1e-6,
-            max_turns=MAX_TURNS,
-            seed=seed,
+        config = ReporterReinforcementConfig(
+            1, options.groups, options.members, 1e-6, max_turns=MAX_TURNS, seed=seed
         )
+        stage = ReporterReinforcement(network, reference, planner, actor, together, terms, config)
+        Trainer([stage]).train()
         return time.perf_counter() - began
 
     parameters = [p for p in network.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, 1e-6)
-    crew = ProcessGroup(network.device)
+    processes = ProcessGroup(network.device)
 
     def one(seed: int) -> float:
         """Seconds of one episode by itself, and of learning from it."""
@@ -152,9 +152,17 @@ def main(options: ReporterTrainingOptions) -> None:
         episodes = Team(planner, actor, recorder, MAX_TURNS).play(alone, [seed], film)
         reports = [recorder.reports[0]]
         gain = sum(w * term(episodes, film, reports)[0] for w, term in terms.values())
-        rng = np.random.default_rng(seed)
-        pairs = [(r, gain - 0.5) for r in reports[0]]
-        learn(network, reference, pairs, optimiser, parameters, rng, crew, 0.05, 0.2, 1, 1)
+        update_policy(
+            network,
+            reference,
+            [(r, gain - 0.5) for r in reports[0]],
+            optimiser,
+            PolicyUpdateConfig(batch=1),
+            step=0,
+            learning_rate=1e-6,
+            rng=np.random.default_rng(seed),
+            processes=processes,
+        )
         return time.perf_counter() - began
 
     n = options.groups * options.members

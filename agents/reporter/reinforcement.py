@@ -1,46 +1,47 @@
-"""Reinforcement of the learned Reporter: it learns what matters to the Planner.
-
-Whole teams play, many episodes together, Planner and Actor frozen; the tokens of the reports learn
-by policy gradient from what came of the episode, against the other tries at the same world.
-"""
+"""Reinforcement of the learned Reporter: it learns what matters to the Planner."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from agents.dialogue import Decision, Dialogue, Rollout
 from agents.observation_recorder import ObservationRecorder
 from agents.protocols import Actor, Planner, TeamMember
+from agents.reporter.captions import FIRST_SEED
 from agents.reporter.facts import is_true
 from agents.reporter.learned import LearnedReporter
 from agents.reporter.network import ReporterNetwork
-from agents.reporter.training import FIRST_SEED, Checkpoint, go, pack, unpack
 from agents.team import Episode, Team
 from envs.commands import Command
 from envs.errors import BadInput
 from envs.worlds import Worlds
+from models.training.checkpoints import pack, unpack
+from models.training.gradient_step import gradient_step
+from models.training.policy_gradient import (
+    clipped_surrogate,
+    kl_estimate,
+    leave_one_out_advantages,
+)
 from models.training.process_group import ProcessGroup
-from models.training.schedules import learning_rate_at
+from models.training.schedules import cosine_to_zero
+from models.training.trainer import Stage, ValidationResult
 
 RL_FIRST_SEED = FIRST_SEED + 300_000_000
-WINDOW = 20  # steps that the watch for gaming compares
-FAR = 0.05  # how far two windows' means must be apart
-MUTE = 0.9  # share of commands that are none, above which the Planner is of no use
+# Share of answers that are no commands, above which a Planner is of no use.
+UNPARSED_LIMIT = 0.9
 
 
 @dataclass(frozen=True)
 class ReportSample:
-    """A report as it was made: the clip ``[8, 64, 64, 3] uint8``, the command, the tokens, and
-    whether it is true; ``matters`` whether it says what examining revealed (None where nothing
-    was)."""
+    """A sampled report: the clip ``[8, 64, 64, 3] uint8`` that it describes, the command, its text
+    and tokens, and whether it is true. ``matters`` is whether it states what examining revealed,
+    None where examining revealed nothing."""
 
     clip: np.ndarray
     command: Command
@@ -51,32 +52,14 @@ class ReportSample:
     matters: bool | None
 
 
-# Of episodes, what was filmed of them and their reports, a number each.
+# A reward for each episode, from the episodes, their views and their reports.
 RewardComponent = Callable[
     [Sequence[Episode], ObservationRecorder, Sequence[Sequence[ReportSample]]], Sequence[float]
 ]
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Where reinforcement stands, told after each step. ``rewards`` are the means of each term,
-    ``success`` the true one, ``divergence`` that from the Reporter at the beginning, in nats a
-    token, ``length`` in tokens, ``true`` and ``matters`` shares of reports, ``episodes`` a second.
-    """
-
-    step: int
-    loss: float
-    success: float
-    rewards: Mapping[str, float]
-    divergence: float
-    length: float
-    true: float
-    matters: float
-    episodes: float
-
-
 class ReportRecorder(TeamMember):
-    """A learned Reporter whose reports are written down, world by world."""
+    """A learned Reporter whose reports are recorded, world by world."""
 
     def __init__(self, reporter: LearnedReporter) -> None:
         self.reporter = reporter
@@ -95,23 +78,23 @@ class ReportRecorder(TeamMember):
         assert self._worlds is not None, "begin() has not been called"
         texts = self.reporter.report(rollouts, dialogues)
         for k, (rollout, dialogue) in enumerate(zip(rollouts, dialogues, strict=True)):
-            said = self.reporter.said[k]
+            sampled = self.reporter.said[k]
             revealed = [e.fact for e in rollout.events if e.kind == "examined" and e.fact]
-            made = ReportSample(
+            sample = ReportSample(
                 self.reporter.clips[k],
                 rollout.command,
-                said.text,
-                said.prompt,
-                said.tokens,
-                is_true(said.text, self._worlds.world(dialogue.world), rollout),
-                revealed[-1] in said.text if revealed else None,
+                sampled.text,
+                sampled.prompt,
+                sampled.tokens,
+                is_true(sampled.text, self._worlds.world(dialogue.world), rollout),
+                revealed[-1] in sampled.text if revealed else None,
             )
-            self.reports[dialogue.world].append(made)
+            self.reports[dialogue.world].append(sample)
         return texts
 
 
 class DeduplicatingPlanner(TeamMember):
-    """A Planner that is asked once where several dialogues are the same."""
+    """A Planner that decides once for several equal dialogues."""
 
     def __init__(self, planner: Planner) -> None:
         self.planner = planner
@@ -123,232 +106,303 @@ class DeduplicatingPlanner(TeamMember):
         first: dict[object, int] = {}
         for k, d in enumerate(dialogues):
             first.setdefault((d.task, d.verbs, d.turns), k)
-        decided = self.planner.choose([dialogues[k] for k in first.values()])
-        known = dict(zip(first, decided, strict=True))
-        return [known[d.task, d.verbs, d.turns] for d in dialogues]
+        chosen = self.planner.choose([dialogues[k] for k in first.values()])
+        decisions = dict(zip(first, chosen, strict=True))
+        return [decisions[d.task, d.verbs, d.turns] for d in dialogues]
 
 
-@dataclass
-class RewardHackingMonitor:
-    """Notices when the detector's reward rises while the truth falls."""
+@dataclass(frozen=True)
+class PolicyUpdateConfig:
+    """How a step learns from its reports."""
 
-    judged: list[float] = field(default_factory=list)
-    true: list[float] = field(default_factory=list)
-
-    def add(self, judged: float, true: float) -> None:
-        """Enter a step. Raises BadInput where the detector is being gamed."""
-        self.judged.append(judged)
-        self.true.append(true)
-        if len(self.true) < 2 * WINDOW:
-            return
-        rise, fall = (
-            float(np.mean(row[-WINDOW:]) - np.mean(row[-2 * WINDOW : -WINDOW]))
-            for row in (self.judged, self.true)
-        )
-        if rise > FAR and fall < -FAR:
-            raise BadInput(
-                f"the detector is being gamed: over {WINDOW} steps its reward rose by {rise:.2f} "
-                f"while the truth fell by {-fall:.2f}"
-            )
+    kl: float = 0.05
+    """Weight of the KL divergence from the reference."""
+    clip: float = 0.2
+    """How far a token's probability ratio may move from 1."""
+    epochs: int = 1
+    """How often a step learns from its reports."""
+    batch: int = 64
+    """Reports in one gradient step."""
 
 
-def reinforce(
-    network: ReporterNetwork,
-    reference: ReporterNetwork,
-    planner: Planner,
-    actor: Actor,
-    worlds: Worlds,
-    terms: Mapping[str, tuple[float, RewardComponent]],
-    *,
-    steps: int,
-    groups: int = 8,
-    members: int = 8,
-    learning_rate: float = 1e-4,
-    kl: float = 0.05,
-    clip: float = 0.2,
-    epochs: int = 1,
-    batch: int = 64,
-    temperature: float = 1.0,
-    max_turns: int = 8,
-    patience: int = 64,
-    seed: int = 0,
-    on_progress: Callable[[Progress], None] = lambda p: None,
-    save: Callable[[Callable[[], Checkpoint]], None] = lambda make: None,
-    resume: Checkpoint | None = None,
-    watch: RewardHackingMonitor | None = None,
-) -> None:
-    """Policy gradient on the reports' tokens, clipped (arXiv 1707.06347), in the loop of the team.
+@dataclass(frozen=True)
+class ReporterReinforcementConfig:
+    """Settings of `ReporterReinforcement`."""
 
-    Each step plays ``groups`` worlds ``members`` times over, shared among processes if there are
-    several, each with ``worlds`` for its share; a member's advantage is its reward,
-    the sum of the ``terms`` by their weights, less the mean of its group's others. ``kl`` weighs
-    the divergence from ``reference``, the Reporter as it was at the beginning, estimated at each
-    token. A report after which nobody decided has no part in the reward, and teaches nothing: else
-    what is said last drifts to whatever luck has praised. A term "truth" is left out of what the
-    ``watch`` takes for judged.
+    steps: int
+    groups: int = 8
+    """Worlds in a step, shared among the processes."""
+    samples_per_prompt: int = 8
+    """How often each of them is played."""
+    learning_rate: float = 1e-4
+    """The highest learning rate."""
+    update: PolicyUpdateConfig = PolicyUpdateConfig()
+    temperature: float = 1.0
+    """Temperature of sampling."""
+    max_turns: int = 8
+    patience: int = 64
+    """Environment steps that a command may take."""
+    freeze_encoder: bool = False
+    """Freeze the vision encoder's backbone in this stage."""
+    seed: int = 0
 
-    Raises BadInput where reward or loss is not finite (before the step is made; what was saved is
-    still there), where the Planner's commands are none, and where the watch says so.
+
+class ReporterReinforcement(Stage):
+    """PPO's clipped policy gradient on the reports' tokens, in the team's loop.
+
+    Each step plays ``groups`` worlds ``samples_per_prompt`` times over; Planner and Actor are
+    frozen. A reward is the weighted sum of the components, its baseline the mean of the other
+    samples of the group (leave one out). The loss adds the KL divergence from the reference, the
+    Reporter as it was when the stage began, estimated at each token.
+
+    A report after which the Planner decided nothing has no part in the reward and is not learned
+    from: otherwise what is said last drifts with the luck of the episode.
     """
-    crew = ProcessGroup(network.device)
-    own = crew.part(groups, "groups")
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, learning_rate, (0.9, 0.98), weight_decay=0.0)
-    first = 0
-    if resume is not None:
-        first = resume.step
-        unpack(resume, network, optimiser, parameters)
-    network.eval()
-    for step in range(first, steps):
+
+    name = "reinforcement"
+
+    def __init__(
+        self,
+        network: ReporterNetwork,
+        reference: ReporterNetwork,
+        planner: Planner,
+        actor: Actor,
+        worlds: Worlds,
+        components: Mapping[str, tuple[float, RewardComponent]],
+        config: ReporterReinforcementConfig,
+        validation: Callable[[], ValidationResult] | None = None,
+    ) -> None:
+        """
+        :param network: learns
+        :param reference: a network of the same shape, which receives the weights to stay near to
+        :param planner: reads the reports
+        :param actor: carries out the commands
+        :param worlds: this process's share of ``groups * samples_per_prompt`` worlds
+        :param components: the reward's, by name, with their weights
+        :param config: the settings
+        :param validation: scores the network, for `Trainer`'s validation
+        """
+        self.network = network
+        self.reference = reference
+        self.planner = planner
+        self.actor = actor
+        self.worlds = worlds
+        self.components = components
+        self.config = config
+        self.steps = config.steps
+        self._validation = validation
+
+    def begin(self) -> None:
+        config, network = self.config, self.network
+        if config.freeze_encoder:
+            network.encoder.freeze()
+        self.reference.load_state_dict(network.state_dict())
+        self._processes = ProcessGroup(network.device)
+        self._share = self._processes.share(config.groups, "groups")
+        self._parameters = [p for p in network.parameters() if p.requires_grad]
+        self._optimiser = torch.optim.AdamW(
+            self._parameters, config.learning_rate, (0.9, 0.98), weight_decay=0.0
+        )
+        network.eval()
+
+    def step(self, k: int) -> Mapping[str, float]:
+        """Raises BadInput too where an episode broke, and where hardly any of the Planner's answers
+        is a command."""
         began = time.monotonic()
-        start = RL_FIRST_SEED + (seed * 100_000 + step) * groups + crew.rank * own
-        seeds = [start + g for g in range(own) for _ in range(members)]
-        drawn = LearnedReporter(network, temperature, seed * 1_000_003 + step)
-        recorder, film = ReportRecorder(drawn), ObservationRecorder()
-        team = Team(DeduplicatingPlanner(planner), actor, recorder, max_turns, patience)
-        episodes = team.play(worlds, seeds, film)
-        reports = [recorder.reports[i] for i in range(len(seeds))]
-        _check(episodes)
-        each = {n: np.array(f(episodes, film, reports), float) for n, (_, f) in terms.items()}
-        total = sum((w * each[n] for n, (w, _) in terms.items()), np.zeros(len(seeds)))
-        if not np.isfinite(total).all():
-            raise BadInput(f"a reward is not finite at step {step + 1}")
-        table = total.reshape(own, members)
-        others = (table.sum(1, keepdims=True) - table) / (members - 1)
-        advantages = (table - others).reshape(-1)
-        pairs = [
-            (r, float(a))
-            for episode, its, a in zip(episodes, reports, advantages, strict=True)
-            for r in read(episode, its)
-            if a
+        config = self.config
+        episodes, recorder, reports = self._rollouts(k)
+        components = {
+            name: np.array(component(episodes, recorder, reports), float)
+            for name, (_, component) in self.components.items()
+        }
+        rewards = sum(
+            (weight * components[name] for name, (weight, _) in self.components.items()),
+            np.zeros(len(episodes)),
+        )
+        if not np.isfinite(rewards).all():
+            raise BadInput(f"a reward is not finite at step {k + 1}")
+        advantages = leave_one_out_advantages(
+            rewards.reshape(self._share, config.samples_per_prompt)
+        )
+        samples = [
+            (report, float(advantage))
+            for episode, of_episode, advantage in zip(
+                episodes, reports, advantages.reshape(-1), strict=True
+            )
+            for report in reports_read(episode, of_episode)
+            if advantage  # equal rewards teach nothing
         ]
-        rate = learning_rate_at(step, steps, learning_rate)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        rng = np.random.default_rng([seed, 4, step])
-        loss, divergence = learn(
-            network, reference, pairs, optimiser, parameters, rng, crew, kl, clip, epochs, batch
+        loss, divergence = update_policy(
+            self.network,
+            self.reference,
+            samples,
+            self._optimiser,
+            config.update,
+            step=k,
+            learning_rate=cosine_to_zero(k, self.steps, config.learning_rate),
+            rng=np.random.default_rng([config.seed, 4, k]),
+            processes=self._processes,
         )
-        every = [r for its in reports for r in its]
-        told = [r.matters for r in every if r.matters is not None]
-        success = [float(bool(e.success)) for e in episodes]
-        seen: list[Any] = [loss, np.mean(success), divergence]
-        seen.append(np.mean([len(r.tokens) for r in every]))
-        seen.append(np.mean([r.true for r in every]))
-        seen.append(np.mean(told) if told else 0.0)
-        loss, won, divergence, length, true, matters, *rewards = crew.means(
-            [float(x) for x in (*seen, *(v.mean() for v in each.values()))]
-        )
-        progress = Progress(
-            step + 1,
-            loss,
-            won,
-            dict(zip(each, rewards, strict=True)),
-            divergence,
-            length,
-            true,
-            matters,
-            crew.n * len(seeds) / (time.monotonic() - began),
-        )
-        on_progress(progress)
-        save(partial(pack, step + 1, network, optimiser, parameters))
-        judged = [progress.rewards[n] for n in terms if n != "truth"]
-        if watch is not None and judged:
-            watch.add(float(np.mean(judged)), progress.success)
+        flat = [report for of_episode in reports for report in of_episode]
+        revealing = [r.matters for r in flat if r.matters is not None]
+        metrics = {
+            "loss": loss,
+            "success": np.mean([float(bool(e.success)) for e in episodes]),
+            "divergence": divergence,
+            "length": np.mean([len(r.tokens) for r in flat]),
+            "true": np.mean([r.true for r in flat]),
+            "matters": np.mean(revealing) if revealing else 0.0,
+            **{name: values.mean() for name, values in components.items()},
+        }
+        means = self._processes.means([float(value) for value in metrics.values()])
+        n = self._processes.n * len(episodes)
+        rate = round(n / (time.monotonic() - began), 3)
+        return dict(zip(metrics, means, strict=True)) | {"episodes_per_second": rate}
+
+    def _rollouts(
+        self, k: int
+    ) -> tuple[list[Episode], ObservationRecorder, list[list[ReportSample]]]:
+        """This process's episodes of step ``k``, their views and their reports."""
+        config = self.config
+        start = RL_FIRST_SEED + (config.seed * 100_000 + k) * config.groups
+        start += self._processes.rank * self._share
+        seeds = [start + g for g in range(self._share) for _ in range(config.samples_per_prompt)]
+        sampler = LearnedReporter(self.network, config.temperature, config.seed * 1_000_003 + k)
+        reporter, recorder = ReportRecorder(sampler), ObservationRecorder()
+        planner = DeduplicatingPlanner(self.planner)
+        team = Team(planner, self.actor, reporter, config.max_turns, config.patience)
+        episodes = team.play(self.worlds, seeds, recorder)
+        _check(episodes)
+        return list(episodes), recorder, [reporter.reports[i] for i in range(len(seeds))]
+
+    def validate(self) -> ValidationResult | None:
+        return None if self._validation is None else self._validation()
+
+    def state_dict(self) -> dict[str, Any]:
+        model, reference = self.network.state_dict(), self.reference.state_dict()
+        return dict(pack(self._optimiser, model=model, reference=reference))
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        model, reference = self.network.state_dict(), self.reference.state_dict()
+        unpack(state, self._optimiser, model=model, reference=reference)
 
 
-def read(episode: Episode, reports: Sequence[ReportSample]) -> Sequence[ReportSample]:
-    """Those of an episode's reports that the Planner read: all but that of its last command, unless
-    something that was no command came after it."""
+def reports_read(episode: Episode, reports: Sequence[ReportSample]) -> Sequence[ReportSample]:
+    """The reports after which the Planner decided something.
+
+    That of the last command is not one of them, unless an answer that was no command came after it.
+    """
     unread = bool(episode.turns) and episode.turns[-1].command is not None
     return reports[: len(reports) - unread]
 
 
 def _check(episodes: Sequence[Episode]) -> None:
-    """Raise BadInput where an episode broke, or the Planner says nothing that is a command."""
+    """Raise BadInput where an episode broke, or hardly any answer of the Planner is a command."""
     broken = [e.error for e in episodes if e.error is not None]
     if broken:
         raise BadInput(f"an episode of training broke: {broken[0].splitlines()[-1]}")
     turns = sum(len(e.turns) for e in episodes)
     unparsed = sum(e.unparsed for e in episodes)
-    if turns and unparsed > MUTE * turns:
+    if turns and unparsed > UNPARSED_LIMIT * turns:
         raise BadInput(f"{unparsed} of the Planner's {turns} answers were no commands; try another")
 
 
-def learn(
+def update_policy(
     network: ReporterNetwork,
     reference: ReporterNetwork,
-    pairs: Sequence[tuple[ReportSample, float]],
+    samples: Sequence[tuple[ReportSample, float]],
     optimiser: torch.optim.Optimizer,
-    parameters: Sequence[nn.Parameter],
+    config: PolicyUpdateConfig,
+    *,
+    step: int,
+    learning_rate: float,
     rng: np.random.Generator,
-    crew: ProcessGroup,
-    kl: float,
-    clip: float,
-    epochs: int,
-    batch: int,
+    processes: ProcessGroup,
 ) -> tuple[float, float]:
-    """Learn from reports and their advantages; the mean loss and divergence a token."""
-    parts = [_Part(network, pairs[k : k + batch]) for k in range(0, len(pairs), batch)]
+    """Make gradient steps on reports and their advantages.
+
+    :param network: learns
+    :param reference: what the KL divergence is measured from
+    :param samples: reports with their advantages; none at all where all groups agree
+    :param optimiser: of the network's parameters that learn
+    :param config: the settings
+    :param step: the trainer's step, for error messages
+    :param learning_rate: of these gradient steps
+    :param rng: draws the order of the batches
+    :param processes: those that train together, each with its own samples
+    :return: the mean loss and the mean KL estimate, in nats a token
+    :raises BadInput: where the loss is not finite
+    """
+    parameters = [p for g in optimiser.param_groups for p in g["params"]]
+    batches = [
+        _ReportBatch(network, samples[k : k + config.batch])
+        for k in range(0, len(samples), config.batch)
+    ]
     with torch.no_grad():
-        before = [(part.logs(network), part.logs(reference)) for part in parts]
-    losses, divergences = [], []
-    n = crew.most(len(parts))
-    for _ in range(epochs):
-        for k in rng.permutation(n):
-            optimiser.zero_grad()
-            if k >= len(parts):  # others have more
-                go(optimiser, parameters, crew)
-                continue
-            part, (old, fixed) = parts[k], before[k]
-            logs = part.logs(network)
-            lengths = [len(x) for x in logs]
-            new, old_, fixed_ = (torch.cat(x) for x in (logs, old, fixed))
-            told = torch.tensor(part.advantages, device=new.device)
-            advantage = told.repeat_interleave(torch.tensor(lengths, device=new.device))
-            ratio = (new - old_).exp()
-            gain = torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
-            apart = fixed_ - new
-            divergence = apart.exp() - apart - 1  # never negative (Schulman's third estimator)
-            loss = (kl * divergence - gain).mean()
-            if not torch.isfinite(loss):
-                raise BadInput("the loss is not finite; try a lower learning rate")
-            loss.backward()
-            go(optimiser, parameters, crew)
-            losses.append(loss.item())
-            divergences.append(divergence.detach().mean().item())
-    if not losses:  # all groups agreed
+        fixed = [
+            (torch.cat(b.log_likelihood(network)), torch.cat(b.log_likelihood(reference)))
+            for b in batches
+        ]
+    losses: list[float] = []
+    divergences: list[float] = []
+
+    def loss_of(k: int) -> torch.Tensor:
+        by_report = batches[k].log_likelihood(network)
+        old, of_reference = fixed[k]
+        new = torch.cat(by_report)
+        lengths = torch.tensor([len(x) for x in by_report], device=new.device)
+        advantages = torch.tensor(batches[k].advantages, device=new.device)
+        advantages = advantages.repeat_interleave(lengths)
+        divergence = kl_estimate(new, of_reference)
+        divergences.append(divergence.detach().mean().item())
+        surrogate = clipped_surrogate(new, old, advantages, config.clip)
+        return (config.kl * divergence - surrogate).mean()
+
+    for _ in range(config.epochs):
+        # Processes with fewer batches than others make steps with the others' gradients alone.
+        for k in rng.permutation(processes.maximum(len(batches))):
+            loss = gradient_step(
+                [loss_of(k)] if k < len(batches) else [],
+                optimiser,
+                parameters,
+                step=step,
+                learning_rate=learning_rate,
+                processes=processes,
+            )
+            if k < len(batches):
+                losses.append(loss)
+    if not losses:
         return 0.0, 0.0
     return float(np.mean(losses)), float(np.mean(divergences))
 
 
-class _Part:
-    """Some reports to learn from. Where the vision encoder rests, each clip is looked at once."""
+class _ReportBatch:
+    """Reports to learn from together. A frozen vision encoder encodes their clips only once."""
 
     def __init__(
-        self, network: ReporterNetwork, pairs: Sequence[tuple[ReportSample, float]]
+        self, network: ReporterNetwork, samples: Sequence[tuple[ReportSample, float]]
     ) -> None:
-        self.advantages = [a for _, a in pairs]
-        self._reports = [r for r, _ in pairs]
+        self.advantages = [advantage for _, advantage in samples]
+        self._reports = [report for report, _ in samples]
         self._clips = np.stack([r.clip for r in self._reports])
-        self._seen: tuple[torch.Tensor, torch.Tensor] | None = None
-        if network.encoder.rests:
+        self._features: tuple[torch.Tensor, torch.Tensor] | None = None
+        if network.encoder.is_frozen:
             with torch.no_grad():
-                self._seen = network.look(self._clips)
+                self._features = network.look(self._clips)
 
-    def logs(self, network: ReporterNetwork) -> list[torch.Tensor]:
+    def log_likelihood(self, network: ReporterNetwork) -> list[torch.Tensor]:
         """The log-probabilities of each report's tokens."""
         return network.log_likelihood(
-            network.sum_up(*(self._seen or network.look(self._clips))),
+            network.sum_up(*(self._features or network.look(self._clips))),
             [r.prompt for r in self._reports],
             [r.tokens for r in self._reports],
         )
 
 
-def truth(
+def success_component(
     episodes: Sequence[Episode],
-    film: ObservationRecorder,
+    recorder: ObservationRecorder,
     reports: Sequence[Sequence[ReportSample]],
 ) -> list[float]:
-    """The reward that is true: 1 for success."""
+    """The environment's own reward: 1 for success, 0 otherwise."""
     return [float(bool(e.success)) for e in episodes]

@@ -65,5 +65,3 @@ class ProcessGroup:
         """``[processes, n]`` from each process's ``[n]``."""
         gathered: torch.Tensor = gather(values.to(self._device)[None])
         return gathered
-
-    part, share_gradients, most = share, average_gradients, maximum

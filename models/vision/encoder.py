@@ -242,20 +242,20 @@ class VisionEncoder(nn.Module):
         self.resampler = nn.ModuleList(_Resample(width, heads) for _ in range(2))
         self.norm = nn.LayerNorm(width)
 
-    def rest(self, resting: bool = True) -> None:
-        """From now on `look` learns nothing more, or learns again where not ``resting``; `sum_up`,
-        which relates frames, learns on."""
-        for parameter in self.looking():
-            parameter.requires_grad_(not resting)
+    def freeze(self, frozen: bool = True) -> None:
+        """Freeze the backbone, or let it learn again where not ``frozen``. The resampler, which
+        relates frames to each other, always learns."""
+        for parameter in self.backbone_parameters():
+            parameter.requires_grad_(not frozen)
 
-    def looking(self) -> list[nn.Parameter]:
-        """What `look` is made of, without what `sum_up` is."""
+    def backbone_parameters(self) -> list[nn.Parameter]:
+        """The parameters that `look` uses, which encodes each frame by itself."""
         parts = (self.stem, self.blocks, self.norm_places, self.where, self.what, self.scene)
         return [p for part in (*parts, self.norm_vectors) for p in part.parameters()]
 
     @property
-    def rests(self) -> bool:
-        """Whether `look` learns nothing more."""
+    def is_frozen(self) -> bool:
+        """Whether the backbone is frozen."""
         return not self.norm_vectors.weight.requires_grad
 
     def look(self, frames: torch.Tensor) -> Seen:

@@ -1,34 +1,29 @@
-"""``python -m run train-reporter``: teach a Reporter to see, to speak, and to say what matters."""
+"""``python -m run train-reporter``: train a Reporter by captioning and reinforcement."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from envs.errors import BadInput
-from run.display.progress import ProgressBar
+from models.training.callbacks import CheckpointCallback, SaveWeightsCallback, ValidationCallback
+from models.training.reward_hacking import RewardHackingMonitor
+from models.training.trainer import Stage, Trainer, ValidationResult
 from run.storage.folder import RunFolder
 from run.storage.settings import at_least
 from run.storage.training import (
-    CheckpointFile,
-    CurveLog,
-    best_of,
+    CurveCallback,
+    ProgressCallback,
+    checkpoint_manager,
     rank,
     trained,
-    with_best,
 )
 
 if TYPE_CHECKING:
-    import torch
-
     from agents.protocols import Planner
-    from agents.reporter import reinforcement
-    from agents.reporter import training as captioning
     from agents.reporter.reinforcement import RewardComponent
-    from agents.reporter.training import Checkpoint
     from rewards.reward import QuestionAnswerer
 
 COLUMNS = (
@@ -47,43 +42,51 @@ COLUMNS = (
     "validation",
     "seconds",
 )
+# The metrics beside the progress bar, with their formats.
+SHOWN = {
+    "loss": ".3f",
+    "success": ".2f",
+    "divergence": ".3f",
+    "length": ".0f",
+    "true": ".2f",
+    "episodes_per_second": ".1f",
+}
 MAX_TURNS = 8
-TUNED_RATE = 0.05  # at the full step size, a trained vision encoder forgets what it saw
+TUNED_RATE = 0.05  # at the full learning rate, a trained vision encoder forgets
 
 
 @dataclass(frozen=True)
 class TrainReporterSettings:
-    """Teach a Reporter to see and to speak by captioning, then by reinforcement what matters.
+    """Train a Reporter: captioning teaches it to see and to speak, reinforcement what matters.
 
-    Sight, where --sight-steps asks for it: the vision encoder of a detector, which has seen floors
-    below training's items only, is shown items in colours that there are not, and learns to tell
-    the floors below them; what else it sees stays as it was.
+    Floors, where --floor-steps asks for it: the vision encoder of a detector, which has seen floors
+    below training's items only, is shown items in colours that do not exist, and learns to tell
+    the floors below them; its features of frames as they are stay the same.
 
-    Captioning: it is shown rollouts of commands that are given at random in rooms of the visual
-    conditional tasks, training items, some of them cut short, and told one true sentence about
-    each: what was done or not managed, where the item lies, what mark examining showed, what else
-    is in view, how the agent moved. So afterwards it sees and speaks, but does not know what
-    matters to a Planner.
+    Captioning: it is shown rollouts of random commands in rooms of the visual conditional tasks,
+    training items, some of them cut short, with one true sentence about each: what was done or not
+    managed, where the item lies, what mark examining revealed, what else is in view, how the agent
+    moved. Afterwards it sees and speaks, but does not know what matters to a Planner.
 
-    Reinforcement: whole teams play these tasks, Planner and Actor frozen; the tokens of its reports
-    learn by policy gradient from what came of each episode, against the mean of other tries at the
-    same world, with a penalty for moving away from what captioning made. What is rewarded is the
-    sum, by their weights, of the task's truth, of the detector's answer whether it was achieved and
-    of its answers whether the commands were carried out. A run whose detector reward rises while
-    the truth falls stops and says so.
+    Reinforcement: whole teams play these tasks with Planner and Actor frozen. The tokens of its
+    reports are trained by policy gradient: the baseline is the mean reward of the other samples of
+    the same world, and a KL penalty holds it near what captioning made. The reward is the weighted
+    sum of the task's truth, of the detector's answer whether the task was achieved and of its
+    answers whether the commands were carried out. A run whose detector reward rises while the
+    truth falls stops with an error.
 
-    A vision encoder and gated cross-attention learn; the language model stays as it is. Now and
-    then validation is played: how many reports are true in captioning, success in reinforcement;
-    the weights that did best are kept.
+    Vision encoder and gated cross-attention are trained, the language model is frozen. Validation
+    is played at intervals: the share of true reports in captioning, success too in reinforcement;
+    the best weights are kept.
 
     torchrun --nproc-per-node N -m run train-reporter … shares the work of each step among processes
     (with GPUs also accelerate launch --num_processes N --module run train-reporter …).
 
-    The run folder gets the curve as CSV, TensorBoard log and picture, and in checkpoints/ the
+    The run folder holds the curve as CSV, TensorBoard log and plot, and in checkpoints/ the
     weights captioning and final, which --reporter takes by their path.
 
     Examples:
-      python -m run train-reporter --init data/detector --sight-steps 600
+      python -m run train-reporter --init data/detector --floor-steps 600
       python -m run train-reporter --steps 0 --init my/reporter --rl-steps 100
       python -m run train-reporter --rl-steps 100 --truth-weight 0 --episode-weight 1
       python -m run train-reporter --resume runs/train-reporter/20260102-030405-reporter
@@ -94,35 +97,34 @@ class TrainReporterSettings:
 
     base: str = "smollm2-135m"
     """Its language model: a packaged name, a folder, a .gguf file or an id on the hub."""
-    sight_steps: int = 0
-    """Steps in which a vision encoder that comes by --init learns to tell floors below items that
-    it never saw."""
-    sight_learning_rate: float = 1e-3
-    """Their highest step size."""
+    floor_steps: int = 0
+    """Steps in which the vision encoder of --init learns to tell floors below unknown items."""
+    floor_learning_rate: float = 1e-3
+    """Peak learning rate of these steps."""
     steps: int = 1000
     """Steps of captioning."""
     batch: int = 32
     """Captions in a step."""
     learning_rate: float = 1e-3
-    """Captioning's highest step size."""
+    """Peak learning rate of captioning."""
     rl_steps: int = 0
     """Steps of reinforcement."""
     groups: int = 8
     """Worlds in a step of reinforcement."""
-    members: int = 8
-    """How often each of them is played, at least 2; with few, there is little to compare."""
+    samples_per_prompt: int = 8
+    """How often each of them is played, at least 2; with few, the baseline is noisy."""
     rl_learning_rate: float = 2e-4
-    """Reinforcement's highest step size."""
+    """Peak learning rate of reinforcement."""
     kl: float = 0.05
-    """Weight of the divergence from the Reporter that captioning made."""
+    """Weight of the KL divergence from the Reporter that captioning made."""
     clip: float = 0.2
-    """How far a token's probability may move in a step, as a share."""
+    """How far a token's probability ratio may move from 1 in a step."""
     epochs: int = 1
     """How often a step learns from its reports."""
     temperature: float = 1.0
-    """How freely reports are tried out; above 0."""
+    """Sampling temperature of reports; above 0."""
     truth_weight: float = 1.0
-    """Weight of the task's truth in the reward."""
+    """Weight of the true success in the reward."""
     episode_weight: float = 0.0
     """Weight of the detector's answer whether the task was achieved."""
     command_weight: float = 0.0
@@ -142,21 +144,20 @@ class TrainReporterSettings:
     seed: int = 0
     """Seed of weights and worlds."""
     validate_every: int = 100
-    """Steps between two looks at validation; 0 keeps the last weights."""
+    """Steps from one validation to the next; 0 keeps the last weights."""
     validation_episodes: int = 64
-    """Episodes to look at then."""
+    """Episodes of a validation."""
     device: str = "auto"
     """Where the model learns: cpu, cuda, or auto for the best there is."""
     threads: int = 0
     """Threads of torch; 0 for all cores. Another number gives other last digits."""
     workers: int = 0
-    """Processes that play captioning's episodes ahead of it: worthwhile where a GPU waits for them.
+    """Processes that play captioning's episodes in advance: worthwhile where a GPU waits for them.
     The weights are the same."""
     init: Path | None = None
-    """Folder of a Reporter to start from, or of a detector that lends its vision encoder."""
+    """Folder of a Reporter to start from, or of a detector whose vision encoder is used."""
     tune_vision: bool = False
-    """Let a vision encoder that comes by --init learn from captions too, slowly; otherwise it stays
-    as it is."""
+    """Train the vision encoder of --init on captions too, slowly; otherwise it is frozen."""
     out: Path | None = None
     """Folder to which the final weights are also written."""
     resume: Path | None = None
@@ -174,12 +175,12 @@ class TrainReporterSettings:
         at_least(
             self,
             {
-                "sight_steps": 0,
+                "floor_steps": 0,
                 "steps": 0,
                 "batch": 1,
                 "rl_steps": 0,
                 "groups": 1,
-                "members": 2,
+                "samples_per_prompt": 2,
                 "kl": 0,
                 "epochs": 1,
                 "truth_weight": 0,
@@ -195,7 +196,7 @@ class TrainReporterSettings:
                 "workers": 0,
             },
         )
-        rates = ("sight_learning_rate", "learning_rate", "rl_learning_rate")
+        rates = ("floor_learning_rate", "learning_rate", "rl_learning_rate")
         for name in (*rates, "clip", "temperature"):
             if not getattr(self, name) > 0:
                 raise BadInput(f"--{name.replace('_', '-')} must be above 0")
@@ -203,18 +204,18 @@ class TrainReporterSettings:
             raise BadInput(
                 "nothing is rewarded: give --truth-weight, --episode-weight or --command-weight"
             )
-        if self.sight_steps and self.init is None:
-            raise BadInput("--sight-steps needs --init: there is nothing yet to keep")
+        if self.floor_steps and self.init is None:
+            raise BadInput("--floor-steps needs --init: a new encoder has nothing to keep")
         if self.width % 8:
             raise BadInput(f"--width must be a multiple of 8, not {self.width}")
 
 
 def train_reporter(args: TrainReporterSettings) -> Path:
-    """Train as ``args`` say; returns the run folder."""
-    return trained(args, "train-reporter", _Training)
+    """Train with these settings and return the run folder."""
+    return trained(args, "train-reporter", _ReporterTraining)
 
 
-class _Training:
+class _ReporterTraining:
     """One run of ``train-reporter``."""
 
     def __init__(self, args: TrainReporterSettings, folder: RunFolder) -> None:
@@ -223,8 +224,9 @@ class _Training:
 
         from agents.planner.options import PlannerOptions
         from agents.planner.registry import make_planner
+        from agents.reporter.captioning import start_from
+        from agents.reporter.captions import CaptionCollector
         from agents.reporter.network import ReporterConfig, ReporterNetwork
-        from agents.reporter.training import CaptionCollector, Checkpoint, start_from
         from models.language.loading import load_model
         from run.detectors import load_detector
 
@@ -240,43 +242,47 @@ class _Training:
         if args.init is not None:
             start_from(self.network, args.init)
             if not args.tune_vision:
-                self.network.encoder.rest()
-        self.judge: QuestionAnswerer | None = None
+                self.network.encoder.freeze()
+        self.detector: QuestionAnswerer | None = None
         self.planner: Planner | None = None
         if args.rl_steps:
             if args.episode_weight or args.command_weight:
-                self.judge = load_detector(args.detector, args.device, args.cache)
+                self.detector = load_detector(args.detector, args.device, args.cache)
             self.planner = make_planner(args.planner, options)
-        self.practice = CaptionCollector(max(args.batch, 32), args.actor)
-        self.state = CheckpointFile(folder, args.checkpoint_seconds)
-        found = self.state.read()
-        self.head: dict[str, Any] = found[1] if found else {}
-        self.saved = Checkpoint(self.head["step"], found[0]) if found else None
-        self.best: dict[str, torch.Tensor] = best_of(found[0]) if found else {}
-        self.scores: dict[str, float] = self.head.get("scores", {})
-        self.stage: str = self.head.get("stage", "sight" if args.sight_steps else "captioning")
-        self.started = time.monotonic() - self.head.get("seconds", 0.0)
-        self.curve: CurveLog
+        self.collector = CaptionCollector(max(args.batch, 32), args.actor)
+        self.checkpoints = checkpoint_manager(folder, args.checkpoint_seconds)
+        self.resume = self.checkpoints.load()
 
     def run(self) -> None:
-        """See, caption, reinforce, keep the best."""
+        """Train all stages, keep the best weights of each."""
         args = self.args
-        self.curve = CurveLog(self.folder, COLUMNS, "step", self.head.get("rows", []))
-        if self.stage == "sight":
-            self._see()
-            self.saved = None
-            self.stage = "captioning"
-        if self.stage == "captioning":
-            self._caption()
-            self.saved = None
-            self.network.save(self.folder.part("checkpoints", "captioning"))
-        if args.rl_steps:
-            self._reinforce()
-        self.curve.close()
+        components = self._components()
+        curve = CurveCallback(self.folder, COLUMNS)
+        validation = ValidationCallback(
+            args.validate_every,
+            self.network.state_dict,
+            self.network.load_state_dict,
+            lambda text: self.console.print(text, highlight=False),
+        )
+        trainer = Trainer(
+            self._stages(components),
+            [
+                validation,
+                SaveWeightsCallback(
+                    lambda stage: self.network.save(self.folder.part("checkpoints", stage)),
+                    {"captioning"},
+                ),
+                curve,
+                ProgressCallback(self.console, SHOWN),
+                RewardHackingMonitor([name for name in components if name != "truth"]),
+                CheckpointCallback(self.checkpoints),
+            ],
+        )
+        trainer.train(self.resume)
         if rank():
             return
-        if self.curve.rows:
-            self._plot()
+        if curve.records():
+            _plot(curve, self.folder)
         for path in (self.folder.part("checkpoints", "final"), args.out):
             if path is not None:
                 self.network.save(path)
@@ -285,178 +291,107 @@ class _Training:
             {
                 "command": "train-reporter",
                 "seed": args.seed,
-                "n": len(self.curve.rows),
+                "n": len(curve.records()),
                 "n_errors": 0,
-                "seconds": round(time.monotonic() - self.started, 1),
-                "validation": self.scores,
+                "seconds": round(trainer.seconds, 1),
+                "validation": validation.scores,
             },
         )
 
-    def _see(self) -> None:
-        from agents.reporter.sight import steady
+    def _components(self) -> dict[str, tuple[float, RewardComponent]]:
+        """The reward's components by name, with their weights."""
+        from agents.reporter.reinforcement import success_component
+        from rewards.reward import DetectorReward
+        from run.detectors import command_term, episode_term
 
         args = self.args
-        with ProgressBar(self.console, "sight", args.sight_steps, "steps") as bar:
-            steady(
-                self.network,
-                self.practice,
-                steps=args.sight_steps,
-                batch=args.batch,
-                learning_rate=args.sight_learning_rate,
-                seed=args.seed,
-                on_progress=lambda p: self._log_sight(p, bar),
-                save=self._offer,
-                resume=self.saved,
-            )
+        components: dict[str, tuple[float, RewardComponent]] = {
+            "truth": (args.truth_weight, success_component)
+        }
+        if self.detector is not None:
+            reward = DetectorReward(self.detector)
+            if args.episode_weight:
+                components["episode"] = (args.episode_weight, episode_term(reward))
+            if args.command_weight:
+                components["command"] = (args.command_weight, command_term(reward))
+        return components
 
-    def _caption(self) -> None:
-        from agents.reporter.training import caption
+    def _stages(self, components: Mapping[str, tuple[float, RewardComponent]]) -> list[Stage]:
+        from agents.reporter.captioning import Captioning, CaptioningConfig
+        from agents.reporter.floor_robustness import FloorRobustness, FloorRobustnessConfig
 
         args = self.args
-        with ProgressBar(self.console, "captioning", args.steps, "steps") as bar:
-            caption(
-                self.network,
-                self.practice,
-                steps=args.steps,
-                batch=args.batch,
-                learning_rate=args.learning_rate,
-                vision_rate=1.0 if args.init is None else TUNED_RATE,
-                seed=args.seed,
-                workers=args.workers,
-                on_progress=lambda p: self._log_caption(p, bar),
-                save=self._offer,
-                resume=self.saved,
+        stages: list[Stage] = []
+        if args.floor_steps:
+            floors = FloorRobustnessConfig(
+                args.floor_steps, args.batch, args.floor_learning_rate, args.seed
             )
-        self._take_best()
+            stages.append(FloorRobustness(self.network, self.collector, floors))
+        captioning = CaptioningConfig(
+            args.steps,
+            args.batch,
+            args.learning_rate,
+            1.0 if args.init is None else TUNED_RATE,
+            args.seed,
+            args.workers,
+        )
+        stages.append(Captioning(self.network, self.collector, captioning, self._validate_captions))
+        if args.rl_steps:
+            stages.append(self._reinforcement(components))
+        return stages
 
-    def _reinforce(self) -> None:
+    def _reinforcement(self, components: Mapping[str, tuple[float, RewardComponent]]) -> Stage:
         from agents.actor import make_actor
-        from agents.reporter.reinforcement import RewardHackingMonitor, reinforce
+        from agents.reporter.reinforcement import (
+            PolicyUpdateConfig,
+            ReporterReinforcement,
+            ReporterReinforcementConfig,
+        )
         from envs import make_worlds
         from models.training.process_group import ProcessGroup
 
         args = self.args
         assert self.planner is not None
-        if self.saved is None:
-            self.stage = "reinforcement"
-            start = {n: t.detach().clone() for n, t in self.network.state_dict().items()}
-        else:
-            mark = "before."
-            start = {
-                n.removeprefix(mark): t for n, t in self.saved.tensors.items() if n.startswith(mark)
-            }
-        self.reference.load_state_dict(start)
-        if args.init is not None:
-            self.network.encoder.rest()
-        own = ProcessGroup(self.network.device).part(args.groups, "groups")
-        watch = RewardHackingMonitor(*self.head.get("watch", ([], [])))
-        self.watch = watch
-        with ProgressBar(self.console, "reinforcement", args.rl_steps, "steps") as bar:
-            reinforce(
-                self.network,
-                self.reference,
-                self.planner,
-                make_actor(args.actor),
-                make_worlds("visual-conditional", own * args.members, items="train"),
-                self._terms(),
-                steps=args.rl_steps,
-                groups=args.groups,
-                members=args.members,
-                learning_rate=args.rl_learning_rate,
-                kl=args.kl,
-                clip=args.clip,
-                epochs=args.epochs,
-                temperature=args.temperature,
-                max_turns=MAX_TURNS,
-                seed=args.seed,
-                on_progress=lambda p: self._log_reinforcement(p, bar),
-                save=self._offer,
-                resume=self.saved,
-                watch=watch,
-            )
-        self._take_best()
-
-    def _terms(self) -> dict[str, tuple[float, RewardComponent]]:
-        """What is rewarded, by name, with its weight."""
-        from agents.reporter.reinforcement import truth
-        from rewards.reward import DetectorReward
-        from run.detectors import command_term, episode_term
-
-        args = self.args
-        terms: dict[str, tuple[float, RewardComponent]] = {"truth": (args.truth_weight, truth)}
-        if self.judge is not None:
-            reward = DetectorReward(self.judge)
-            if args.episode_weight:
-                terms["episode"] = (args.episode_weight, episode_term(reward))
-            if args.command_weight:
-                terms["command"] = (args.command_weight, command_term(reward))
-        return terms
-
-    def _take_best(self) -> None:
-        if self.best:
-            self.network.load_state_dict(self.best)
-        self.best = {}
-
-    def _is_due(self, step: int, steps: int) -> bool:
-        every = self.args.validate_every
-        return bool(every) and (step % every == 0 or step == steps)
-
-    def _validated(self, score: float, what: str, step: int) -> float:
-        """Keep the weights if they do better than all before in this stage."""
-        self.console.print(f"{self.stage}, step {step}: {score:.4f} {what}", highlight=False)
-        known = [v for k, v in self.scores.items() if k.startswith(self.stage)]
-        if not self.best or score >= max(known):
-            self.best = {n: t.detach().clone() for n, t in self.network.state_dict().items()}
-        self.scores[f"{self.stage} {step}"] = score
-        return score
-
-    def _log_sight(self, progress: captioning.Progress, bar: ProgressBar) -> None:
-        self._enter(progress.step, progress.loss, {}, "")
-        bar.update(f"sight: loss {progress.loss:.3f}", progress.step)
-
-    def _log_caption(self, progress: captioning.Progress, bar: ProgressBar) -> None:
-        from agents.reporter.training import share_true
-
-        score: float | str = ""
-        if self._is_due(progress.step, self.args.steps):
-            share = share_true(self.network, self.practice, self.args.validation_episodes)
-            score = self._validated(share, "of reports true", progress.step)
-        self._enter(self.args.sight_steps + progress.step, progress.loss, {}, score)
-        bar.update(f"captioning: loss {progress.loss:.3f}", progress.step)
-
-    def _log_reinforcement(self, progress: reinforcement.Progress, bar: ProgressBar) -> None:
-        score: float | str = ""
-        if self._is_due(progress.step, self.args.rl_steps):
-            success, true = self._played()
-            what = f"mean of success {success:.4f} and reports true {true:.4f}"
-            score = self._validated((success + true) / 2, what, progress.step)
-        values: dict[str, float] = dict(progress.rewards) | {
-            "success": progress.success,
-            "divergence": progress.divergence,
-            "length": progress.length,
-            "true": progress.true,
-            "matters": progress.matters,
-            "episodes_per_second": round(progress.episodes, 3),
-        }
-        before = self.args.sight_steps + self.args.steps
-        self._enter(before + progress.step, progress.loss, values, score)
-        bar.update(
-            f"success {progress.success:.2f}, divergence {progress.divergence:.3f}, "
-            f"{progress.length:.0f} tokens, true {progress.true:.2f}, "
-            f"{progress.episodes:.1f} episodes/s",
-            progress.step,
+        share = ProcessGroup(self.network.device).share(args.groups, "groups")
+        config = ReporterReinforcementConfig(
+            args.rl_steps,
+            args.groups,
+            args.samples_per_prompt,
+            args.rl_learning_rate,
+            PolicyUpdateConfig(args.kl, args.clip, args.epochs),
+            args.temperature,
+            MAX_TURNS,
+            freeze_encoder=args.init is not None,
+            seed=args.seed,
+        )
+        return ReporterReinforcement(
+            self.network,
+            self.reference,
+            self.planner,
+            make_actor(args.actor),
+            make_worlds("visual-conditional", share * args.samples_per_prompt, items="train"),
+            components,
+            config,
+            self._validate_team,
         )
 
-    def _played(self) -> tuple[float, float]:
-        """The true success with the likeliest reports, and the share of them that is true, on
-        episodes that training never plays."""
+    def _validate_captions(self) -> ValidationResult:
+        """The share of true reports."""
+        from agents.reporter.captioning import share_true
+
+        share = share_true(self.network, self.collector, self.args.validation_episodes)
+        return ValidationResult(share, "of reports true")
+
+    def _validate_team(self) -> ValidationResult:
+        """The mean of the true success with the most likely reports and of the share of true
+        reports, on episodes that training never plays."""
         import numpy as np
 
         from agents.actor import make_actor
+        from agents.reporter.captions import FIRST_VALIDATION_SEED
         from agents.reporter.facts import TruthChecker
         from agents.reporter.learned import LearnedReporter
         from agents.reporter.reinforcement import DeduplicatingPlanner
-        from agents.reporter.training import FIRST_VALIDATION_SEED
         from agents.team import Team
         from envs import make_worlds
 
@@ -464,76 +399,44 @@ class _Training:
         assert self.planner is not None
         n = args.validation_episodes
         worlds = make_worlds("visual-conditional", min(n, 64), items="train")
-        checked = TruthChecker(LearnedReporter(self.network))
-        team = Team(DeduplicatingPlanner(self.planner), make_actor(args.actor), checked, MAX_TURNS)
-        won = 0
+        checker = TruthChecker(LearnedReporter(self.network))
+        team = Team(DeduplicatingPlanner(self.planner), make_actor(args.actor), checker, MAX_TURNS)
+        successes = 0
         for first in range(0, n, len(worlds)):
             seeds = range(FIRST_VALIDATION_SEED + first, FIRST_VALIDATION_SEED + n)
-            won += sum(bool(e.success) for e in team.play(worlds, seeds[: len(worlds)]))
-        return won / n, float(np.mean(checked.true)) if checked.true else 0.0
+            episodes = team.play(worlds, seeds[: len(worlds)])
+            successes += sum(bool(e.success) for e in episodes)
+        success = successes / n
+        true = float(np.mean(checker.true)) if checker.true else 0.0
+        summary = f"success {success:.4f}, reports true {true:.4f}"
+        return ValidationResult((success + true) / 2, summary)
 
-    def _enter(
-        self, step: int, loss: float, values: Mapping[str, float], score: float | str
-    ) -> None:
-        known: dict[str, Any] = dict(values) | {
-            "stage": self.stage,
-            "step": step,
-            "loss": loss,
-            "validation": score,
-            "seconds": round(time.monotonic() - self.started, 1),
-        }
-        self.curve.add([known.get(name, "") for name in COLUMNS])
 
-    def _offer(self, make: Callable[[], Checkpoint]) -> None:
-        """Write a checkpoint, if the last is old enough."""
-        if not self.state.is_due():
-            return
-        saved = make()
-        head: dict[str, Any] = {
-            "stage": self.stage,
-            "step": saved.step,
-            "rows": self.curve.rows,
-            "scores": self.scores,
-            "seconds": time.monotonic() - self.started,
-        }
-        tensors = saved.tensors
-        if self.stage == "reinforcement":
-            before = self.reference.state_dict()
-            tensors = tensors | {f"before.{n}": t.clone() for n, t in before.items()}
-            head["watch"] = [self.watch.judged, self.watch.true]
-        self.state.write(with_best(tensors, self.best), head)
+def _plot(curve: CurveCallback, folder: RunFolder) -> None:
+    """A panel for each stage: its loss, or what reinforcement is judged by."""
+    from matplotlib.figure import Figure
 
-    def _plot(self) -> None:
-        """Losses of sight and captioning, then what reinforcement is watched by."""
-        from matplotlib.figure import Figure
-
-        rows = [dict(zip(COLUMNS, row, strict=True)) for row in self.curve.rows]
-        curves = {
-            "sight": {"loss": "loss on floors, and on what is to stay"},
-            "captioning": {"loss": "captions' loss"},
-            "reinforcement": {
-                "success": "success",
-                "episode": "detector: task achieved",
-                "command": "detector: commands done",
-                "true": "reports true",
-                "matters": "reports say what was revealed",
-            },
-        }
-        stages = [s for s in curves if any(r["stage"] == s for r in rows)]
-        figure = Figure(figsize=(8, 3.5 * len(stages)), layout="constrained")
-        for axes, stage in zip(
-            figure.subplots(len(stages), squeeze=False)[:, 0], stages, strict=True
-        ):
-            its = [r for r in rows if r["stage"] == stage]
-            for name, label in curves[stage].items():
-                seen = [r for r in its if r[name] != ""]
-                if seen:
-                    axes.plot([r["step"] for r in seen], [r[name] for r in seen], label=label)
-            seen = [r for r in its if r["validation"] != ""]
-            if seen:
-                points = [r["step"] for r in seen], [r["validation"] for r in seen]
-                axes.plot(*points, "ko-", ms=4, label="validation")
-            axes.set(xlabel="step", title=stage)
-            axes.grid(alpha=0.3)
-            axes.legend()
-        figure.savefig(self.folder.part("plots", "curve.png"), dpi=120)
+    panels = {
+        "sight": {"loss": "loss on floors, and distance from the features at the beginning"},
+        "captioning": {"loss": "captions' loss"},
+        "reinforcement": {
+            "success": "success",
+            "episode": "detector: task achieved",
+            "command": "detector: commands done",
+            "true": "reports true",
+            "matters": "reports state what was revealed",
+        },
+    }
+    stages = [stage for stage in panels if curve.records(stage)]
+    figure = Figure(figsize=(8, 3.5 * len(stages)), layout="constrained")
+    for axes, stage in zip(figure.subplots(len(stages), squeeze=False)[:, 0], stages, strict=True):
+        for name, label in {**panels[stage], "validation": "validation"}.items():
+            points = [(r["step"], r[name]) for r in curve.records(stage) if r[name] != ""]
+            if points:
+                marks: dict[str, Any] = {"marker": "o", "color": "k", "ms": 4}
+                style = marks if name == "validation" else {}
+                axes.plot(*zip(*points, strict=True), label=label, **style)
+        axes.set(xlabel="step", title=stage)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.savefig(folder.part("plots", "curve.png"), dpi=120)

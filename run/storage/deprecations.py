@@ -28,7 +28,9 @@ OPTIONS: tuple[RenamedOption, ...] = (
     RenamedOption("--slips", "--noise-injection", ("train-planner",)),
     RenamedOption("--strange", "--random-embeddings", ("train-planner",)),
     RenamedOption("--boxes", "--relabelling", ("train-planner",)),
-    RenamedOption("--members", "--samples-per-prompt", ("train-planner",)),
+    RenamedOption("--members", "--samples-per-prompt", ("train-planner", "train-reporter")),
+    RenamedOption("--sight-steps", "--floor-steps", ("train-reporter",)),
+    RenamedOption("--sight-learning-rate", "--floor-learning-rate", ("train-reporter",)),
 )
 # By option, in its new name: the old values and what they are called now.
 VALUES: Mapping[str, Mapping[str, str]] = {}

@@ -12,24 +12,18 @@ import torch
 from agents.actor import make_actor
 from agents.planner.registry import make_planner
 from agents.reporter import make_reporter
+from agents.reporter.captioning import Captioning, CaptioningConfig, share_true, start_from
+from agents.reporter.captions import Caption, CaptionCollector, varied
 from agents.reporter.facts import TruthChecker, about, besides, is_true, tell
 from agents.reporter.learned import LearnedReporter
 from agents.reporter.network import MOST_TOKENS, ReporterConfig, ReporterNetwork, read_config
-from agents.reporter.training import (
-    Caption,
-    CaptionCollector,
-    Checkpoint,
-    caption,
-    share_true,
-    start_from,
-    varied,
-)
 from agents.team import Team
 from envs import make_worlds
 from envs.commands import Command
 from envs.errors import BadInput
 from envs.items import TRAIN_ITEMS
 from tests.agents.tiny import tiny_model, tiny_tokenizer
+from tests.models.training.recorder import train
 
 SMALL = ReporterConfig("tiny", 16, 1, 4, gates=1, every=1)
 COMMANDS = [Command("examine", TRAIN_ITEMS[0]), Command("pick up", TRAIN_ITEMS[5])]
@@ -141,41 +135,35 @@ def test_a_random_fact_is_true_and_silence_says_nothing() -> None:
     assert {c.report for c in practice.play(wrong, range(4), 64)} == {""} and not any(wrong.true)
 
 
-def test_captioning_goes_on_as_it_would_have(tmp_path: Path) -> None:
-    whole, parts = network(), network()
-    losses: list[float] = []
-    caption(
-        whole, CaptionCollector(8), steps=4, batch=4, on_progress=lambda p: losses.append(p.loss)
-    )
-    kept: list[Checkpoint] = []
-    caption(parts, CaptionCollector(8), steps=4, batch=4, save=lambda make: kept.append(make()))
-    again = network(5)
-    # Who plays ahead plays the same.
-    caption(again, CaptionCollector(8), steps=4, batch=4, workers=1, resume=kept[1])
-    for one, two, three in zip(
-        *(n.state_dict().values() for n in (whole, parts, again)), strict=True
-    ):
-        assert torch.equal(one, two) and torch.equal(one, three)
+def test_captioning_resumes_exactly() -> None:
+    whole, again = network(), network(5)
+    recorder = train(Captioning(whole, CaptionCollector(8), CaptioningConfig(4, 4)))
+    # Workers that play in advance play the same.
+    with_worker = CaptioningConfig(4, 4, workers=1)
+    train(Captioning(again, CaptionCollector(8), with_worker), recorder.checkpoints[1])
+    for one, two in zip(whole.state_dict().values(), again.state_dict().values(), strict=True):
+        assert torch.equal(one, two)
+    losses = recorder.column("loss")
     assert len(losses) == 4 and all(np.isfinite(losses))
     assert 0 <= share_true(whole, CaptionCollector(8), 4) <= 1
 
 
 def test_a_worker_that_dies_is_one_sentence() -> None:
-    practice = CaptionCollector(8)
-    practice.made_of = (8, "nobody", "train")  # which a worker cannot make
+    collector = CaptionCollector(8)
+    collector.made_of = (8, "nobody", "train")  # which a worker cannot make
     with pytest.raises(BadInput, match="try fewer --workers"):
-        caption(network(), practice, steps=2, batch=8, workers=1)
+        train(Captioning(network(), collector, CaptioningConfig(2, 8, workers=1)))
 
 
 def test_a_trained_vision_encoder_learns_more_slowly_than_all_else() -> None:
     net = network()
     before = {n: p.detach().clone() for n, p in net.named_parameters()}
-    looking = {id(p) for p in net.encoder.looking()}
-    caption(net, CaptionCollector(8), steps=2, batch=8, vision_rate=0.01)
+    backbone = {id(p) for p in net.encoder.backbone_parameters()}
+    train(Captioning(net, CaptionCollector(8), CaptioningConfig(2, 8, vision_rate=0.01)))
     moved: dict[bool, float] = {True: 0.0, False: 0.0}
     for name, p in net.named_parameters():
-        looks = id(p) in looking
-        moved[looks] = max(moved[looks], float((p.detach() - before[name]).abs().max()))
+        inside = id(p) in backbone
+        moved[inside] = max(moved[inside], float((p.detach() - before[name]).abs().max()))
     assert 0 < moved[True] < 0.05 * moved[False]
 
 

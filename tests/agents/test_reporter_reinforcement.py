@@ -18,25 +18,24 @@ from agents.planner.registry import make_planner
 from agents.protocols import TeamMember
 from agents.reporter.network import ReporterConfig, ReporterNetwork
 from agents.reporter.reinforcement import (
-    FAR,
-    WINDOW,
     DeduplicatingPlanner,
-    Progress,
+    PolicyUpdateConfig,
+    ReporterReinforcement,
+    ReporterReinforcementConfig,
     ReportSample,
-    RewardHackingMonitor,
-    learn,
-    read,
-    reinforce,
-    truth,
+    reports_read,
+    success_component,
+    update_policy,
 )
-from agents.reporter.training import Checkpoint
 from agents.team import Episode
 from envs import make_worlds
 from envs.commands import Command
 from envs.errors import BadInput
 from envs.items import TRAIN_ITEMS
+from models.training.checkpoints import TrainingCheckpoint
 from models.training.process_group import ProcessGroup
 from tests.agents.tiny import tiny_model, tiny_tokenizer
+from tests.models.training.recorder import StepRecorder, train
 
 SMALL = ReporterConfig("tiny", 16, 1, 4, gates=2, every=1)
 
@@ -59,35 +58,41 @@ def low_tokens(
     ]
 
 
-def taught(
-    judge: ReporterNetwork, terms: Any = None, planner: Any = None, **settings: Any
-) -> list[Progress]:
-    told: list[Progress] = []
-    reinforce(
+def trained(
+    judge: ReporterNetwork,
+    components: Any = None,
+    planner: Any = None,
+    resume: TrainingCheckpoint | None = None,
+    kl: float = 0.05,
+    **settings: Any,
+) -> StepRecorder:
+    config = ReporterReinforcementConfig(
+        **{"steps": 3, "groups": 2, "max_turns": 2, **settings}, update=PolicyUpdateConfig(kl)
+    )
+    stage = ReporterReinforcement(
         judge,
         network().eval().requires_grad_(False),
         planner or make_planner("random"),
         make_actor("scripted"),
         make_worlds("visual-conditional", 16),
-        terms or {"low": (1.0, low_tokens)},
-        **{"steps": 3, "groups": 2, "members": 8, "max_turns": 2, **settings},
-        on_progress=told.append,
+        components or {"low": (1.0, low_tokens)},
+        config,
     )
-    return told
+    return train(stage, resume)
 
 
 def test_what_is_rewarded_is_said_more_often() -> None:
-    told = taught(network(), steps=12, learning_rate=1e-2, kl=0.0)
-    first, last = (np.mean([p.rewards["low"] for p in part]) for part in (told[:3], told[-3:]))
-    assert last > first + 0.05
-    assert told[0].divergence < 0.02 < max(p.divergence for p in told)
+    recorder = trained(network(), steps=12, learning_rate=1e-2, kl=0.0)
+    low, divergence = recorder.column("low"), recorder.column("divergence")
+    assert np.mean(low[-3:]) > np.mean(low[:3]) + 0.05
+    assert divergence[0] < 0.02 < max(divergence)
 
 
 def test_what_nobody_reads_teaches_nothing() -> None:
     judge = network()
     before = copy.deepcopy(judge.state_dict())
-    told = taught(judge, max_turns=1)
-    assert all(p.length > 1 and p.loss == 0 for p in told)
+    recorder = trained(judge, max_turns=1)
+    assert min(recorder.column("length")) > 1 and recorder.column("loss") == [0, 0, 0]
     assert all(torch.equal(before[n], t) for n, t in judge.state_dict().items())
 
     command = Command("examine", TRAIN_ITEMS[0])
@@ -97,48 +102,52 @@ def test_what_nobody_reads_teaches_nothing() -> None:
     ]
     turns = [Turn("a", command, "first"), Turn("b", command, "second"), Turn("Hm.", None, "What?")]
     episode = Episode(0, "a task", tuple(turns[:2]), True, 5, "success", 0)
-    assert read(episode, made) == made[:1]
-    assert read(replace(episode, turns=tuple(turns)), made) == made
-    assert read(replace(episode, turns=()), []) == []
+    assert reports_read(episode, made) == made[:1]
+    assert reports_read(replace(episode, turns=tuple(turns)), made) == made
+    assert reports_read(replace(episode, turns=()), []) == []
 
 
 def test_the_penalty_holds_it_back() -> None:
     clips = np.random.default_rng(0).integers(0, 256, (8, 8, 64, 64, 3), np.uint8)
     command = Command("examine", TRAIN_ITEMS[0])
     chance = np.random.default_rng(1).random((8, 40)).astype(np.float32)
-    crew = ProcessGroup(torch.device("cpu"))
     apart = []
     for kl in (0.0, 5.0):
         judge, fixed = network().eval(), network().eval().requires_grad_(False)
         said = judge.report(clips, [command] * 8, chance, 1.0)
-        pairs = [
+        samples = [
             (ReportSample(clips[k], command, s.text, s.prompt, s.tokens, True, None), (-1.0) ** k)
             for k, s in enumerate(said)
         ]
-        mine = list(judge.parameters())
-        optimiser = torch.optim.Adam(mine, 3e-3)
-        rng = np.random.default_rng(2)
-        apart.append(learn(judge, fixed, pairs, optimiser, mine, rng, crew, kl, 10.0, 8, 64)[1])
+        optimiser = torch.optim.Adam(judge.parameters(), 3e-3)
+        config = PolicyUpdateConfig(kl, clip=10.0, epochs=8)
+        divergence = update_policy(
+            *(judge, fixed, samples, optimiser, config),
+            step=0,
+            learning_rate=3e-3,
+            rng=np.random.default_rng(2),
+            processes=ProcessGroup(torch.device("cpu")),
+        )[1]
+        apart.append(divergence)
     assert apart[1] < apart[0] / 2
 
 
 def test_it_goes_on_as_it_would_have() -> None:
-    whole, parts, kept = network(), network(), []
-    taught(whole)
-    taught(parts, save=lambda make: kept.append(make()))
+    whole = network()
+    recorder = trained(whole)
     again = network()
     for p in again.parameters():
         p.data.zero_()
-    resume: Checkpoint = kept[1]
-    taught(again, resume=resume)
+    trained(again, resume=recorder.checkpoints[1])
     for one, two in zip(whole.state_dict().values(), again.state_dict().values(), strict=True):
         assert torch.equal(one, two)
 
 
 def test_terms_are_told_apart_and_added_by_their_weights() -> None:
-    found = taught(network(), {"truth": (0.5, truth), "low": (0.0, low_tokens)}, steps=1)[0]
-    assert found.rewards["truth"] == found.success and 0 < found.rewards["low"] < 1
-    assert 0 <= found.true <= 1 and 0 <= found.matters <= 1 and found.length > 1
+    components = {"truth": (0.5, success_component), "low": (0.0, low_tokens)}
+    (metrics,) = trained(network(), components, steps=1).metrics
+    assert metrics["truth"] == metrics["success"] and 0 < metrics["low"] < 1
+    assert 0 <= metrics["true"] <= 1 and 0 <= metrics["matters"] <= 1 and metrics["length"] > 1
 
 
 def test_a_reward_that_is_no_number_stops_the_run() -> None:
@@ -148,7 +157,7 @@ def test_a_reward_that_is_no_number_stops_the_run() -> None:
     judge = network()
     before = copy.deepcopy(judge.state_dict())
     with pytest.raises(BadInput, match="a reward is not finite at step 1"):
-        taught(judge, {"broken": (1.0, broken)})
+        trained(judge, {"broken": (1.0, broken)})
     assert all(torch.equal(before[n], t) for n, t in judge.state_dict().items())
 
 
@@ -159,7 +168,7 @@ class Mumbling(TeamMember):
 
 def test_a_planner_that_says_no_commands_stops_the_run() -> None:
     with pytest.raises(BadInput, match="32 of the Planner's 32 answers were no commands"):
-        taught(network(), planner=Mumbling())
+        trained(network(), planner=Mumbling())
 
 
 def test_a_planner_is_asked_once_for_the_same_dialogue() -> None:
@@ -174,14 +183,3 @@ def test_a_planner_is_asked_once_for_the_same_dialogue() -> None:
     same = [one, other, replace(one, world=3, seed=4), other]
     assert [d.said for d in DeduplicatingPlanner(Counting()).choose(same)] == ["A", "B", "A", "B"]
     assert asked == [2]
-
-
-def test_a_detector_that_is_gamed_is_noticed() -> None:
-    honest, gamed = RewardHackingMonitor(), RewardHackingMonitor()
-    for step in range(2 * WINDOW):
-        late = step >= WINDOW
-        honest.add(0.5 + 2 * FAR * late, 0.5 + 2 * FAR * late)
-        if step < 2 * WINDOW - 1:
-            gamed.add(0.5 + 2 * FAR * late, 0.5 - 2 * FAR * late)
-    with pytest.raises(BadInput, match=r"gamed: .* rose by 0.10 while the truth fell by 0.10"):
-        gamed.add(0.5 + 2 * FAR, 0.5 - 2 * FAR)

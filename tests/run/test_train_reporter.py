@@ -19,7 +19,7 @@ TRAIN = [
     *("--steps", "6", "--batch", "4", "--width", "16", "--gates", "1", "--every", "1"),
     *("--validate-every", "3", "--validation-episodes", "4", "--threads", "1"),
     *("--checkpoint-seconds", "0", "--device", "cpu"),
-    *("--rl-steps", "3", "--groups", "2", "--members", "2", "--planner", "oracle"),
+    *("--rl-steps", "3", "--groups", "2", "--samples-per-prompt", "2", "--planner", "oracle"),
     *("--episode-weight", "1", "--command-weight", "0.5"),
 ]
 
@@ -56,7 +56,7 @@ def test_a_killed_run_goes_on_and_its_reporter_reports(
     assert len(lines(played)) == 2
 
     # Once more from that, with its vision encoder taught first.
-    taught = [*command, "--init", str(tmp_path / "r"), "--sight-steps", "3", "--rl-steps", "0"]
+    taught = [*command, "--init", str(tmp_path / "r"), "--floor-steps", "3", "--rl-steps", "0"]
     assert main([*taught, "--runs-dir", str(tmp_path / "runs")]) == 0
     whole = Path(capsys.readouterr().out.strip().splitlines()[-1])
     runs = tmp_path / "killed-again"
@@ -91,14 +91,14 @@ def test_a_step_is_the_mean_of_all_processes(tmp_path: Path) -> None:
     script.write_text(
         "import torch\n"
         "from models.training.process_group import ProcessGroup\n"
-        "crew = ProcessGroup(torch.device('cpu'))\n"
+        "group = ProcessGroup(torch.device('cpu'))\n"
         "p, q = (torch.nn.Parameter(torch.zeros(2)) for _ in range(2))\n"
-        "if crew.rank: p.grad = torch.tensor([4.0, 2.0])\n"
+        "if group.rank: p.grad = torch.tensor([4.0, 2.0])\n"
         "else: q.grad = torch.tensor([1.0, 3.0])\n"
-        "crew.share_gradients([p, q])\n"
-        "told = [p.grad.tolist(), q.grad.tolist()]\n"
-        "told += [crew.means([crew.rank, 1.5]), crew.most(crew.rank)]\n"
-        "if not crew.rank: print(told)\n"
+        "group.average_gradients([p, q])\n"
+        "shared = [p.grad.tolist(), q.grad.tolist()]\n"
+        "shared += [group.means([group.rank, 1.5]), group.maximum(group.rank)]\n"
+        "if not group.rank: print(shared)\n"
     )
     process = start(*how, str(script), code=TORCHRUN, environment={"PYTHONPATH": str(HOUSE)})
     out, err = process.communicate(timeout=120)
@@ -112,8 +112,8 @@ def test_a_step_is_the_mean_of_all_processes(tmp_path: Path) -> None:
         (["train-reporter", "--width", "20"], "--width must be a multiple of 8"),
         (["train-reporter", "--learning-rate", "0"], "--learning-rate must be above 0"),
         (["train-reporter", "--truth-weight", "0"], "nothing is rewarded"),
-        (["train-reporter", "--members", "1"], "--members must be at least 2"),
-        (["train-reporter", "--sight-steps", "5"], "--sight-steps needs --init"),
+        (["train-reporter", "--members", "1"], "--samples-per-prompt must be at least 2"),
+        (["train-reporter", "--sight-steps", "5"], "--floor-steps needs --init"),
         (["train-reporter", "--base", "nowhere"], "there is no file or folder 'nowhere'"),
         (["episode", "--reporter", "scribe"], "unknown reporter 'scribe'"),
     ],

@@ -1,4 +1,4 @@
-"""A detector's vision encoder learns floors below items that it never saw, and forgets nothing."""
+"""A detector's vision encoder learns floors below unknown items, and forgets nothing."""
 
 from __future__ import annotations
 
@@ -9,13 +9,23 @@ import pytest
 import torch
 from minigrid.core.constants import COLOR_TO_IDX
 
-from agents.reporter.sight import COLUMNS, DARKEST, ROWS, floors, recoloured, steady
-from agents.reporter.training import CaptionCollector, Checkpoint
+from agents.reporter.captions import CaptionCollector
+from agents.reporter.floor_robustness import (
+    COLUMNS,
+    DARKEST,
+    ROWS,
+    FloorRobustness,
+    FloorRobustnessConfig,
+    floors,
+    recoloured,
+)
+from agents.reporter.network import ReporterNetwork
 from envs.batched.pixels import view_frames
 from envs.errors import BadInput
 from envs.items import COLOURS, Item
 from envs.objects import ItemObject
 from tests.agents.test_learned_reporter import network
+from tests.models.training.recorder import train
 
 RING = Item("ring", "red", "striped")
 
@@ -51,17 +61,18 @@ def test_an_item_is_recoloured_and_nothing_else_is() -> None:
     assert (other == again).all() and len(np.unique(other[:, 43, 27], axis=0)) == 6
 
 
-def test_looking_learns_alone_and_resumes_exactly() -> None:
-    whole, parts = network(3), network(3)
-    whole.encoder.rest()
+def stage(net: ReporterNetwork, n: int, config: FloorRobustnessConfig) -> FloorRobustness:
+    return FloorRobustness(net, CaptionCollector(n), config)
+
+
+def test_the_backbone_learns_alone_and_resumes_exactly() -> None:
+    whole, again = network(3), network(3)
+    whole.encoder.freeze()
     before = {n: t.clone() for n, t in whole.state_dict().items()}
-    losses: list[float] = []
-    kept: list[Checkpoint] = []
-    how = {"steps": 4, "batch": 12, "learning_rate": 1e-2}
-    steady(whole, CaptionCollector(12), **how, on_progress=lambda p: losses.append(p.loss))  # type: ignore[arg-type]
-    steady(parts, CaptionCollector(12), **how, save=lambda make: kept.append(make()))  # type: ignore[arg-type]
-    again = network(3)
-    steady(again, CaptionCollector(12), **how, resume=kept[1])  # type: ignore[arg-type]
+    config = FloorRobustnessConfig(4, 12, 1e-2)
+    recorder = train(stage(whole, 12, config))
+    again.encoder.freeze()
+    train(stage(again, 12, config), recorder.checkpoints[1])
     moved = set()
     for (name, one), two in zip(
         whole.state_dict().items(), again.state_dict().values(), strict=True
@@ -69,32 +80,25 @@ def test_looking_learns_alone_and_resumes_exactly() -> None:
         assert torch.equal(one, two), name
         if not torch.equal(one, before[name]):
             moved.add(name)
-    looking = {id(p) for p in whole.encoder.looking()}
-    assert moved == {n for n, p in whole.named_parameters() if id(p) in looking}
-    assert whole.encoder.rests and len(losses) == 4 and all(np.isfinite(losses))
+    backbone = {id(p) for p in whole.encoder.backbone_parameters()}
+    assert moved == {n for n, p in whole.named_parameters() if id(p) in backbone}
+    losses = recorder.column("loss")
+    assert whole.encoder.is_frozen and len(losses) == 4 and all(np.isfinite(losses))
 
 
-def test_it_rests_afterwards_if_it_did_before() -> None:
-    for rested in (True, False):
+def test_it_is_frozen_afterwards_if_it_was_before() -> None:
+    for frozen in (True, False):
         net = network()
-        net.encoder.rest(rested)
-        steady(net, CaptionCollector(8), steps=1, batch=8)
-        assert net.encoder.rests == rested
-        assert {p.requires_grad for p in net.encoder.looking()} == {not rested}
+        net.encoder.freeze(frozen)
+        train(stage(net, 8, FloorRobustnessConfig(1, 8)))
+        assert net.encoder.is_frozen == frozen
+        assert {p.requires_grad for p in net.encoder.backbone_parameters()} == {not frozen}
 
 
-def test_floors_are_learned_while_what_is_seen_stays() -> None:
+def test_floors_are_learned_while_features_stay() -> None:
     net = network(4)
     old = copy.deepcopy(net.encoder)
-    losses: list[float] = []
-    steady(
-        net,
-        CaptionCollector(12),
-        steps=24,
-        batch=12,
-        learning_rate=1e-2,
-        on_progress=lambda p: losses.append(p.loss),
-    )
+    losses = train(stage(net, 12, FloorRobustnessConfig(24, 12, 1e-2))).column("loss")
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
     shown = torch.from_numpy(frames())
     with torch.no_grad():
@@ -107,4 +111,4 @@ def test_a_loss_that_is_not_finite_stops_it() -> None:
     with torch.no_grad():
         net.encoder.norm_vectors.weight[0] = float("nan")
     with pytest.raises(BadInput, match="not finite at step 1"):
-        steady(net, CaptionCollector(8), steps=2, batch=8)
+        train(stage(net, 8, FloorRobustnessConfig(2, 8)))

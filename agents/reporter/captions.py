@@ -1,0 +1,155 @@
+"""The data of captioning: rollouts of random commands, each with one true sentence about it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from itertools import zip_longest
+
+import numpy as np
+
+from agents.actor import make_actor
+from agents.dialogue import Dialogue
+from agents.observation_recorder import ObservationRecorder
+from agents.planner.registry import make_planner
+from agents.protocols import Reporter
+from agents.reporter.facts import RandomFactReporter
+from agents.reporter.learned import clip_of
+from agents.team import Team
+from envs import make_worlds
+from envs.commands import Command
+from envs.conditional import CONDITIONS
+from envs.errors import BadInput
+from envs.processes import processes
+from envs.worlds import Worlds
+
+FIRST_SEED = 2_500_000_000  # of training's episodes
+FIRST_VALIDATION_SEED = 2_400_000_000
+TURNS = 4
+PATIENCE = (6, 64)  # steps that a command may take: some are not managed
+DIED = "a worker died, perhaps for want of memory; try fewer --workers"
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A clip ``[8, 64, 64, 3] uint8``, what was commanded, and what is said of it."""
+
+    clip: np.ndarray
+    command: Command
+    report: str
+
+
+class _Notes(ObservationRecorder):
+    """Takes down clips and what was said of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.captions: list[Caption] = []
+        self._started: dict[int, int] = {}
+
+    def on_report(self, i: int, dialogue: Dialogue) -> None:
+        turn, last = dialogue.turns[-1], len(self.views[i]) - 1
+        if turn.command is not None:
+            clip = clip_of(self, i, last - self._started.get(i, 0))
+            self.captions.append(Caption(clip, turn.command, turn.report))
+        self._started[i] = last
+
+
+class CaptionCollector:
+    """Episodes of visual tasks in which commands are given at random. ``n`` is the most at once.
+
+    A third of the worlds have marks and a third floors: elsewhere both are so seldom that their
+    colours are confused.
+    """
+
+    def __init__(self, n: int, actor: str = "scripted", items: str = "train") -> None:
+        self.made_of = (n, actor, items)
+        kinds = (CONDITIONS, ("mark",), ("floor",))
+        envs = [
+            env
+            for k in range(n)
+            for env in make_worlds(
+                "visual-conditional", 1, items=items, conditions=kinds[k % len(kinds)]
+            ).envs
+        ]
+        self.worlds = Worlds(envs)
+        self._planner = make_planner("random")
+        self._actor = make_actor(actor)
+
+    def play(self, reporter: Reporter, seeds: Sequence[int], patience: int) -> list[Caption]:
+        """What was said of the rollouts of one episode for each seed.
+
+        Raises BadInput where an episode broke.
+        """
+        notes = _Notes()
+        team = Team(self._planner, self._actor, reporter, TURNS, patience)
+        for episode in team.play(self.worlds, seeds, notes):
+            if episode.error is not None:
+                raise BadInput(f"an episode of training broke: {episode.error.splitlines()[-1]}")
+        return notes.captions
+
+    def captions(self, seed: int, step: int, first: int, n: int) -> list[Caption]:
+        """What a step of captioning learns from: ``n`` captions of the episodes from seed ``first``
+        on."""
+        rng = np.random.default_rng([seed, 3, step])
+        patience = PATIENCE[int(rng.integers(4) > 0)]
+        told = self.play(RandomFactReporter(), range(first, first + n), patience)
+        return varied(told, n, rng)
+
+
+def captions_ahead(
+    practice: CaptionCollector,
+    workers: int,
+    seed: int,
+    steps: range,
+    first: Callable[[int], int],
+    n: int,
+) -> Iterator[list[Caption]]:
+    """What each step of captioning learns from; ``first`` gives a step's first seed.
+
+    ``workers`` other processes play what coming steps need, or, where there are none, this process
+    each step's; either way it is the same. Raises BadInput where an episode broke or a worker died.
+    """
+    if not workers:
+        for step in steps:
+            yield practice.captions(seed, step, first(step), n)
+        return
+    with ProcessPoolExecutor(workers, processes(__name__), _open, practice.made_of) as pool:
+        coming: deque[Future[list[Caption]]] = deque()
+        try:
+            for step in steps:
+                coming.append(pool.submit(_captions, seed, step, first(step), n))
+                if len(coming) > 2 * workers:
+                    yield coming.popleft().result()
+            while coming:
+                yield coming.popleft().result()
+        except BrokenProcessPool as error:
+            raise BadInput(DIED) from error
+
+
+_practice: CaptionCollector | None = None  # a worker's own
+
+
+def _open(n: int, actor: str, items: str) -> None:
+    global _practice
+    _practice = CaptionCollector(n, actor, items)
+
+
+def _captions(seed: int, step: int, first: int, n: int) -> list[Caption]:
+    assert _practice is not None
+    return _practice.captions(seed, step, first, n)
+
+
+def varied(told: Sequence[Caption], n: int, rng: np.random.Generator) -> list[Caption]:
+    """``n`` of the captions, in turn of marks, of floors, of where things lie, and of all else, so
+    that what is seldom seen is often told."""
+    kinds: list[list[Caption]] = [[], [], [], []]
+    for k in rng.permutation(len(told)):
+        words = ((" mark",), (" floor",), ("beside", "corner", "next to"), ("",))
+        report = told[k].report
+        kinds[next(i for i, w in enumerate(words) if any(x in report for x in w))].append(told[k])
+    turns = zip_longest(*kinds)
+    return [c for turn in turns for c in turn if c is not None][:n]
