@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import setuptools
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("envs", "models", "agents", "rewards", "run")
@@ -97,3 +99,16 @@ def test_the_registries_import_nothing_that_they_name() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "set()\n", done.stdout + done.stderr
+
+
+def test_every_package_is_marked_as_typed_in_the_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    distribution = setuptools.Distribution()
+    distribution.parse_config_files(["pyproject.toml"])
+    distribution.include_package_data = False  # else it would write a list of files
+    build = distribution.get_command_obj("build_py")
+    build.ensure_finalized()
+    assert isinstance(build, build_py)
+    shipped = {package: names for package, _, _, names in build.data_files}
+    for room in ROOMS:
+        assert "py.typed" in shipped[room], room

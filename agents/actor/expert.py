@@ -6,7 +6,6 @@ map fits the command, it explores; where nothing is left to explore, it gives up
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from agents.actor.map_memory import (
@@ -39,18 +38,19 @@ from agents.actor.map_memory import (
     TOGGLE,
     VERB,
 )
+from envs.batched.compiled import jit
 from envs.batched.truth import TOLD_EXAMINE, TOLD_GO_TO, TOLD_OPEN, TOLD_PICK_UP
 
 _GENERAL = 4 * N_THINGS
 
 
-@numba.njit(cache=True)
+@jit()
 def _follow(path, here):
     """The first action of a path; ``here`` where the agent has arrived."""
     return here if path // N_FAR == HERE else FIRST_ACTIONS[path // N_FAR]
 
 
-@numba.njit(cache=True)
+@jit()
 def _nearest(observation, column, shift, not_open):
     """The path to the nearest thing that all words of the name fit. ``column`` says which path of
     each thing, ``shift`` whose name: 0 for the item, 4 for the target. Open doors do not count if
@@ -68,7 +68,7 @@ def _nearest(observation, column, shift, not_open):
     return best
 
 
-@numba.njit(cache=True)
+@jit()
 def expert_action(observation):
     """The expert's action for one observation ``[OBSERVATION_SIZE] uint8``."""
     verb, last = observation[_GENERAL + VERB], observation[_GENERAL + LAST]
@@ -128,7 +128,7 @@ def expert_action(observation):
     return DONE
 
 
-@numba.njit(cache=True)
+@jit()
 def fill_expert_actions(observations, actions):
     """Write the expert's actions for observations ``[N, OBSERVATION_SIZE] uint8`` to ``actions
     [N] int64``."""

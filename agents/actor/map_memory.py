@@ -31,7 +31,7 @@ from envs.batched.cells import (
     UNSEEN,
     WALL,
 )
-from envs.batched.compiled import maker
+from envs.batched.compiled import jit, maker
 from envs.batched.truth import TOLD_PICK_UP, TOLD_PUT
 from envs.batched.view import step_x, step_y, sweep
 from envs.batched.words import SHAPE_WORDS, WORDS_A_COMMAND
@@ -150,7 +150,7 @@ def _blocks_view(cell):
     return kind == WALL or (kind == DOOR and cell >> 8 != OPEN)
 
 
-@numba.njit(cache=True)
+@jit()
 def _write_view(memory, w, view):
     """Write a view ``[view, view, 3] uint8`` into the map of Actor ``w``."""
     size = view.shape[0]
@@ -181,7 +181,7 @@ def _write_view(memory, w, view):
         memory.explored[w] = False
 
 
-@numba.njit(cache=True)
+@jit()
 def begin_one(memory, w, view):
     """Clear the map of Actor ``w`` and enter the first view ``[view, view, 3] uint8`` of an
     episode."""
@@ -194,9 +194,9 @@ def begin_one(memory, w, view):
     _write_view(memory, w, view)
 
 
-@numba.njit(cache=True)
+@jit()
 def step_one(memory, w, action, view):
-    """Update the map of Actor ``w`` after ``action``, which led to ``view [view, view, 3] uint8``."""
+    """Update the map of Actor ``w`` after ``action``, which led to ``view [view, view, 3]``."""
     direction = memory.pose[w, 2]
     if action == LEFT:
         memory.pose[w, 2] = (direction + 3) & 3
@@ -212,14 +212,14 @@ def step_one(memory, w, action, view):
     _write_view(memory, w, view)
 
 
-@numba.njit(cache=True)
+@jit()
 def begin_some(memory, which, views):
     """``begin_one`` for the Actors ``which [K]`` with ``views [K, view, view, 3] uint8``."""
     for k in range(len(which)):
         begin_one(memory, which[k], views[k])
 
 
-@numba.njit(cache=True)
+@jit()
 def step_some(memory, which, actions, views):
     """``step_one`` for the Actors ``which [K]``, after ``actions [K]`` that led to ``views [K,
     view, view, 3] uint8``."""
@@ -227,7 +227,7 @@ def step_some(memory, which, actions, views):
         step_one(memory, which[k], actions[k], views[k])
 
 
-@numba.njit(cache=True)
+@jit()
 def _fits(cell, x, y, words, first):
     """Which words of a name fit a cell at (x, y) of the map: texture, colour, shape and place, from
     bit 0 to bit 3. A word that the name does not have fits. ``first`` is the name's first word."""
@@ -255,13 +255,13 @@ def _fits(cell, x, y, words, first):
     return fits
 
 
-@numba.njit(cache=True)
+@jit()
 def _match(cell, x, y, words):
     """How a cell fits the command's item (low four bits) and its target (high four bits)."""
     return _fits(cell, x, y, words, 1) | _fits(cell, x, y, words, 5) << 4
 
 
-@numba.njit(cache=True)
+@jit()
 def _look(cell, hands):
     """What a cell holds, as far as acting on it with ``hands`` goes: a number below ``N_LOOKS``."""
     kind = cell & 31
@@ -288,7 +288,7 @@ def _opens(hands, door):
     return hands & 31 == KEY and (hands >> 5) & 7 == (door >> 5) & 7
 
 
-@numba.njit(cache=True)
+@jit()
 def _path_code(action, distance):
     """A path of ``distance`` actions that begins with ``action``, as one number."""
     if distance == 0:
@@ -299,7 +299,7 @@ def _path_code(action, distance):
     return (3 if action == TOGGLE else action) * N_FAR + step
 
 
-@numba.njit(cache=True)
+@jit()
 def _shows_more(cells, w, x, y, direction, size):
     """Whether a view of ``size`` cells from this pose would show a cell not seen yet.
 
@@ -331,7 +331,7 @@ def _shows_more(cells, w, x, y, direction, size):
     return False
 
 
-@numba.njit(cache=True)
+@jit()
 def _list(memory, w, workspace, x, y, column, path, out):
     """Enter the path to a thing at (x, y) into the observation, if it is the first one met."""
     cell = memory.cells[w, y, x]
@@ -447,7 +447,7 @@ def observe_one(memory, w, workspace, view_size, out):
         memory.explored[w] = True
 
 
-@numba.njit(cache=True)
+@jit()
 def observe_some(memory, which, workspace, view_size, out):
     """``observe_one`` for the Actors ``which [K]``, to ``out [K, OBSERVATION_SIZE] uint8``."""
     for k in range(len(which)):

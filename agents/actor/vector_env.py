@@ -12,11 +12,12 @@ import numpy as np
 from agents.actor import map_memory
 from agents.actor.map_memory import OBSERVATION_SIZE, new_map_memory, new_workspace
 from envs.batched import Engine, Pool, Rooms
+from envs.batched.compiled import jit
 from envs.batched.rules import COMMAND, COMMAND_ALONE
 from envs.worlds import VIEW
 
 
-@numba.njit(cache=True)
+@jit()
 def _after_step(
     memory, workspace, actions, images, last_images, words, layout, over, out, last_out, low, high
 ):
@@ -38,7 +39,7 @@ def _after_step(
         map_memory.observe_one(memory, w, workspace, view, out[w])
 
 
-@numba.njit(parallel=True, cache=True)
+@jit(parallel=True)
 def _after_step_parallel(
     memory, workspaces, actions, images, last_images, words, layout, over, out, last_out, threads
 ):

@@ -33,7 +33,7 @@ from envs.batched.cells import (
     number_of,
     state_of,
 )
-from envs.batched.compiled import kernel
+from envs.batched.compiled import jit, kernel
 from envs.batched.randomness import draw
 from envs.batched.rooms import NO_ROOMS, build_room
 from envs.batched.rules import (
@@ -123,7 +123,7 @@ class State(NamedTuple):
     last_steps: np.ndarray  # [N] int32
 
 
-@numba.njit(cache=True)
+@jit()
 def load(layouts, state, w, which, pad):
     """Put world ``w`` into layout ``which``, without looking."""
     height, width = layouts.cells.shape[1], layouts.cells.shape[2]
@@ -145,7 +145,7 @@ def load(layouts, state, w, which, pad):
     state.command_done[w] = 0
 
 
-@numba.njit(cache=True)
+@jit()
 def look_first(layouts, state, w, pad, view, out):
     """The first view of an episode.
 
@@ -455,7 +455,7 @@ def _act(layouts, state, w, action, x, y):
     return CONTINUE, np.uint32(0)
 
 
-@numba.njit(cache=True)
+@jit()
 def begin(layouts, rooms, state, w, pad, view):
     """Begin a new episode in world ``w``: a layout of the pool, or one that is made for it."""
     if rooms.family != NO_ROOMS:
@@ -526,7 +526,7 @@ def step_range(layouts, rooms, state, actions, active, low, high, pad, view, aut
             state.directions[w] = direction
 
 
-@numba.njit(parallel=True, cache=True)
+@jit(parallel=True)
 def step_parallel(layouts, rooms, state, actions, active, n, chunks, pad, view, autoreset):
     """``step_range`` over all worlds, shared out among threads."""
     for c in numba.prange(chunks):
@@ -544,7 +544,7 @@ def step_parallel(layouts, rooms, state, actions, active, n, chunks, pad, view, 
         )
 
 
-@numba.njit(cache=True)
+@jit()
 def begin_some(layouts, rooms, state, which, pad, view):
     """Begin new episodes in the worlds ``which``."""
     for w in which:
@@ -553,7 +553,7 @@ def begin_some(layouts, rooms, state, which, pad, view):
         state.event_kinds[w, 1] = 0
 
 
-@numba.njit(cache=True)
+@jit()
 def place_all(layouts, state, which, pad, view):
     """Begin an episode in each world ``w`` from the layout ``which[w]``."""
     for w in range(len(which)):

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from minigrid.core.constants import COLOR_TO_IDX, OBJECT_TO_IDX
 
@@ -34,7 +33,7 @@ from envs.batched.cells import (
     pack,
     state_of,
 )
-from envs.batched.compiled import maker
+from envs.batched.compiled import jit, maker
 from envs.batched.randomness import draw, draw_below
 from envs.batched.rules import COMMAND, RIGHT_ITEM
 from envs.batched.truth import TOLD_PICK_UP
@@ -150,13 +149,13 @@ def item_cell(item: Item) -> int:
     return pack(OBJECT_TO_IDX[item.shape], COLOR_TO_IDX[item.colour], TEXTURES.index(item.texture))
 
 
-@numba.njit(cache=True)
+@jit()
 def _fits(x, y, size, condition):
     sides = (x == 1 or x == size - 2) + (y == 1 or y == size - 2)
     return sides == 2 if condition == CORNER_CONDITION else sides > 0
 
 
-@numba.njit(cache=True)
+@jit()
 def _flood(blocked, x, y, region, stack):
     """Mark in ``region`` what can be walked to from (x, y); gives how many cells."""
     region[:] = 0
@@ -175,12 +174,12 @@ def _flood(blocked, x, y, region, stack):
     return count
 
 
-@numba.njit(cache=True)
+@jit()
 def _is_beside(region, x, y):
     return region[y, x + 1] or region[y, x - 1] or region[y + 1, x] or region[y - 1, x]
 
 
-@numba.njit(cache=True)
+@jit()
 def _place_in_turn(blocked, size, n, condition, holds, at, region, stack, order, random):
     """Cells ``at [n, 2]`` so that all things can be reached; gives whether there were any."""
     free = (size - 2) * (size - 2)
@@ -219,7 +218,7 @@ def _place_in_turn(blocked, size, n, condition, holds, at, region, stack, order,
     return True, random
 
 
-@numba.njit(cache=True)
+@jit()
 def _any_free(blocked, size, random):
     free = 0
     for cell in range(size * size):
@@ -233,7 +232,7 @@ def _any_free(blocked, size, random):
     return -1, -1, random
 
 
-@numba.njit(cache=True)
+@jit()
 def _clear(blocked, size):
     blocked[:] = 1
     blocked[1 : size - 1, 1 : size - 1] = 0

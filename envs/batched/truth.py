@@ -6,6 +6,7 @@ import numba
 import numpy as np
 
 from envs.batched.cells import number_of
+from envs.batched.compiled import jit
 from envs.commands import VERBS
 
 # The names are those of envs.events.Event.
@@ -28,7 +29,7 @@ def _in(things, cell):
     return (things >> np.uint64(number_of(cell))) & np.uint64(1) != 0
 
 
-@numba.njit(cache=True)
+@jit()
 def told_done(verb, wanted, fixed, done, front, hands, kinds, cells, grid, fx, fy):
     """Whether a command is done after a step (``envs.commands.CommandWatch``, compiled).
 
@@ -53,7 +54,7 @@ def told_done(verb, wanted, fixed, done, front, hands, kinds, cells, grid, fx, f
     return False
 
 
-@numba.njit(cache=True)
+@jit()
 def examined_in_order(seen, first, then, cell):
     """How far an order has been kept, now that ``cell`` has been examined.
 

@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import Any
 
 import gymnasium as gym
-import numba
 import numpy as np
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker
 from minigrid.core.actions import Actions
@@ -17,6 +16,7 @@ from minigrid.minigrid_env import MiniGridEnv
 
 from envs.batched.cameras import StateTrajectory
 from envs.batched.cells import CODE_MASK, FIRST_ITEM, ID_SHIFT, unpack
+from envs.batched.compiled import jit
 from envs.batched.engine import Engine
 from envs.batched.kernels import step_x, step_y
 from envs.batched.layouts import Pool, check_rules, empty_layouts, layout_of
@@ -252,7 +252,7 @@ def item_of_code(code: int) -> Item:
     return Item(IDX_TO_OBJECT[kind], IDX_TO_COLOR[colour], texture)
 
 
-@numba.njit(cache=True)
+@jit()
 def _follow_commands(seen: Any, told: Any, going: np.ndarray, pad: int) -> None:
     """Bring up to date whether each world's command is done."""
     cells, pose, carried, kinds, events = seen

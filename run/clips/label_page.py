@@ -15,8 +15,6 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
-# Read when Gradio is imported: nothing is told to anybody, nothing is fetched.
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 import gradio as gr
 import uvicorn
 from fastapi import FastAPI
@@ -88,6 +86,8 @@ def serve(desk: AnnotationSession, port: int, browser: bool) -> None:
 
 def application(desk: AnnotationSession) -> LoopbackOnly:
     """The page as an ASGI application."""
+    # Gradio reads it when it builds a page: it then reports nothing and fetches nothing.
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     return LoopbackOnly(
         gr.mount_gradio_app(
             FastAPI(openapi_url=None), _page(desk), "/", css=CSS, head=HEAD, theme=_theme()
