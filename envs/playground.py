@@ -8,8 +8,9 @@ from typing import Any
 from minigrid.core.constants import COLOR_NAMES
 from minigrid.core.world_object import Ball, Box, Key
 
+from envs.attributes import BESIDE_WALL, FLOOR, IN_CORNER, MARK, Attribute
 from envs.commands import Command
-from envs.conditional import PHRASES, walls_beside
+from envs.conditional import walls_beside
 from envs.errors import BadInput, whole_number
 from envs.events import Event
 from envs.items import COLOURS, Item
@@ -89,19 +90,19 @@ class Playground(RoomEnv):
             kind = CLUTTER[self.np_random.integers(len(CLUTTER))]
             self.place_obj(kind(COLOR_NAMES[self.np_random.integers(len(COLOR_NAMES))]))
 
-    def truths(self) -> Mapping[Item, frozenset[str]]:
-        """What holds of each item as the episode begins, as phrases that follow its name: those of
-        visual conditionals (``is beside a wall``, ``is on a red floor``, …)."""
-        found = {}
+    def attributes(self) -> Mapping[Item, frozenset[Attribute]]:
+        """What holds of each item as the episode begins, of what visual conditionals ask about: its
+        place, its floor, and the mark that examining shows."""
+        attributes = {}
         for thing in self.things:
             assert thing.cur_pos is not None
             sides = walls_beside(thing.cur_pos, self.width)
-            holds = {"wall": sides > 0, "corner": sides == 2, "mark": thing.hidden_mark == "white"}
-            phrases = {PHRASES[name] for name, is_so in holds.items() if is_so}
-            if thing.floor:
-                phrases.add(f"is on a {thing.floor} floor")
-            found[thing.item] = frozenset(phrases)
-        return found
+            true = {Attribute(MARK, thing.hidden_mark)}
+            true |= {Attribute(BESIDE_WALL)} if sides else set()
+            true |= {Attribute(IN_CORNER)} if sides == 2 else set()
+            true |= {Attribute(FLOOR, thing.floor)} if thing.floor else set()
+            attributes[thing.item] = frozenset(true)
+        return attributes
 
     def _judge(self, action: int, events: Sequence[Event]) -> bool | None:
         return None

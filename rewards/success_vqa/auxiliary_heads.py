@@ -21,13 +21,12 @@ from envs.errors import BadInput
 from envs.items import ALL_ITEMS, COLOURS
 from envs.objects import MARKS
 from models.vision.encoder import Seen
-from rewards.success_vqa.clips import QuestionAnswer
+from rewards.success_vqa.clips import ClipOutcome, QuestionAnswer
 from rewards.success_vqa.cross_modal_encoder import AuxiliaryLogits
 from rewards.success_vqa.detector import SuccessDetector
 from rewards.success_vqa.targets import (
     ITEM_WORDS,
     UNKNOWN,
-    ClipOutcome,
     condition_targets,
     event_targets,
     named_item_targets,

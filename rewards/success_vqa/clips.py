@@ -1,4 +1,4 @@
-"""Clips and what is asked of them: how frames are chosen, and the data set on disk.
+"""Clips, their questions and annotations, and the data set on disk.
 
 A data set is a folder with one Parquet file a split, frames as PNG, and a card, ``README.md``; it
 opens with ``datasets.load_dataset(FOLDER)`` too.
@@ -10,147 +10,208 @@ import io
 import json
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from envs.attributes import Attribute
 from envs.errors import BadInput
 from models.vision.encoder import check_frames
 
-VERSION = 3
+VERSION = 4
 SPLITS = ("train", "validation", "test1", "test2", "test3", "test4", "test5", "test6")
+CAPTION_EVENTS = 4
+
+
+@dataclass(frozen=True)
+class ClipEvent:
+    """Something done to an item: a verb of `questions.VERBS`, the item's name, and the step at
+    which it was done; -1 where no step is meant, as in a question."""
+
+    verb: str
+    item: str
+    step: int = -1
+
+
+@dataclass(frozen=True)
+class QuestionSubject:
+    """What a question asks, as data.
+
+    ``items`` are the names of all items that it names, each once, in the order of the text;
+    ``events`` what has to be done for a yes, in order. In a question about a conditional task,
+    ``events`` are what is right if the condition holds and what is right if it does not, and
+    ``decider`` is the name of the item of which ``condition`` may hold.
+    """
+
+    items: tuple[str, ...] = ()
+    events: tuple[ClipEvent, ...] = ()
+    decider: str = ""
+    condition: Attribute | None = None
 
 
 @dataclass(frozen=True)
 class QuestionAnswer:
-    """A question about a clip, with its true answer. ``kind`` is as in `questions.Query`;
-    ``success_step`` the step at which what is asked was done, -1 where the answer is no."""
+    """A question about a clip, with its true answer.
+
+    ``kind`` is as in `questions.QuestionSpec`; ``success_step`` is the step at which what the
+    question asks was done, -1 where the answer is no; ``subject`` is what it asks as data, None for
+    a question of which only the text is known.
+    """
 
     text: str
     kind: str
     answer: bool
     success_step: int = -1
+    subject: QuestionSubject | None = None
 
 
 @dataclass(frozen=True)
 class FrameAnnotation:
-    """What one frame shows, in words: the item before the agent, the mark that it shows, the item
-    in the agent's hands ("" for none), all items in sight, and what is true of where the item
-    before the agent is ("is beside a wall"). ``agent`` and ``front`` are the pixels (row, column)
-    in the middle of the agent's cell and of the one before it; empty where they are not known."""
+    """What one frame shows.
 
-    faces: str = ""
+    ``faced`` and ``held`` are the names of the items before the agent and in its hands ("" for
+    none), ``mark`` the mark that the faced item shows, ``in_sight`` the names of all items in
+    sight. ``beside_wall``, ``in_corner`` and ``floor`` (a colour, "" for none) say where the faced
+    item is. ``agent`` and ``front`` are the pixels (row, column) in the middle of the agent's cell
+    and of the one before it; empty where they are not known.
+    """
+
+    faced: str = ""
     mark: str = ""
-    holds: str = ""
-    shows: tuple[str, ...] = ()
-    where: tuple[str, ...] = ()
+    held: str = ""
+    in_sight: tuple[str, ...] = ()
+    beside_wall: bool = False
+    in_corner: bool = False
+    floor: str = ""
     agent: tuple[int, ...] = ()
     front: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
-class Clip:
-    """Up to 8 frames ``[T, height, width, 3] uint8`` and what is asked of them.
+class ClipOutcome:
+    """What was done in a clip: what was examined and picked up, in order, and the names of the
+    items that the agent faces and holds at its end ("" for none)."""
 
-    ``steps`` are those of the frames in the rollout; ``caption`` is a sentence that says what
-    happened, ``notes`` say what each frame shows, ``behaviour``, ``camera`` and ``look`` how the
-    clip came about, ``seed`` the world's.
+    events: tuple[ClipEvent, ...] = ()
+    faced: str = ""
+    held: str = ""
+
+    def recent_events(self) -> tuple[ClipEvent, ...]:
+        """The last four events, of which repetitions in a row count as one: those that captions
+        and training targets mention."""
+        distinct: list[ClipEvent] = []
+        for event in self.events:
+            if not distinct or (event.verb, event.item) != (distinct[-1].verb, distinct[-1].item):
+                distinct.append(event)
+        return tuple(distinct[-CAPTION_EVENTS:])
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Up to 8 frames ``[T, height, width, 3] uint8`` and questions about them.
+
+    ``caption`` is a sentence that says what happened, for language models to learn, and ``outcome``
+    the same as data, None where it is not known. ``annotations`` say what each frame shows;
+    ``steps`` are those of the frames in the rollout; ``behaviour``, ``camera`` and ``look`` say how
+    the clip came about; ``seed`` is the world's.
     """
 
     frames: np.ndarray
-    asked: tuple[QuestionAnswer, ...]
+    questions: tuple[QuestionAnswer, ...]
     caption: str = ""
-    notes: tuple[FrameAnnotation, ...] = ()
+    annotations: tuple[FrameAnnotation, ...] = ()
     steps: tuple[int, ...] = ()
     behaviour: str = ""
     camera: str = ""
     look: str = ""
     seed: int = 0
+    outcome: ClipOutcome | None = None
 
 
 def _schema() -> Any:
+    """The columns of a split's file, with what Hugging Face's datasets wants to know of them."""
     import pyarrow as pa
 
-    asked = pa.struct(
+    text, number, yes_or_no = pa.string(), pa.int32(), pa.bool_()
+    asked_event = pa.struct([("verb", text), ("item", text)])
+    subject = pa.struct(
         [
-            ("text", pa.string()),
-            ("kind", pa.string()),
-            ("answer", pa.bool_()),
-            ("success_step", pa.int32()),
+            ("items", pa.list_(text)),
+            ("events", pa.list_(asked_event)),
+            ("decider", text),
+            ("condition", pa.struct([("predicate", text), ("value", text)])),
         ]
     )
-    note = pa.struct(
+    question = pa.struct(
         [
-            ("faces", pa.string()),
-            ("mark", pa.string()),
-            ("holds", pa.string()),
-            ("shows", pa.list_(pa.string())),
-            ("where", pa.list_(pa.string())),
-            ("agent", pa.list_(pa.int32())),
-            ("front", pa.list_(pa.int32())),
+            ("text", text),
+            ("kind", text),
+            ("answer", yes_or_no),
+            ("success_step", number),
+            ("subject", subject),
         ]
     )
-    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    fields = [
-        ("frames", pa.list_(image)),
-        ("asked", pa.list_(asked)),
-        ("caption", pa.string()),
-        ("notes", pa.list_(note)),
-        ("steps", pa.list_(pa.int32())),
-        ("behaviour", pa.string()),
-        ("camera", pa.string()),
-        ("look", pa.string()),
-        ("seed", pa.int64()),
-    ]
-
-    def value(dtype: str) -> dict[str, str]:
-        return {"dtype": dtype, "_type": "Value"}
-
-    # How Hugging Face's datasets knows that the bytes are pictures.
-    features = {
-        "frames": {"feature": {"_type": "Image"}, "_type": "List"},
-        "asked": {
-            "feature": {
-                "text": value("string"),
-                "kind": value("string"),
-                "answer": value("bool"),
-                "success_step": value("int32"),
-            },
-            "_type": "List",
-        },
-        "caption": value("string"),
-        "notes": {
-            "feature": {
-                "faces": value("string"),
-                "mark": value("string"),
-                "holds": value("string"),
-                "shows": {"feature": value("string"), "_type": "List"},
-                "where": {"feature": value("string"), "_type": "List"},
-                "agent": {"feature": value("int32"), "_type": "List"},
-                "front": {"feature": value("int32"), "_type": "List"},
-            },
-            "_type": "List",
-        },
-        "steps": {"feature": value("int32"), "_type": "List"},
-        "behaviour": value("string"),
-        "camera": value("string"),
-        "look": value("string"),
-        "seed": value("int64"),
+    annotation = pa.struct(
+        [
+            ("faced", text),
+            ("mark", text),
+            ("held", text),
+            ("in_sight", pa.list_(text)),
+            ("beside_wall", yes_or_no),
+            ("in_corner", yes_or_no),
+            ("floor", text),
+            ("agent", pa.list_(number)),
+            ("front", pa.list_(number)),
+        ]
+    )
+    event = pa.struct([("verb", text), ("item", text), ("step", number)])
+    outcome = pa.struct([("events", pa.list_(event)), ("faced", text), ("held", text)])
+    image = pa.struct([("bytes", pa.binary()), ("path", text)])
+    fields = {
+        "frames": pa.list_(image),
+        "asked": pa.list_(question),
+        "caption": text,
+        "annotations": pa.list_(annotation),
+        "outcome": outcome,
+        "steps": pa.list_(number),
+        "behaviour": text,
+        "camera": text,
+        "look": text,
+        "seed": pa.int64(),
     }
+
+    def feature(column: Any) -> dict[str, Any]:
+        if column == image:
+            return {"_type": "Image"}
+        if pa.types.is_list(column):
+            return {"feature": feature(column.value_type), "_type": "List"}
+        if pa.types.is_struct(column):
+            return {f.name: feature(f.type) for f in column}
+        return {"dtype": str(column), "_type": "Value"}
+
+    features = {name: feature(column) for name, column in fields.items()}
     about = {
         "huggingface": json.dumps({"info": {"features": features}}),
         "parley-clips": str(VERSION),
     }
-    return pa.schema(fields, about)
+    return pa.schema(list(fields.items()), about)
 
 
 def _png(frame: np.ndarray) -> bytes:
     out = io.BytesIO()
     Image.fromarray(frame).save(out, "png", compress_level=4)
     return out.getvalue()
+
+
+def _row(clip: Clip) -> dict[str, Any]:
+    """A clip as a row of the file."""
+    row: dict[str, Any] = asdict(replace(clip, frames=check_frames(clip.frames)))
+    row["frames"] = [{"bytes": _png(frame), "path": None} for frame in row["frames"]]
+    row["asked"] = row.pop("questions")
+    return row
 
 
 def write_clips(file: Path, clips: Iterable[Clip], group: int = 512) -> int:
@@ -171,11 +232,7 @@ def write_clips(file: Path, clips: Iterable[Clip], group: int = 512) -> int:
 
     with pq.ParquetWriter(half, schema, compression="zstd") as writer:
         for clip in clips:
-            row = {name: getattr(clip, name) for name in schema.names if name != "frames"}
-            row["frames"] = [{"bytes": _png(f), "path": None} for f in check_frames(clip.frames)]
-            row["asked"] = [vars(a) for a in clip.asked]
-            row["notes"] = [vars(n) for n in clip.notes]
-            rows.append(row)
+            rows.append(_row(clip))
             n += 1
             if len(rows) == group:
                 flush(writer)
@@ -198,10 +255,10 @@ def _table(folder: Path, split: str) -> Iterator[Any]:
         )
     try:
         with pq.ParquetFile(file) as table:
-            told = (table.schema_arrow.metadata or {}).get(b"parley-clips", b"").decode()
-            if told != str(VERSION):
+            version = (table.schema_arrow.metadata or {}).get(b"parley-clips", b"").decode()
+            if version != str(VERSION):
                 raise BadInput(
-                    f"'{file}' has clips of version {told or 'unknown'}, not {VERSION}; make it "
+                    f"'{file}' has clips of version {version or 'unknown'}, not {VERSION}; make it "
                     "anew: python -m run make-clips"
                 )
             if table.metadata.num_rows == 0:
@@ -232,9 +289,29 @@ def read_clips(folder: Path, split: str, only: Collection[int] | None = None) ->
             at += len(batch)
 
 
-def _note(row: dict[str, Any]) -> FrameAnnotation:
-    lists = {n: tuple(row[n]) for n in ("shows", "where", "agent", "front")}
-    return FrameAnnotation(row["faces"], row["mark"], row["holds"], **lists)
+def _question(row: dict[str, Any]) -> QuestionAnswer:
+    about = row["subject"]
+    if about is None:
+        return QuestionAnswer(**row)
+    condition = about["condition"]
+    subject = QuestionSubject(
+        tuple(about["items"]),
+        tuple(ClipEvent(**e) for e in about["events"]),
+        about["decider"],
+        None if condition is None else Attribute(**condition),
+    )
+    return QuestionAnswer(**{**row, "subject": subject})
+
+
+def _annotation(row: dict[str, Any]) -> FrameAnnotation:
+    lists = {name: tuple(row[name]) for name in ("in_sight", "agent", "front")}
+    return FrameAnnotation(**{**row, **lists})
+
+
+def _outcome(row: dict[str, Any] | None) -> ClipOutcome | None:
+    if row is None:
+        return None
+    return ClipOutcome(tuple(ClipEvent(**e) for e in row["events"]), row["faced"], row["held"])
 
 
 def _clip(row: dict[str, Any], file: Path) -> Clip:
@@ -244,14 +321,15 @@ def _clip(row: dict[str, Any], file: Path) -> Clip:
         ]
         return Clip(
             check_frames(np.stack(frames)),
-            tuple(QuestionAnswer(**a) for a in row["asked"]),
+            tuple(_question(q) for q in row["asked"]),
             row["caption"],
-            tuple(_note(n) for n in row["notes"]),
+            tuple(_annotation(a) for a in row["annotations"]),
             tuple(row["steps"]),
             row["behaviour"],
             row["camera"],
             row["look"],
             row["seed"],
+            _outcome(row["outcome"]),
         )
     except (OSError, ValueError, KeyError, TypeError, Image.DecompressionBombError) as error:
         raise BadInput(f"'{file}' has a clip that cannot be read: {error}") from error

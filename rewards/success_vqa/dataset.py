@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from envs.errors import BadInput
 from models.vision.encoder import N_FRAMES, fit, prepare, stack
-from rewards.success_vqa.clips import Clip, QuestionAnswer
+from rewards.success_vqa.clips import Clip, ClipOutcome, QuestionAnswer
 from rewards.success_vqa.targets import (
     FACED,
     HELD,
     MARK,
     UNKNOWN,
-    ClipOutcome,
     FrameTargets,
     frame_targets,
     items_of_clip,
-    items_of_question,
-    outcome_of,
     stack_targets,
+    subject_of,
 )
 
 
@@ -66,11 +64,11 @@ class ClipDataset:
         questions, captions, outcomes, items = [], [], [], []
         for clip in clips:
             size = fit(clip.frames)
-            targets.append(frame_targets(clip.notes, size[0] / clip.frames.shape[1]))
+            targets.append(frame_targets(clip.annotations, size[0] / clip.frames.shape[1]))
             pending.append(prepare(clip.frames, size))
-            questions.append(clip.asked)
+            questions.append(clip.questions)
             captions.append(clip.caption)
-            outcomes.append(outcome_of(clip))
+            outcomes.append(clip.outcome)
             items.append(items_of_clip(clip))
             if len(pending) == 1024:
                 frames = _append(frames, pending)
@@ -143,8 +141,8 @@ def cross_clip_negatives(
         true_elsewhere = [q for q in others if q.answer]
         if rng.random() < p and true_elsewhere:
             other = true_elsewhere[int(rng.integers(len(true_elsewhere)))]
-            if dataset.items[k] and not dataset.items[k] & {*items_of_question(other)}:
-                negatives.append(QuestionAnswer(other.text, other.kind, False))
+            if dataset.items[k] and not dataset.items[k] & {*subject_of(other).items}:
+                negatives.append(replace(other, answer=False, success_step=-1))
                 continue
         negatives.append(own[int(rng.integers(len(own)))])
     return negatives

@@ -146,15 +146,16 @@ def labelled(clips: Iterable[Clip], split: str, labels: Mapping[Key, Label]) -> 
     for k, clip in enumerate(clips):
         if k not in mine:
             continue
-        known = {a.text: a for a in clip.asked}
-        asked = []
+        by_text = {question.text: question for question in clip.questions}
+        answered = []
         for label in mine.pop(k):
-            if label.seed != clip.seed or label.text not in known or label.frame > len(clip.frames):
+            question = by_text.get(label.text)
+            if label.seed != clip.seed or question is None or label.frame > len(clip.frames):
                 raise _other(label)
             yes = label.answer == "yes"
             step = clip.steps[label.frame - 1 if label.frame else -1] if yes else -1
-            asked.append(replace(known[label.text], answer=yes, success_step=step))
-        yield replace(clip, asked=tuple(asked))
+            answered.append(replace(question, answer=yes, success_step=step))
+        yield replace(clip, questions=tuple(answered))
     if mine:
         raise _other(next(iter(mine.values()))[0])
 

@@ -1,7 +1,8 @@
-"""Questions about what an agent did, and their true answers.
+"""What can be asked about a clip, and the true answers.
 
-A question is about one deed, two deeds in order, or an episode of a conditional task. Its words
-come from ``questions.toml``; its answer from what happened (`ClipGroundTruth`), never from pixels.
+A question is about one event, two events in order, or an episode of a conditional task. Its words
+come from ``questions.toml``; its answer comes from what happened (`ClipGroundTruth`), never from
+pixels.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from envs.attributes import MARK, Attribute
 from envs.errors import BadInput, unknown
 from envs.items import COLOURS, SHAPES, TEXTURES, Item
 
@@ -38,71 +40,77 @@ class ItemEvent:
 
 @dataclass(frozen=True)
 class ConditionalSpec:
-    """What a conditional task asks for: ``yes`` is to be picked up if the condition, a phrase such
-    as "is beside a wall", holds of the decider, and ``no`` if it does not."""
+    """A conditional task: ``yes`` is to be picked up if the condition holds of the decider, ``no``
+    if it does not."""
 
     decider: Item
-    condition: str
+    condition: Attribute
     yes: Item
     no: Item
+
+    @property
+    def phrase(self) -> str:
+        """The condition in words, such as "is beside a wall"."""
+        when = " when examined" if self.condition.predicate == MARK else ""
+        return f"{self.condition}{when}"
 
 
 @dataclass(frozen=True)
 class QuestionSpec:
-    """What is asked, before it is put into words: one deed, two in order, or branches."""
+    """What is asked, before it is put into words: an event, two in order, or a conditional task."""
 
-    deeds: tuple[ItemEvent, ...] = ()
-    branches: ConditionalSpec | None = None
+    events: tuple[ItemEvent, ...] = ()
+    conditional: ConditionalSpec | None = None
 
     @property
     def kind(self) -> str:
         """``go to``, ``examine``, ``pick up``, ``order`` or ``episode``."""
-        if self.branches is not None:
+        if self.conditional is not None:
             return "episode"
-        return "order" if len(self.deeds) > 1 else self.deeds[0].verb
+        return "order" if len(self.events) > 1 else self.events[0].verb
 
 
 @dataclass(frozen=True)
 class ClipGroundTruth:
     """What truly happened in a clip.
 
-    ``deeds`` are (step, deed) of what was examined or picked up after the clip's first frame and
-    not after its last; ``facing`` and ``carried`` what lay before the agent and in its hands at the
-    last; ``truths`` the phrases that hold of each item; ``last`` the step of the last frame.
+    ``events`` are (step, event) of what was examined or picked up after the clip's first frame and
+    not after its last; ``faced`` and ``held`` are the items before the agent and in its hands at
+    the last frame; ``attributes`` holds what is true of each item; ``last`` is the step of the last
+    frame.
     """
 
-    deeds: tuple[tuple[int, ItemEvent], ...]
-    facing: Item | None
-    carried: Item | None
-    truths: Mapping[Item, frozenset[str]]
+    events: tuple[tuple[int, ItemEvent], ...]
+    faced: Item | None
+    held: Item | None
+    attributes: Mapping[Item, frozenset[Attribute]]
     last: int
 
-    def step(self, deed: ItemEvent) -> int | None:
-        """When a deed was done, as it counts at the clip's end; None where it was not.
+    def step(self, event: ItemEvent) -> int | None:
+        """The step of an event that counts at the clip's end; None for one that does not count.
 
         What was picked up counts if it is still held, going to an item if the agent faces it.
-        What was done before the clip began counts as not done.
+        What was done before the clip began does not count.
         """
-        if deed.verb == "go to":
-            return self.last if self.facing == deed.item else None
-        steps = [step for step, done in self.deeds if done == deed]
-        if not steps or (deed.verb == "pick up" and self.carried != deed.item):
+        if event.verb == "go to":
+            return self.last if self.faced == event.item else None
+        steps = [step for step, other in self.events if other == event]
+        if not steps or (event.verb == "pick up" and self.held != event.item):
             return None
         return steps[-1]
 
-    def answer(self, query: QuestionSpec) -> int | None:
+    def answer(self, spec: QuestionSpec) -> int | None:
         """The step at which what is asked was done; None where the answer is no.
 
-        The first of two deeds counts from when it was first done, whatever became of it.
+        The first of two events counts from when it first happened, whatever became of it.
         """
-        if query.branches is not None:
-            holds = query.branches.condition in self.truths[query.branches.decider]
-            return self.step(
-                ItemEvent("pick up", query.branches.yes if holds else query.branches.no)
-            )
-        last = self.step(query.deeds[-1])
-        first = [s for s, d in self.deeds if d == query.deeds[0]]
-        if last is None or (len(query.deeds) > 1 and not (first and first[0] < last)):
+        if spec.conditional is not None:
+            task = spec.conditional
+            holds = task.condition in self.attributes[task.decider]
+            return self.step(ItemEvent("pick up", task.yes if holds else task.no))
+        last = self.step(spec.events[-1])
+        first = [step for step, event in self.events if event == spec.events[0]]
+        if last is None or (len(spec.events) > 1 and not (first and first[0] < last)):
             return None
         return last
 
@@ -119,12 +127,12 @@ class QuestionTemplates:
         except (OSError, ValueError) as error:
             raise BadInput(f"the questions '{file}' cannot be read: {error}") from error
         self._words: dict[str, Mapping[str, Sequence[str]]] = {}
-        deeds = words.pop("deeds", {})
+        verbs = words.pop("deeds", {})
         for verb in VERBS:
-            self._add(f"deeds.{verb}", deeds.pop(verb, None), ("{item}",), file)
+            self._add(f"deeds.{verb}", verbs.pop(verb, None), ("{item}",), file)
         for name, fields in _FIELDS.items():
             self._add(name, words.pop(name, None), fields, file)
-        left = [*(f"deeds.{n}" for n in deeds), *words]
+        left = [*(f"deeds.{n}" for n in verbs), *words]
         if left:
             raise BadInput(f"the questions '{file}' have what is not asked: {', '.join(left)}")
 
@@ -153,24 +161,28 @@ class QuestionTemplates:
             raise unknown("split", split, SPLITS)
         return self._words[name][split]
 
-    def put(self, query: QuestionSpec, split: str, rng: np.random.Generator) -> str:
-        """A query as a question, in words of the split that ``rng`` draws."""
+    def put(self, spec: QuestionSpec, split: str, rng: np.random.Generator) -> str:
+        """A question in words.
+
+        Args:
+            spec: what is asked.
+            split: whose sentences to use, one of ``SPLITS``.
+            rng: draws the sentences.
+        """
 
         def draw(name: str) -> str:
             texts = self.texts(name, split)
             return texts[int(rng.integers(len(texts)))]
 
-        if query.branches is not None:
-            b = query.branches
-            task = draw("episode").format(
-                decider=b.decider, condition=b.condition, yes=b.yes, no=b.no
-            )
+        if spec.conditional is not None:
+            c = spec.conditional
+            task = draw("episode").format(decider=c.decider, condition=c.phrase, yes=c.yes, no=c.no)
         else:
-            deeds = [draw(f"deeds.{d.verb}").format(item=d.item) for d in query.deeds]
+            phrases = [draw(f"deeds.{e.verb}").format(item=e.item) for e in spec.events]
             task = (
-                deeds[0]
-                if len(deeds) == 1
-                else draw("order").format(first=deeds[0], second=deeds[1])
+                phrases[0]
+                if len(phrases) == 1
+                else draw("order").format(first=phrases[0], second=phrases[1])
             )
         return draw("question").format(task=task)
 

@@ -11,11 +11,17 @@ from functools import lru_cache
 
 import numpy as np
 
-from envs.conditional import PHRASES
+from envs import attributes as predicates
 from envs.items import ALL_ITEMS, COLOURS, SHAPES, TEXTURES, find_items
 from envs.objects import MARKS
 from models.vision.encoder import N_FRAMES, PATCH
-from rewards.success_vqa.clips import Clip, FrameAnnotation, QuestionAnswer
+from rewards.success_vqa.clips import (
+    Clip,
+    ClipOutcome,
+    FrameAnnotation,
+    QuestionAnswer,
+    QuestionSubject,
+)
 from rewards.success_vqa.cross_modal_encoder import MOST_NAMED
 from rewards.success_vqa.questions import VERBS
 
@@ -65,18 +71,17 @@ def frame_targets(annotations: Sequence[FrameAnnotation], scale: float) -> Frame
     patches = np.full((N_FRAMES, 4), UNKNOWN, np.int8)
     in_sight = np.zeros((N_FRAMES, len(ALL_ITEMS)), bool)
     for k, frame in enumerate(annotations, N_FRAMES - len(annotations)):
-        for columns, name in ((FACED, frame.faces), (HELD, frame.holds)):
+        for columns, name in ((FACED, frame.faced), (HELD, frame.held)):
             if name and name not in _WORDS_OF:
                 continue  # a ball, a key or a box
             attributes[k, columns] = _WORDS_OF[name] if name else 0
         attributes[k, MARK] = MARKS.index(frame.mark)
-        attributes[k, BESIDE_WALL] = PHRASES["wall"] in frame.where
-        attributes[k, IN_CORNER] = PHRASES["corner"] in frame.where
-        floors = [c for c in COLOURS if f"is on a {c} floor" in frame.where]
-        attributes[k, FLOOR] = 1 + COLOURS.index(floors[0]) if floors else 0
+        attributes[k, BESIDE_WALL] = frame.beside_wall
+        attributes[k, IN_CORNER] = frame.in_corner
+        attributes[k, FLOOR] = 1 + COLOURS.index(frame.floor) if frame.floor else 0
         if frame.front and frame.agent:
             patches[k] = [int(scale * v) // PATCH for v in (*frame.front, *frame.agent)]
-        in_sight[k, [_ITEM_NUMBER[n] for n in frame.shows if n in _ITEM_NUMBER]] = True
+        in_sight[k, [_ITEM_NUMBER[n] for n in frame.in_sight if n in _ITEM_NUMBER]] = True
     return FrameTargets(attributes, patches, in_sight)
 
 
@@ -89,59 +94,34 @@ def stack_targets(targets: Sequence[FrameTargets]) -> FrameTargets:
     )
 
 
-@dataclass(frozen=True)
-class ClipOutcome:
-    """The items, by name, that a clip counts as gone to, examined and picked up at its end."""
-
-    done: dict[str, frozenset[str]]
-
-    @property
-    def items(self) -> frozenset[str]:
-        """All items that something was done to."""
-        return frozenset().union(*self.done.values())
-
-
-def outcome_of(clip: Clip) -> ClipOutcome | None:
-    """What was done in a clip; None where that is not known."""
-    if not clip.caption:
-        return None
-    items: dict[str, set[str]] = {verb: set() for verb in ("examined", "picked", "holds", "stands")}
-    for part in clip.caption.removeprefix("The agent ").rstrip(".").split(", then "):
-        verb = part.partition(" ")[0]
-        if verb in items:
-            items[verb] |= {str(i) for i in find_items(part)[:1]}
-    return ClipOutcome(
-        {
-            "go to": frozenset(items["stands"]),
-            "examine": frozenset(items["examined"]),
-            "pick up": frozenset(items["picked"] & items["holds"]),
-        }
-    )
-
-
 def items_of_clip(clip: Clip) -> frozenset[str]:
-    """The names of all items that a clip shows or that something was done to."""
-    names = {str(i) for i in find_items(clip.caption)}
-    for frame in clip.notes:
-        names |= {frame.faces, frame.holds, *frame.shows}
+    """The names of all items that a clip shows or that something was done to; empty only where
+    nothing is known of the clip, since the name "" stands for what is not faced or not held."""
+    names: set[str] = set()
+    for frame in clip.annotations:
+        names |= {frame.faced, frame.held, *frame.in_sight}
+    if clip.outcome is not None:
+        names |= {clip.outcome.faced, clip.outcome.held}
+        names |= {event.item for event in clip.outcome.recent_events()}
     return frozenset(names)
 
 
+def subject_of(question: QuestionAnswer) -> QuestionSubject:
+    """What a question asks. Where it does not come as data, its text says which items it names;
+    nothing else is read from text."""
+    return _named_in(question.text) if question.subject is None else question.subject
+
+
 @lru_cache(maxsize=65536)
-def _items_in(text: str) -> tuple[str, ...]:
-    return tuple(str(i) for i in find_items(text))
-
-
-def items_of_question(question: QuestionAnswer) -> tuple[str, ...]:
-    """The names of the items that a question names, in the order of the text."""
-    return _items_in(question.text)
+def _named_in(text: str) -> QuestionSubject:
+    return QuestionSubject(tuple(map(str, find_items(text))))
 
 
 def named_item_targets(attributes: np.ndarray, question: QuestionAnswer) -> np.ndarray:
     """Targets ``[8, 2]`` of `AuxiliaryLogits.items`, from ``attributes [8, 10]`` of the frames."""
     words = attributes[:, :6].reshape(-1, 2, 3)
     targets = np.where((words == UNKNOWN).any(-1), UNKNOWN, 0)
-    for k, name in enumerate(items_of_question(question)[:MOST_NAMED], 1):
+    for k, name in enumerate(subject_of(question).items[:MOST_NAMED], 1):
         if name in _WORDS_OF:
             targets[(words == _WORDS_OF[name]).all(-1)] = k
     return targets
@@ -150,28 +130,36 @@ def named_item_targets(attributes: np.ndarray, question: QuestionAnswer) -> np.n
 def condition_targets(attributes: np.ndarray, question: QuestionAnswer) -> np.ndarray:
     """Targets ``[8]`` of `AuxiliaryLogits.condition`, from ``attributes [8, 10]`` of the frames;
     unknown where no item is faced, where its mark does not show, or without a condition."""
-    text = question.text
+    condition = subject_of(question).condition
     known = attributes[:, 0] > 0
-    if "white mark" in text:
+    if condition is None:
+        return np.full(len(attributes), UNKNOWN)
+    if condition.predicate == predicates.MARK:
         known &= attributes[:, MARK] > 0
-        holds = attributes[:, MARK] == MARKS.index("white")
-    elif PHRASES["wall"] in text:
+        holds = attributes[:, MARK] == MARKS.index(condition.value)
+    elif condition.predicate == predicates.BESIDE_WALL:
         holds = attributes[:, BESIDE_WALL] == 1
-    elif PHRASES["corner"] in text:
+    elif condition.predicate == predicates.IN_CORNER:
         holds = attributes[:, IN_CORNER] == 1
+    elif condition.predicate == predicates.FLOOR:
+        holds = attributes[:, FLOOR] == 1 + COLOURS.index(condition.value)
     else:
-        floors = [c for c in COLOURS if f"is on a {c} floor" in text]
-        if not floors:
-            return np.full(len(attributes), UNKNOWN)
-        holds = attributes[:, FLOOR] == 1 + COLOURS.index(floors[0])
+        return np.full(len(attributes), UNKNOWN)
     return np.where(known, holds.astype(int), UNKNOWN)
 
 
 def event_targets(outcome: ClipOutcome | None, question: QuestionAnswer) -> np.ndarray:
     """Targets ``[3, 3]`` of `AuxiliaryLogits.events`; unknown without an outcome, and in the rows
-    of a second and third item where fewer are named."""
+    of a second and third item where fewer are named.
+
+    As in the answers, what was picked up counts if it is still held, and an item was gone to if
+    it is faced at the end.
+    """
     targets = np.full((MOST_NAMED, len(VERBS)), UNKNOWN)
-    if outcome is not None:
-        for k, name in enumerate(items_of_question(question)[:MOST_NAMED]):
-            targets[k] = [name in outcome.done[verb] for verb in VERBS]
+    if outcome is None:
+        return targets
+    recent = {(event.verb, event.item) for event in outcome.recent_events()}
+    for k, name in enumerate(subject_of(question).items[:MOST_NAMED]):
+        picked_up = ("pick up", name) in recent and outcome.held == name
+        targets[k] = [outcome.faced == name, ("examine", name) in recent, picked_up]
     return targets

@@ -17,6 +17,7 @@ from agents.actor.learned import WEIGHTS, LearnedActor, load_network
 from agents.actor.network import ActorNetwork
 from agents.actor.scripted import ScriptedActor
 from agents.actor.stepping import StepActor
+from envs.attributes import Attribute
 from envs.batched.cameras import StateTrajectory
 from envs.batched.cells import EMPTY, FLOOR
 from envs.batched.kernels import step_x, step_y
@@ -230,26 +231,26 @@ def _circling(items: Sequence[Item], rng: np.random.Generator) -> list[Behaviour
 class FilmedRollout:
     """What was filmed of one world.
 
-    ``take`` has one moment more than there were steps; ``deeds`` are (step, deed) of what was
-    examined and picked up, ``facing`` and ``carried`` what was before the agent and in its hands
-    at each moment, ``truths`` as in `ClipGroundTruth`, ``actions`` what was done.
+    ``take`` has one moment more than there were steps; ``events`` are (step, event) of what was
+    examined and picked up, ``faced`` and ``held`` what was before the agent and in its hands
+    at each moment, ``attributes`` as in `ClipGroundTruth`, ``actions`` what was done.
     """
 
     seed: int
     items: tuple[Item, ...]
     phases: tuple[BehaviourPhase, ...]
     take: StateTrajectory
-    deeds: tuple[tuple[int, ItemEvent], ...]
+    events: tuple[tuple[int, ItemEvent], ...]
     marks: Mapping[Item, str]
-    facing: tuple[Item | None, ...]
-    carried: tuple[Item | None, ...]
-    truths: Mapping[Item, frozenset[str]]
+    faced: tuple[Item | None, ...]
+    held: tuple[Item | None, ...]
+    attributes: Mapping[Item, frozenset[Attribute]]
     actions: tuple[int, ...]
 
     def between(self, start: int, end: int) -> ClipGroundTruth:
         """What happened in a clip that shows steps ``start`` to ``end``, both included."""
-        deeds = tuple((s, d) for s, d in self.deeds if start < s <= end)
-        return ClipGroundTruth(deeds, self.facing[end], self.carried[end], self.truths, end)
+        events = tuple((step, event) for step, event in self.events if start < step <= end)
+        return ClipGroundTruth(events, self.faced[end], self.held[end], self.attributes, end)
 
 
 @cache
@@ -301,7 +302,7 @@ def film(worlds: BatchedWorlds, seeds: Sequence[int], plans: Sequence[Draw]) -> 
     World i is reset with ``seeds[i]``, from which all that is random in it comes; its phases are
     drawn by ``plans[i]`` from the items that can be reached.
     """
-    items, truths, marks, phases = [], [], [], []
+    items, attributes, marks, phases = [], [], [], []
     for i, seed in enumerate(seeds):
         worlds.reset(i, seed)
         world = worlds.world(i)
@@ -309,7 +310,7 @@ def film(worlds: BatchedWorlds, seeds: Sequence[int], plans: Sequence[Draw]) -> 
         drawn = plans[i](there, np.random.default_rng([seed, 3]))
         items.append(tuple(t.item for t in world.things))  # type: ignore[attr-defined]
         marks.append({t.item: t.hidden_mark for t in world.things})  # type: ignore[attr-defined]
-        truths.append(world.truths())  # type: ignore[attr-defined]
+        attributes.append(world.attributes())  # type: ignore[attr-defined]
         phases.append(tuple(drawn))
     actors: dict[str, StepActor] = {
         "scripted": ScriptedActor(),
@@ -347,7 +348,7 @@ def film(worlds: BatchedWorlds, seeds: Sequence[int], plans: Sequence[Draw]) -> 
                 marks[i],
                 facing,
                 carried,
-                truths[i],
+                attributes[i],
                 tuple(worlds.actions(i)),
             )
         )

@@ -9,18 +9,25 @@ from typing import Any
 import numpy as np
 
 from envs import make_worlds
+from envs.attributes import FLOOR
 from envs.batched.cameras import Camera, Look
 from envs.batched.cells import FIRST_ITEM
 from envs.batched.kernels import step_x, step_y
 from envs.batched.worlds import BatchedWorlds, item_of_code, mark_of_code
 from envs.commands import Command
-from envs.conditional import PHRASES, walls_beside
+from envs.conditional import walls_beside
 from envs.items import Item, with_article
 from models.vision.encoder import evenly
-from rewards.success_vqa.clips import Clip, FrameAnnotation, QuestionAnswer
+from rewards.success_vqa.clips import (
+    Clip,
+    ClipEvent,
+    ClipOutcome,
+    FrameAnnotation,
+    QuestionAnswer,
+)
 from rewards.success_vqa.questions import ItemEvent, QuestionSpec, QuestionTemplates
 from run.clips.behaviours import OTHER, TRAINING, BehaviourPhase, FilmedRollout, film
-from run.clips.questions import ask
+from run.clips.questions import draw_questions, question_answer
 
 FIRST_SEED = 1_500_000_000
 SPLIT_SEEDS = 100_000_000
@@ -65,96 +72,109 @@ def first_seed(split: str, seed: int) -> int:
 
 
 def film_split(split: str, n: int, seed: int, words: QuestionTemplates) -> Iterator[Clip]:
-    """``n`` clips of a split, of each kind of question as many yes as no."""
-    about = SPLITS[split]
+    """``n`` clips of a split, with as many yes as no of each kind of question.
+
+    Args:
+        split: one of ``SPLITS``.
+        n: how many clips.
+        seed: of worlds and of all draws.
+        words: the sentences of questions.
+    """
+    settings = SPLITS[split]
     place = list(SPLITS).index(split)
     first = first_seed(split, seed)
     rng = np.random.default_rng([seed, place, 11])
-    made, batch = 0, 0
-    many = min(BATCH, max(32, 2 * n))  # worlds that are played together
+    n_clips, batch = 0, 0
+    n_worlds = min(BATCH, max(32, 2 * n))  # that are played together
     surplus: dict[str, int] = {}  # of yes, by kind
-    while made < n:
+    while n_clips < n:
         size = int(rng.integers(6, 11))
-        settings = {
+        room = {
             "room_size": size,
             "n_items": int(rng.integers(3, 5 if size == 6 else 7)),
             "alike": 0.5,
-            "items": about.items,
-            "clutter": int(about.clutter[rng.integers(len(about.clutter))]),
+            "items": settings.items,
+            "clutter": int(settings.clutter[rng.integers(len(settings.clutter))]),
             "max_steps": 10_000,
         }
-        worlds = make_worlds("playground", many, batched=True, **settings)
+        worlds = make_worlds("playground", n_worlds, batched=True, **room)
         assert isinstance(worlds, BatchedWorlds)
-        seeds = range(first + batch * many, first + (batch + 1) * many)
+        seeds = range(first + batch * n_worlds, first + (batch + 1) * n_worlds)
         batch += 1
-        if about.behaviours == "order":
-            clips = _in_both_orders(worlds, seeds, words, about, rng)
+        if settings.behaviours == "order":
+            clips = _in_both_orders(worlds, seeds, words, settings, rng)
         else:
-            table = TRAINING if about.behaviours == "training" else OTHER
+            table = TRAINING if settings.behaviours == "training" else OTHER
             names = [list(table)[rng.integers(len(table))] for _ in seeds]
-            reels = film(worlds, seeds, [table[name] for name in names])
+            rollouts = film(worlds, seeds, [table[name] for name in names])
             clips = (
                 clip
-                for name, reel in zip(names, reels, strict=True)
-                if (clip := _clip_of(reel, name, words, about, rng)) is not None
+                for name, rollout in zip(names, rollouts, strict=True)
+                if (clip := _clip_of(rollout, name, words, settings, rng)) is not None
             )
         for clip in clips:
             kept = []
-            for asked in clip.asked:
+            for question in clip.questions:
                 # Whatever there is too much of is left out as soon as it shows.
-                more = surplus.get(asked.kind, 0) + (1 if asked.answer else -1)
-                if abs(more) > 4:
+                balance = surplus.get(question.kind, 0) + (1 if question.answer else -1)
+                if abs(balance) > 4:
                     continue
-                surplus[asked.kind] = more
-                kept.append(asked)
+                surplus[question.kind] = balance
+                kept.append(question)
             if kept:
-                made += 1
-                yield replace(clip, asked=tuple(kept))
-            if made == n:
+                n_clips += 1
+                yield replace(clip, questions=tuple(kept))
+            if n_clips == n:
                 break
 
 
 def _clip_of(
-    reel: FilmedRollout,
+    rollout: FilmedRollout,
     behaviour: str,
     words: QuestionTemplates,
-    about: ClipSplit,
+    settings: ClipSplit,
     rng: np.random.Generator,
 ) -> Clip | None:
-    """A clip of a reel; None where nothing can be asked of it."""
-    last = len(reel.take) - 1
+    """A clip of a rollout; None where nothing can be asked about it."""
+    last = len(rollout.take) - 1
     if last < 1:
         return None
     end = last if rng.random() < 0.75 else int(rng.integers(max(1, last // 2), last + 1))
     span = int(rng.choice([7, 14, 21, 28, 1000]))
     start = max(0, end - span)
-    asked = ask(reel, start, end, words, about.language, rng)
-    return _shoot(reel, start, end, asked, behaviour, about, rng) if asked else None
+    questions = draw_questions(rollout, start, end, words, settings.language, rng)
+    if not questions:
+        return None
+    return _shoot(rollout, start, end, questions, behaviour, settings, rng)
 
 
 def _shoot(
-    reel: FilmedRollout,
+    rollout: FilmedRollout,
     start: int,
     end: int,
-    asked: Sequence[QuestionAnswer],
+    questions: Sequence[QuestionAnswer],
     behaviour: str,
-    about: ClipSplit,
+    settings: ClipSplit,
     rng: np.random.Generator,
     camera: Camera | None = None,
 ) -> Clip:
+    """The clip of a rollout from one step to another, by a camera that is drawn if none is
+    given."""
     steps = evenly(start, end)
-    camera = camera or draw_camera(about.camera, rng)
-    name, look = draw_look(about.look, rng)
+    camera = camera or draw_camera(settings.camera, rng)
+    name, look = draw_look(settings.look, rng)
+    outcome = clip_outcome(rollout, start, end)
     return Clip(
-        look.apply(camera.film(reel.take.at(steps)), rng),
-        tuple(asked),
-        caption(reel, start, end),
-        notes(reel, steps, camera),
+        look.apply(camera.film(rollout.take.at(steps)), rng),
+        tuple(questions),
+        caption(outcome, {str(item): mark for item, mark in rollout.marks.items()}),
+        annotate(rollout, steps, camera),
         steps,
         behaviour,
         f"{camera.kind} {camera.tile_size}",
         name,
-        reel.seed,
+        rollout.seed,
+        outcome,
     )
 
 
@@ -185,58 +205,78 @@ def draw_look(kind: str, rng: np.random.Generator) -> tuple[str, Look]:
     return "changed", Look(gain, light, fade, noise)  # type: ignore[arg-type]
 
 
-def caption(reel: FilmedRollout, start: int, end: int) -> str:
-    """A sentence that says what happened from one step to another."""
-    happened = reel.between(start, end)
-    parts: list[str] = []
-    for _, deed in happened.deeds:
-        if deed.verb == "examine":
-            parts.append(
-                f"examined the {deed.item}, which shows {with_article(reel.marks[deed.item])} mark"
-            )
+def clip_outcome(rollout: FilmedRollout, start: int, end: int) -> ClipOutcome:
+    """What was done from one step to another."""
+    truth = rollout.between(start, end)
+    return ClipOutcome(
+        tuple(ClipEvent(event.verb, str(event.item), step) for step, event in truth.events),
+        _name(truth.faced),
+        _name(truth.held),
+    )
+
+
+def _name(item: Item | None) -> str:
+    return "" if item is None else str(item)
+
+
+def caption(outcome: ClipOutcome, marks: Mapping[str, str]) -> str:
+    """A sentence that says what happened; ``marks`` are those that examining shows, by item."""
+    parts = []
+    for event in outcome.recent_events():
+        if event.verb == "examine":
+            mark = with_article(marks[event.item])
+            parts.append(f"examined the {event.item}, which shows {mark} mark")
         else:
-            parts.append(f"picked up the {deed.item}")
-    parts = [p for k, p in enumerate(parts) if k == 0 or p != parts[k - 1]][-4:]
+            parts.append(f"picked up the {event.item}")
     parts = parts or ["did nothing"]
-    if happened.carried is not None:
-        parts.append(f"holds the {happened.carried}")
-    if happened.facing is not None:
-        parts.append(f"stands before the {happened.facing}")
+    if outcome.held:
+        parts.append(f"holds the {outcome.held}")
+    if outcome.faced:
+        parts.append(f"stands before the {outcome.faced}")
     return f"The agent {', then '.join(parts)}."
 
 
-def notes(reel: FilmedRollout, steps: Sequence[int], camera: Camera) -> tuple[FrameAnnotation, ...]:
-    """What the frames at these steps show, in words."""
-    found = []
-    take = reel.take.at(steps)
-    places = camera.places(take)
-    for step, codes, agent, front in zip(steps, camera.shown(take), *places, strict=True):
-        items = {item_of_code(c): c for c in codes if c & 31 >= FIRST_ITEM}
-        faces, holds = reel.facing[step], reel.carried[step]
-        found.append(
+def annotate(
+    rollout: FilmedRollout, steps: Sequence[int], camera: Camera
+) -> tuple[FrameAnnotation, ...]:
+    """What a camera's frames at these steps show."""
+    annotations = []
+    trajectory = rollout.take.at(steps)
+    places = camera.places(trajectory)
+    for step, codes, agent, front in zip(steps, camera.shown(trajectory), *places, strict=True):
+        in_sight = {item_of_code(c): c for c in codes if c & 31 >= FIRST_ITEM}
+        faced = rollout.faced[step]
+        sides = 0 if faced is None else _walls_before(rollout, step)
+        annotations.append(
             FrameAnnotation(
-                "" if faces is None else str(faces),
-                "" if faces not in items else mark_of_code(items[faces]),
-                "" if holds is None else str(holds),
-                tuple(sorted(map(str, items))),
-                () if faces is None else _where(reel, step, faces),
-                tuple(map(int, agent)),
-                tuple(map(int, front)),
+                faced=_name(faced),
+                mark=mark_of_code(in_sight[faced]) if faced in in_sight else "",
+                held=_name(rollout.held[step]),
+                in_sight=tuple(sorted(map(str, in_sight))),
+                beside_wall=sides > 0,
+                in_corner=sides == 2,
+                floor="" if faced is None else _floor(rollout, step, faced),
+                agent=tuple(map(int, agent)),
+                front=tuple(map(int, front)),
             )
         )
-    return tuple(found)
+    return tuple(annotations)
 
 
-def _where(reel: FilmedRollout, step: int, faces: Item) -> tuple[str, ...]:
-    """What is true of the place of the item before the agent."""
-    x, y, direction = map(int, reel.take.poses[step])
-    at = (x + step_x(direction), y + step_y(direction))
-    sides = walls_beside(at, reel.take.cells.shape[2])
-    true = {PHRASES["wall"]: sides > 0, PHRASES["corner"]: sides == 2}
-    found = [phrase for phrase, is_so in true.items() if is_so]
-    if not any(s <= step and d == ItemEvent("pick up", faces) for s, d in reel.deeds):
-        found += [p for p in reel.truths.get(faces, ()) if "floor" in p]
-    return tuple(found)
+def _walls_before(rollout: FilmedRollout, step: int) -> int:
+    """How many walls the cell before the agent is beside."""
+    x, y, direction = map(int, rollout.take.poses[step])
+    cell = (x + step_x(direction), y + step_y(direction))
+    return walls_beside(cell, rollout.take.cells.shape[2])
+
+
+def _floor(rollout: FilmedRollout, step: int, item: Item) -> str:
+    """The colour of the floor under an item at a step; "" where there is none, as wherever an item
+    is put down again."""
+    if any(s <= step and e == ItemEvent("pick up", item) for s, e in rollout.events):
+        return ""
+    floors = [a.value for a in rollout.attributes.get(item, ()) if a.predicate == FLOOR]
+    return floors[0] if floors else ""
 
 
 def _two_deeds(items: Sequence[Item], rng: np.random.Generator) -> list[BehaviourPhase]:
@@ -251,7 +291,7 @@ def _in_both_orders(
     worlds: BatchedWorlds,
     seeds: Sequence[int],
     words: QuestionTemplates,
-    about: ClipSplit,
+    settings: ClipSplit,
     rng: np.random.Generator,
 ) -> Iterator[Clip]:
     """Pairs of clips with one question and both answers.
@@ -259,45 +299,50 @@ def _in_both_orders(
     Two thirds show one world in which two things are done in one order and in the other; the
     others one clip and the same frames backwards, where what was picked up is put back.
     """
-    reels = film(worlds, seeds, [_two_deeds] * len(seeds))
+    rollouts = film(worlds, seeds, [_two_deeds] * len(seeds))
     turned = film(worlds, seeds, [lambda items, rng: _two_deeds(items, rng)[::-1]] * len(seeds))
-    for k, (reel, other) in enumerate(zip(reels, turned, strict=True)):
-        first, second = (ItemEvent(p.command.verb, p.command.item) for p in reel.phases)
-        camera = draw_camera(about.camera, rng)
+    for k, (rollout, other) in enumerate(zip(rollouts, turned, strict=True)):
+        first, second = (ItemEvent(p.command.verb, p.command.item) for p in rollout.phases)
+        camera = draw_camera(settings.camera, rng)
         if k % 3:
-            query = QuestionSpec((first, second))
-            text = words.put(query, about.language, rng)
+            spec = QuestionSpec((first, second))
+            text = words.put(spec, settings.language, rng)
             pair = []
-            for r in (reel, other):
-                end = len(r.take) - 1
-                happened = r.between(0, end)
-                step = happened.answer(query)
-                both = {first, second} <= {d for _, d in happened.deeds}
-                asked = QuestionAnswer(
-                    text, query.kind, step is not None, -1 if step is None else step
-                )
+            for played in (rollout, other):
+                end = len(played.take) - 1
+                truth = played.between(0, end)
+                question = question_answer(spec, text, truth.answer(spec))
+                both = {first, second} <= {event for _, event in truth.events}
                 if both and end > 0:
-                    pair.append(_shoot(r, 0, end, [asked], "in order", about, rng, camera))
-            answers = {c.asked[0].answer for c in pair}
+                    pair.append(
+                        _shoot(played, 0, end, [question], "in order", settings, rng, camera)
+                    )
+            answers = {clip.questions[0].answer for clip in pair}
             if len(pair) == 2 and len(answers) == 2:
                 yield from pair
             continue
-        end = next((s for s, d in reel.deeds if d == second), 0)
+        end = next((step for step, event in rollout.events if event == second), 0)
         start = max(0, end - 14)
-        query = QuestionSpec(
+        spec = QuestionSpec(
             (second if second.verb == "pick up" else ItemEvent("go to", second.item),)
         )
-        happened = reel.between(start, end)
-        if end - start < 4 or happened.answer(query) is None:
+        truth = rollout.between(start, end)
+        if end - start < 4 or truth.answer(spec) is None:
             continue
-        if reel.facing[start] == query.deeds[0].item:
+        if rollout.faced[start] == second.item:
             continue
-        text = words.put(query, about.language, rng)
-        yes = QuestionAnswer(text, query.kind, True, end)
-        clip = _shoot(reel, start, end, [yes], "forwards", about, rng, camera)
-        no = QuestionAnswer(text, query.kind, False)
-        backwards = replace(
-            clip, frames=clip.frames[::-1].copy(), asked=(no,), caption="", notes=clip.notes[::-1]
-        )
+        text = words.put(spec, settings.language, rng)
+        yes, no = question_answer(spec, text, end), question_answer(spec, text, None)
+        clip = _shoot(rollout, start, end, [yes], "forwards", settings, rng, camera)
         yield clip
-        yield replace(backwards, steps=clip.steps[::-1], behaviour="backwards")
+        # Nothing is known of what was done in a film that runs backwards.
+        yield replace(
+            clip,
+            frames=clip.frames[::-1].copy(),
+            questions=(no,),
+            caption="",
+            outcome=None,
+            annotations=clip.annotations[::-1],
+            steps=clip.steps[::-1],
+            behaviour="backwards",
+        )

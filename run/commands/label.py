@@ -114,9 +114,9 @@ def choose(args: LabelSettings) -> list[LabelQuestion]:
     clips = read_clips(args.data, args.split, set(places))
     found = dict(zip(sorted(places), clips, strict=True))
     return [
-        LabelQuestion(found[k], k, found[k].asked[int(draws[k] * len(found[k].asked))].text)
+        LabelQuestion(found[k], k, found[k].questions[int(draws[k] * len(found[k].questions))].text)
         for k in places
-        if found[k].asked
+        if found[k].questions
     ]
 
 

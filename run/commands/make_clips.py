@@ -123,9 +123,9 @@ class _Tally:
 
     def count(self, clip: Clip) -> Clip:
         self.clips += 1
-        for asked in clip.asked:
-            self.yes += asked.answer
-            self.kinds[asked.kind] = self.kinds.get(asked.kind, 0) + 1
+        for question in clip.questions:
+            self.yes += question.answer
+            self.kinds[question.kind] = self.kinds.get(question.kind, 0) + 1
         self.bar.update(self.split, self.clips)
         return clip
 

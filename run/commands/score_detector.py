@@ -176,7 +176,7 @@ def _score_split(
     there = read_clips(args.data, split)
     wanted = labelled(there, split, given) if given else there
     clips = list(islice(wanted, args.clips or None))
-    flat = [(k, c, a) for k, c in enumerate(clips) for a in c.asked]
+    flat = [(k, c, a) for k, c in enumerate(clips) for a in c.questions]
     found = _Answers(
         np.array([k for k, _, _ in flat]),
         [a.kind for _, _, a in flat],
@@ -190,7 +190,7 @@ def _score_split(
         with ProgressBar(console, f"{split}, {name}", len(clips), "clips") as bar:
             for first in range(0, len(clips), args.batch):
                 part = clips[first : first + args.batch]
-                texts = [[a.text for a in c.asked] for c in part]
+                texts = [[a.text for a in c.questions] for c in part]
                 sure += judge.answer([c.frames for c in part], texts, args.batch)
                 bar.update(f"{split}, {name}", first + len(part))
         found.sure[name] = np.concatenate(sure)
@@ -339,7 +339,7 @@ def _gallery(
     draw = ImageDraw.Draw(sheet)
     for row, i in enumerate(chosen):
         clip = clips[int(found.clip[i])]
-        asked = clip.asked[i - starts[int(found.clip[i])]]
+        asked = clip.questions[i - starts[int(found.clip[i])]]
         top = row * (side + 2 * line) + 4
         kind = "false yes" if sure[i] > 0.5 else "false no"
         draw.text(

@@ -9,25 +9,53 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from envs.attributes import FLOOR, Attribute
 from envs.errors import BadInput
 from models.vision.encoder import check_frames, evenly
-from rewards.success_vqa.clips import Clip, FrameAnnotation, QuestionAnswer, read_clips, write_clips
+from rewards.success_vqa.clips import (
+    Clip,
+    ClipEvent,
+    ClipOutcome,
+    FrameAnnotation,
+    QuestionAnswer,
+    QuestionSubject,
+    read_clips,
+    write_clips,
+)
 
 RNG = np.random.default_rng(0)
 
 
 def clip(n: int = 3, side: int = 24) -> Clip:
     frames = RNG.integers(0, 256, (n, side, side, 3), np.uint8)
-    asked = (
-        QuestionAnswer("Did it?", "examine", True, 2),
-        QuestionAnswer("Did it not?", "order", False),
+    conditional = QuestionSubject(
+        ("red ring", "blue tee", "green ex"),
+        (ClipEvent("pick up", "red ring"), ClipEvent("pick up", "blue tee")),
+        "green ex",
+        Attribute(FLOOR, "grey"),
     )
-    notes = (
-        FrameAnnotation("red ring", "white", "", ("red ring", "blue tee")),
+    questions = (
+        QuestionAnswer("Did it?", "examine", True, 2),
+        QuestionAnswer("Did it not?", "order", False, subject=QuestionSubject(("red ring",))),
+        QuestionAnswer("Is it so?", "episode", True, 1, conditional),
+    )
+    annotations = (
+        FrameAnnotation(
+            "red ring", "white", "", ("red ring", "blue tee"), True, False, "grey", (4, 4), (12, 4)
+        ),
         *[FrameAnnotation()] * (n - 1),
     )
     return Clip(
-        frames, asked, "It did.", notes, tuple(range(n)), "learned", "view 8", "plain", 2**40
+        frames,
+        questions,
+        "It did.",
+        annotations,
+        tuple(range(n)),
+        "learned",
+        "view 8",
+        "plain",
+        2**40,
+        ClipOutcome((ClipEvent("examine", "red ring", 2),), "blue tee", "") if n > 1 else None,
     )
 
 
@@ -47,6 +75,9 @@ def test_hugging_face_reads_the_same(tmp_path: Path) -> None:
     (row,) = datasets.Dataset.from_parquet(file, cache_dir=str(tmp_path / "cache"))
     assert np.array_equal(np.stack([np.asarray(f) for f in row["frames"]]), made.frames)
     assert row["asked"][0]["answer"] is True
+    assert row["asked"][2]["subject"]["condition"] == {"predicate": "floor", "value": "grey"}
+    assert row["annotations"][0]["beside_wall"] is True
+    assert row["outcome"]["events"] == [{"verb": "examine", "item": "red ring", "step": 2}]
 
 
 @pytest.mark.parametrize(
@@ -89,8 +120,8 @@ def test_damaged_data_sets_are_refused_in_one_sentence(tmp_path: Path) -> None:
         next(read_clips(tmp_path, "test1"))
     write_clips(file, [clip()])
     table = pq.read_table(file)
-    pq.write_table(table.replace_schema_metadata({"parley-clips": "0"}), file)
-    with pytest.raises(BadInput, match="version 0, not 3; make it anew"):
+    pq.write_table(table.replace_schema_metadata({"parley-clips": "3"}), file)
+    with pytest.raises(BadInput, match="version 3, not 4; make it anew: python -m run make-clips"):
         next(read_clips(tmp_path, "test1"))
     file.write_bytes(b"no parquet")
     with pytest.raises(BadInput, match="cannot be read"):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from envs.attributes import BESIDE_WALL, FLOOR, IN_CORNER, MARK, Attribute
 from envs.errors import BadInput
 from envs.items import SHAPES
 from models.vision.encoder import cell_size, prepare, stack
@@ -21,7 +22,14 @@ from rewards.success_vqa.auxiliary_heads import (
 )
 from rewards.success_vqa.baseline import BaselineConfig, BaselineDetector
 from rewards.success_vqa.calibration import calibrate
-from rewards.success_vqa.clips import Clip, FrameAnnotation, QuestionAnswer
+from rewards.success_vqa.clips import (
+    Clip,
+    ClipEvent,
+    ClipOutcome,
+    FrameAnnotation,
+    QuestionAnswer,
+    QuestionSubject,
+)
 from rewards.success_vqa.cross_modal_encoder import AuxiliaryLogits
 from rewards.success_vqa.dataset import ClipDataset, cross_clip_negatives
 from rewards.success_vqa.detector import (
@@ -33,11 +41,9 @@ from rewards.success_vqa.detector import (
     start_from,
 )
 from rewards.success_vqa.targets import (
-    ClipOutcome,
     condition_targets,
     event_targets,
     named_item_targets,
-    outcome_of,
 )
 from rewards.success_vqa.training import train
 from tests.agents.tiny import tiny_model, tiny_tokenizer
@@ -228,7 +234,7 @@ def lesson(n: int = 24) -> ClipDataset:
             QuestionAnswer("Did it?", "go to", bool(k % 2)),
             QuestionAnswer("Did the red agent?", "go to", k % 2 == 0),
         )
-        note = FrameAnnotation(faces="solid red ring" if k % 2 else "", agent=(4, 4), front=(12, 4))
+        note = FrameAnnotation("solid red ring" if k % 2 else "", agent=(4, 4), front=(12, 4))
         made.append(Clip(frames, asked, "the red agent" if k % 2 else "it", (note, note)))
     return ClipDataset.from_clips(made)
 
@@ -319,78 +325,88 @@ def test_the_temperature_is_what_makes_the_answers_likeliest() -> None:
     assert calibrate(1 / (1 + np.exp(-3 * odds)), true) == pytest.approx(3, rel=0.1)
 
 
-# Three frames: nothing told; a red ring, with a white mark, by a wall on blue; then it is held.
-NOTES = (
-    FrameAnnotation(
-        faces="solid red ring", mark="white", where=("is beside a wall", "is on a blue floor")
-    ),
-    FrameAnnotation(faces="striped blue tee", holds="solid red ring"),
+RING, TEE, EX = "solid red ring", "striped blue tee", "solid grey ex"
+# Three frames: one without annotation; a red ring, with a white mark, by a wall on a blue floor;
+# then it is held.
+ANNOTATIONS = (
+    FrameAnnotation(RING, "white", beside_wall=True, floor="blue"),
+    FrameAnnotation(TEE, held=RING),
 )
-CAPTION = (
-    "The agent examined the solid red ring, which shows a white mark, then picked up the solid red "
-    "ring, then picked up the solid grey ex, then holds the solid red ring, then stands before the "
-    "striped blue tee."
+OUTCOME = ClipOutcome(
+    (ClipEvent("examine", RING, 1), ClipEvent("pick up", RING, 2), ClipEvent("pick up", EX, 3)),
+    faced=TEE,
+    held=RING,
 )
 
 
-def told() -> np.ndarray:
-    asked = (QuestionAnswer("Did it?", "go to", True), QuestionAnswer("Has it?", "go to", False))
-    clip = Clip(np.full((3, 16, 16, 3), 9, np.uint8), asked, CAPTION, NOTES)
+def attributes_of_frames() -> np.ndarray:
+    questions = (question(), QuestionAnswer("Has it?", "go to", False))
+    clip = Clip(np.full((3, 16, 16, 3), 9, np.uint8), questions, annotations=ANNOTATIONS)
     return ClipDataset.from_clips([clip]).targets.attributes[0]
 
 
-def question(text: str) -> QuestionAnswer:
-    return QuestionAnswer(text, "go to", True)
+def question(*items: str, condition: Attribute | None = None) -> QuestionAnswer:
+    return QuestionAnswer("Did it?", "go to", True, 0, QuestionSubject(items, condition=condition))
 
 
-def outcome(caption: str) -> ClipOutcome | None:
-    return outcome_of(Clip(np.zeros((1, 16, 16, 3), np.uint8), (), caption))
+def test_which_named_item_is_faced_and_held() -> None:
+    attributes = attributes_of_frames()
+    targets = named_item_targets(attributes, question(TEE, RING))
+    assert targets[-3:].tolist() == [[-1, -1], [2, 0], [1, 2]]
+    assert named_item_targets(attributes, question())[-2:].tolist() == [[0, 0], [0, 0]]
+    # Of a question that is nothing but text, the text names the items.
+    text = QuestionAnswer(f"Did it pick up the {TEE} and then the {RING}?", "order", True)
+    assert np.array_equal(named_item_targets(attributes, text), targets)
 
 
-def test_what_an_answer_rests_on() -> None:
-    words = told()
-    text = "Did it pick up the striped blue tee and then the solid red ring?"
-    assert named_item_targets(words, question(text))[-3:].tolist() == [[-1, -1], [2, 0], [1, 2]]
-    assert named_item_targets(words, question("Did it?"))[-2:].tolist() == [[0, 0], [0, 0]]
-    for condition, holds in (
-        ("is beside a wall", [1, 0]),
-        ("is in a corner", [0, 0]),
-        ("is on a blue floor", [1, 0]),
-        ("is on a red floor", [0, 0]),
-        ("shows a white mark when examined", [1, -1]),  # of the tee no mark has been seen
-        ("is nice", [-1, -1]),
-    ):
-        text = f"Did it get the red ring if the tee {condition}?"
-        assert condition_targets(words, question(text)).tolist() == [-1] * 6 + holds, condition
-    text = "Did it see to the solid red ring, the solid grey ex and the striped blue tee?"
+@pytest.mark.parametrize(
+    ("condition", "targets"),
+    [
+        (Attribute(BESIDE_WALL), [1, 0]),
+        (Attribute(IN_CORNER), [0, 0]),
+        (Attribute(FLOOR, "blue"), [1, 0]),
+        (Attribute(FLOOR, "red"), [0, 0]),
+        (Attribute(MARK, "white"), [1, -1]),  # of the tee no mark has been seen
+        (Attribute(MARK, "orange"), [0, -1]),
+        (Attribute("nice"), [-1, -1]),
+        (None, [-1, -1]),
+    ],
+)
+def test_whether_a_condition_holds_of_what_is_faced(
+    condition: Attribute | None, targets: list[int]
+) -> None:
+    asked = question(RING, TEE, condition=condition)
+    assert condition_targets(attributes_of_frames(), asked).tolist() == [-1] * 6 + targets
+
+
+def test_what_was_done_to_the_named_items() -> None:
     # Gone to, examined, picked up; the ex is no more held at the end.
-    assert event_targets(outcome(CAPTION), question(text)).tolist() == [
-        [0, 1, 1],
-        [0, 0, 0],
-        [1, 0, 0],
-    ]
-    assert event_targets(outcome(CAPTION), question("Did it?")).tolist() == [[-1] * 3] * 3
-    assert event_targets(outcome(""), question(text)).tolist() == [[-1] * 3] * 3
+    every = event_targets(OUTCOME, question(RING, EX, TEE))
+    assert every.tolist() == [[0, 1, 1], [0, 0, 0], [1, 0, 0]]
+    assert event_targets(OUTCOME, question(EX)).tolist() == [[0, 0, 0], [-1] * 3, [-1] * 3]
+    assert event_targets(None, question(RING)).tolist() == [[-1] * 3] * 3
+    before = ClipOutcome((ClipEvent("examine", EX), *[ClipEvent("pick up", EX)] * 2), held=RING)
+    assert event_targets(before, question(EX, RING))[:2].tolist() == [[0, 1, 0], [0, 0, 0]]
 
 
-def test_findings_that_are_right_cost_nothing() -> None:
-    words = told()
-    text = "Did it get the solid red ring if the striped blue tee is beside a wall?"
-    named = torch.from_numpy(named_item_targets(words, question(text))).long()
-    holds = torch.from_numpy(condition_targets(words, question(text))).float()
-    deeds = torch.from_numpy(event_targets(outcome(CAPTION), question(text))).float()
+def test_auxiliary_logits_that_are_right_cost_nothing() -> None:
+    attributes = attributes_of_frames()
+    asked = question(RING, TEE, condition=Attribute(BESIDE_WALL))
+    items = torch.from_numpy(named_item_targets(attributes, asked)).long()
+    condition = torch.from_numpy(condition_targets(attributes, asked)).float()
+    events = torch.from_numpy(event_targets(OUTCOME, asked)).float()
     right = AuxiliaryLogits(
-        20.0 * torch.nn.functional.one_hot(named.clamp(min=0), 4)[None].float(),
-        20 * (2 * holds - 1)[None],
-        20 * (2 * deeds - 1)[None],
+        20.0 * torch.nn.functional.one_hot(items.clamp(min=0), 4)[None].float(),
+        20 * (2 * condition - 1)[None],
+        20 * (2 * events - 1)[None],
     )
-    told_of = ([words], [outcome(CAPTION)], [question(text)])
-    assert auxiliary_loss(right, *told_of).item() == pytest.approx(0, abs=1e-6)
+    clip = ([attributes], [OUTCOME], [asked])
+    assert auxiliary_loss(right, *clip).item() == pytest.approx(0, abs=1e-6)
     for k, part in enumerate(right):
         wrong = AuxiliaryLogits(*(-p if j == k else p for j, p in enumerate(right)))
-        assert auxiliary_loss(wrong, *told_of).item() > 10, part.shape
-    untold = np.full_like(words, -1)
-    assert auxiliary_loss(right, [untold], [None], [question(text)]).item() == 0
+        assert auxiliary_loss(wrong, *clip).item() > 10, part.shape
+    unknown = np.full_like(attributes, -1)
+    assert auxiliary_loss(right, [unknown], [None], [asked]).item() == 0
 
 
 def test_borrowed_questions_name_nothing_that_the_clip_shows() -> None:
@@ -401,8 +417,8 @@ def test_borrowed_questions_name_nothing_that_the_clip_shows() -> None:
             QuestionAnswer(f"Did it {verb} the {name}?", "go to", verb == "see")
             for verb in ("see", "lift")
         )
-        notes = (FrameAnnotation(shows=(name, names[0])),)
-        made.append(Clip(np.full((1, 16, 16, 3), 9 + k, np.uint8), asked, f"{name}", notes))
+        annotations = (FrameAnnotation(in_sight=(name, names[0])),)
+        made.append(Clip(np.full((1, 16, 16, 3), 9 + k, np.uint8), asked, "", annotations))
     dataset = ClipDataset.from_clips(made)
     rng, seen = np.random.default_rng(0), set()
     for _ in range(60):

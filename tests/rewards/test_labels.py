@@ -68,8 +68,8 @@ def test_labels_take_the_place_of_the_truth(tmp_path: Path) -> None:
     second = write(tmp_path / "b", given(2, "yes", "ben", text=1))
     found = list(labelled(CLIPS, "test1", all_labels([first, second])))
     assert [c.seed for c in found] == [50, 52]
-    assert found[0].asked == (QuestionAnswer(TEXTS[0], "go", False, -1),)
-    assert found[1].asked == (
+    assert found[0].questions == (QuestionAnswer(TEXTS[0], "go", False, -1),)
+    assert found[1].questions == (
         QuestionAnswer(TEXTS[0], "go", True, 6),
         QuestionAnswer(TEXTS[1], "go", True, 8),
     )

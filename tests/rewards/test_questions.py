@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from envs.attributes import BESIDE_WALL, IN_CORNER, Attribute
 from envs.errors import BadInput
 from envs.items import Item
 from rewards.success_vqa.questions import (
@@ -26,13 +27,10 @@ A, B = Item("ring", "red", "solid"), Item("cross", "blue", "striped")
 X = Item("tee", "grey", "checkered")
 
 
-def happened(
-    *deeds: tuple[int, str, Item], facing: Item | None = None, carried: Item | None = None
-):
-    done = tuple((step, ItemEvent(verb, item)) for step, verb, item in deeds)
-    return ClipGroundTruth(
-        done, facing, carried, {A: frozenset(), X: frozenset({"is in a corner"})}, 20
-    )
+def happened(*events: tuple[int, str, Item], faced: Item | None = None, held: Item | None = None):
+    done = tuple((step, ItemEvent(verb, item)) for step, verb, item in events)
+    attributes = {A: frozenset(), X: frozenset({Attribute(IN_CORNER)})}
+    return ClipGroundTruth(done, faced, held, attributes, 20)
 
 
 @pytest.mark.parametrize(
@@ -40,19 +38,19 @@ def happened(
     [
         (happened((3, "examine", A)), QuestionSpec((ItemEvent("examine", A),)), 3),
         (happened((3, "examine", A)), QuestionSpec((ItemEvent("examine", B),)), None),
-        (happened((3, "pick up", A), carried=A), QuestionSpec((ItemEvent("pick up", A),)), 3),
+        (happened((3, "pick up", A), held=A), QuestionSpec((ItemEvent("pick up", A),)), 3),
         (
             happened((3, "pick up", A)),
             QuestionSpec((ItemEvent("pick up", A),)),
             None,
         ),  # put down again
         (
-            happened(carried=A),
+            happened(held=A),
             QuestionSpec((ItemEvent("pick up", A),)),
             None,
         ),  # before the clip began
-        (happened(facing=A), QuestionSpec((ItemEvent("go to", A),)), 20),
-        (happened(facing=B), QuestionSpec((ItemEvent("go to", A),)), None),
+        (happened(faced=A), QuestionSpec((ItemEvent("go to", A),)), 20),
+        (happened(faced=B), QuestionSpec((ItemEvent("go to", A),)), None),
         (
             happened((3, "examine", A), (7, "examine", B)),
             QuestionSpec((ItemEvent("examine", A), ItemEvent("examine", B))),
@@ -69,18 +67,18 @@ def happened(
             9,
         ),
         (
-            happened((4, "pick up", A), carried=A),
-            QuestionSpec(branches=ConditionalSpec(X, "is in a corner", A, B)),
+            happened((4, "pick up", A), held=A),
+            QuestionSpec(conditional=ConditionalSpec(X, Attribute(IN_CORNER), A, B)),
             4,
         ),
         (
-            happened((4, "pick up", A), carried=A),
-            QuestionSpec(branches=ConditionalSpec(X, "is beside a wall", A, B)),
+            happened((4, "pick up", A), held=A),
+            QuestionSpec(conditional=ConditionalSpec(X, Attribute(BESIDE_WALL), A, B)),
             None,
         ),
         (
-            happened((4, "pick up", A), carried=A),
-            QuestionSpec(branches=ConditionalSpec(X, "is beside a wall", B, A)),
+            happened((4, "pick up", A), held=A),
+            QuestionSpec(conditional=ConditionalSpec(X, Attribute(BESIDE_WALL), B, A)),
             4,
         ),
     ],
@@ -106,7 +104,7 @@ def test_a_question_names_what_it_asks_about() -> None:
         )
         assert text.index(str(A)) < text.index(str(B))
         text = wording().put(
-            QuestionSpec(branches=ConditionalSpec(X, "is in a corner", A, B)), split, rng
+            QuestionSpec(conditional=ConditionalSpec(X, Attribute(IN_CORNER), A, B)), split, rng
         )
         assert all(str(i) in text for i in (A, B, X)) and "is in a corner" in text
 

@@ -60,24 +60,24 @@ def test_splits_are_balanced_and_have_no_world_in_common(data: Path) -> None:
     for split in SPLITS:
         made = clips(data, split)
         assert len(made) == (60 if split == "train" else 24)
-        answers = [a.answer for c in made for a in c.asked]
+        answers = [a.answer for c in made for a in c.questions]
         assert abs(np.mean(answers) - 0.5) < 0.12, split
         for kind in VERBS:
-            answers = [a.answer for c in made for a in c.asked if a.kind == kind]
+            answers = [a.answer for c in made for a in c.questions if a.kind == kind]
             assert abs(sum(answers) - len(answers) / 2) <= 2, (split, kind)
         for clip in made:
             assert seen.setdefault(clip.seed, split) == split
-            assert len(clip.notes) == len(clip.frames) == len(clip.steps)
+            assert len(clip.annotations) == len(clip.frames) == len(clip.steps)
 
 
 def test_what_training_never_has_is_in_its_test_alone(data: Path) -> None:
     def words(split: str) -> str:
-        return " ".join(a.text for c in clips(data, split) for a in c.asked)
+        return " ".join(a.text for c in clips(data, split) for a in c.questions)
 
     held_out = {str(i) for i in HELD_OUT_ITEMS}
-    shown = {n for c in clips(data, "train") for note in c.notes for n in note.shows}
+    shown = {n for c in clips(data, "train") for a in c.annotations for n in a.in_sight}
     assert not shown & held_out
-    assert {n for c in clips(data, "test3") for note in c.notes for n in note.shows} <= held_out
+    assert {n for c in clips(data, "test3") for a in c.annotations for n in a.in_sight} <= held_out
     assert "grab" in words("test3") and "grab" not in words("train")
     assert {c.behaviour for c in clips(data, "train")} <= set(TRAINING)
     assert {c.behaviour for c in clips(data, "test2")} <= set(OTHER)
@@ -90,10 +90,10 @@ def test_false_questions_are_near_misses(data: Path) -> None:
     """Something else was done to the item, another in one word is meant, or the other order."""
     verbs, orders, words = 0, 0, 0
     for clip in clips(data, "train"):
-        yes = [a for a in clip.asked if a.answer]
-        for a in (a for a in clip.asked if not a.answer):
+        yes = [a for a in clip.questions if a.answer]
+        for a in (a for a in clip.questions if not a.answer):
             named = [str(i) for i in find_items(a.text)]
-            faces = {n.faces for n in clip.notes} | {n.holds for n in clip.notes}
+            faces = {a.faced for a in clip.annotations} | {a.held for a in clip.annotations}
             verbs += a.kind in VERBS and named[0] in faces
             orders += a.kind == "order" and set(named) <= faces
             words += any(
@@ -109,7 +109,7 @@ def test_the_order_split_asks_the_same_of_both_orders(data: Path) -> None:
     made = clips(data, "test6")
     pairs: dict[tuple[int, str], list[bool]] = {}
     for clip in made:
-        (asked,) = clip.asked
+        (asked,) = clip.questions
         pairs.setdefault((clip.seed, asked.text), []).append(asked.answer)
     assert all(sorted(answers) == [False, True] for answers in pairs.values())
     assert len({c.behaviour for c in made}) == 3
@@ -119,7 +119,7 @@ def test_the_same_seed_makes_the_same_clips(data: Path, tmp_path: Path) -> None:
     again = ["make-clips", "--test-clips", "24", "--splits", "test2", "--out", str(tmp_path)]
     assert main([*again, "--runs-dir", str(tmp_path / "runs")]) == 0
     for one, other in zip(clips(data, "test2"), clips(tmp_path, "test2"), strict=True):
-        assert one.asked == other.asked and np.array_equal(one.frames, other.frames)
+        assert one.questions == other.questions and np.array_equal(one.frames, other.frames)
 
 
 def test_answers_agree_with_minigrids_own_watch() -> None:
@@ -206,7 +206,7 @@ def test_train_and_score_and_resume_after_sigkill(
     for split in ("test1", "test6"):
         for name in ("mine", "plain"):
             found = summary["splits"][split][name]
-            assert found["n"] == sum(len(c.asked) for c in clips(data, split))
+            assert found["n"] == sum(len(c.questions) for c in clips(data, split))
             mean = (found["tpr"] + found["tnr"]) / 2
             assert found["balanced_accuracy"] == pytest.approx(mean, abs=1e-3)
             low, high = found["ci95"]
@@ -220,7 +220,7 @@ def test_train_and_score_and_resume_after_sigkill(
         Label(split, k, c.seed, a.text, "no" if a.answer else "yes", "anna")
         for split in ("train", "test1")
         for k, c in enumerate(clips(data, split)[:20])
-        for a in c.asked[:1]
+        for a in c.questions[:1]
     ]
     labels.write_text("".join(x.line() for x in given))
     says = ["--labels", str(labels), "--episodes", "0", "--detectors", str(tmp_path / "plain")]
@@ -248,7 +248,7 @@ def test_a_vision_language_model_is_tuned(
     assert main([*one, *runs, "--out", str(tmp_path / "tuned")]) == 0
     assert (tmp_path / "tuned" / "model.safetensors").stat().st_size < 50_000
     (clip,) = clips(data, "test1")[:1]
-    shown, asked = [clip.frames], [[clip.asked[0].text]]
+    shown, asked = [clip.frames], [[clip.questions[0].text]]
     plain, tuned = (load_detector(str(tmp_path / n), "cpu") for n in ("vlm", "tuned"))
     assert plain.answer(shown, asked)[0] != pytest.approx(tuned.answer(shown, asked)[0], abs=1e-3)
     folder = Path(capsys.readouterr().out.strip().splitlines()[-1])
@@ -314,13 +314,13 @@ def test_a_checkpoint_with_another_language_model_is_refused(base: Path, tmp_pat
 
 def test_find_items_reads_what_questions_name(data: Path) -> None:
     for clip in clips(data, "test3"):
-        assert all(find_items(a.text) for a in clip.asked)
+        assert all(find_items(a.text) for a in clip.questions)
 
 
 @pytest.mark.parametrize("name", ["detector", "baseline"])
 def test_the_shipped_weights_judge_as_well_as_they_did(name: str, data: Path) -> None:
     made = clips(data, "test1")
-    texts = [[a.text for a in c.asked] for c in made]
+    texts = [[a.text for a in c.questions] for c in made]
     sure = np.concatenate(load_detector(name, "cpu").answer([c.frames for c in made], texts))
-    true = np.array([a.answer for c in made for a in c.asked])
+    true = np.array([a.answer for c in made for a in c.questions])
     assert balanced_accuracy(sure > 0.5, true) > 0.85
