@@ -33,9 +33,10 @@ lint: $(VENV)/dev
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-# The batched engine, which whoever steps it first would else wait for.
+# The batched engine and the Actor, which whoever steps them first would else wait for.
 compiled: $(VENV)/dev
 	@$(BIN)/python -m envs.batched
+	@$(BIN)/python -m agents.actor
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
