@@ -42,7 +42,7 @@ SHORT = {
         "--steps 1 --frame-steps 1 --batch 2 --validate-every 0 --validation-clips 2 --threads 1"
     ),
     "score-detector": "--clips 4 --episodes 2 --splits test1 --threads 1",
-    "evaluate": "--planner oracle --actor scripted --cells conditional --episodes 2",
+    "evaluate": "--planner oracle --actor scripted --tasks conditional --episodes 2",
     "check-engine": "--steps 50 --levels BabyAI-GoToLocal-v0",
 }
 

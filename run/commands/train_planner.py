@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from envs.errors import BadInput
 from models.training.callbacks import CheckpointCallback, SaveWeightsCallback, ValidationCallback
 from models.training.trainer import Stage, Trainer, ValidationResult
-from run.evaluation.suites import chosen, find_suite
+from run.evaluation.suites import find_suite, select_tasks
 from run.storage.folder import RunFolder
 from run.storage.settings import at_least, shown
 from run.storage.training import CurveCallback, ProgressCallback, checkpoint_manager, trained
@@ -142,8 +142,8 @@ class TrainPlannerSettings:
     """Name at the end of the run folder."""
 
     def __post_init__(self) -> None:
-        cells = chosen(VALIDATION, find_suite(VALIDATION), self.validation_cells)
-        parts = max(len(cell.parts) for cell in cells)
+        tasks = select_tasks(VALIDATION, find_suite(VALIDATION), self.validation_cells)
+        variants = max(len(task.variants) for task in tasks)
         at_least(
             self,
             {
@@ -156,7 +156,7 @@ class TrainPlannerSettings:
                 "examples": 0,
                 "seed": 0,
                 "validate_every": 0,
-                "validation_episodes": parts,
+                "validation_episodes": variants,
                 "threads": 0,
                 "kl": 0,
             },
@@ -327,14 +327,14 @@ class _PlannerTraining:
 
     def _validate(self) -> ValidationResult:
         """The validation suite's success rate."""
-        from run.commands.evaluate import success_rates
+        from run.evaluation.validation import success_rates
 
         self.policy.sync()
         rates = success_rates(
             self.policy.planner,
             VALIDATION,
             self.args.validation_episodes,
-            cells=self.args.validation_cells,
+            tasks=self.args.validation_cells,
         )
         summary = ", ".join(f"{name} {rate:.2f}" for name, rate in rates.items())
         return ValidationResult(sum(rates.values()) / len(rates), summary)

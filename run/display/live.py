@@ -33,6 +33,7 @@ from agents.team import Episode
 from envs.errors import BadInput
 from envs.worlds import Worlds
 from run.display.state import DisplayState, verdict
+from run.storage.records import EpisodeRecord
 
 STYLE = {TASK: "bold yellow", PLANNER: "bold bright_blue", REPORTER: "bold green"}
 PAUSE = 0.06
@@ -78,11 +79,11 @@ class HalfBlocks:
 class RunningScore:
     """What has come of the whole run so far."""
 
-    def __init__(self, n: int, lines: Sequence[dict[str, object]]) -> None:
+    def __init__(self, n: int, records: Sequence[EpisodeRecord]) -> None:
         self.n = n
-        self.done = len(lines)
-        self.judged = sum(line["success"] is not None for line in lines)
-        self.successes = sum(line["success"] is True for line in lines)
+        self.done = len(records)
+        self.judged = sum(record.success is not None for record in records)
+        self.successes = sum(record.success is True for record in records)
         self.errors = 0
 
     def add(self, episode: Episode) -> None:

@@ -7,10 +7,9 @@ that order; what no single cheat saves is nobody's alone.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 from agents.actor import make_actor
 from agents.actor.failing import FailingActor
@@ -19,6 +18,7 @@ from agents.protocols import Actor, Planner, Reporter
 from agents.reporter import make_reporter
 from agents.team import Team
 from envs.worlds import Worlds
+from run.storage.records import EpisodeRecord, FaultRecord, FaultTable
 
 PARTS = ("planner", "actor", "reporter")
 NOBODY = "no single part"
@@ -43,22 +43,22 @@ class FaultCase:
     command_steps: int
 
 
-def how(line: Mapping[str, Any]) -> str:
-    """In which way an episode failed, one of ``WAYS``, from its line in ``episodes.jsonl``."""
-    if line["ended"] == "failure":
+def how(record: EpisodeRecord) -> str:
+    """In which way an episode failed, one of ``WAYS``."""
+    if record.ended == "failure":
         return "wrong thing"
-    if line["unparsed"]:
+    if record.unparsed:
         return "no command"
-    said = [t["command"] for t in line["turns"]]
-    if max((len(list(run)) for _, run in groupby(said)), default=0) >= 3:
+    commands = [turn.command for turn in record.turns]
+    if max((len(list(run)) for _, run in groupby(commands)), default=0) >= 3:
         return "repeated itself"
-    if any("did not manage" in t["report"] for t in line["turns"]):
+    if any("did not manage" in turn.report for turn in record.turns):
         return "did not manage"
     return "never got there"
 
 
-def blame(team: FaultCase, failed: Sequence[Mapping[str, Any]]) -> list[str]:
-    """For each of some failed episodes of one kind, by their lines, the part that is to blame, of
+def blame(team: FaultCase, failed: Sequence[EpisodeRecord]) -> list[str]:
+    """For each of some failed episodes of one kind, by their records, the part at fault, of
     ``PARTS`` or ``NOBODY``. A part that is its own cheat is not replaced."""
     cheats: dict[str, Callable[[], Team]] = {}
 
@@ -79,18 +79,17 @@ def blame(team: FaultCase, failed: Sequence[Mapping[str, Any]]) -> list[str]:
         if not left:
             break
         worlds = team.worlds(len(left))
-        episodes = make().play(worlds, [failed[k]["seed"] for k in left])
+        episodes = make().play(worlds, [failed[k].seed for k in left])
         for k, episode in zip(left, episodes, strict=True):
             if episode.error is None and episode.success:
                 found[k] = part
     return found
 
 
-def table(blamed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Counts of blamed episodes: by part, and by part and way."""
-    parts = Counter(b["blamed"] for b in blamed)
+def table(faults: Sequence[FaultRecord]) -> FaultTable:
+    """Count episodes by the part at fault, and by part and way."""
     ways: dict[str, dict[str, int]] = {}
-    for b in blamed:
-        its = ways.setdefault(b["blamed"], {})
-        its[b["how"]] = its.get(b["how"], 0) + 1
-    return {"n": len(blamed), "parts": dict(parts), "how": ways}
+    for record in faults:
+        of_part = ways.setdefault(record.fault, {})
+        of_part[record.how] = of_part.get(record.how, 0) + 1
+    return FaultTable(len(faults), dict(Counter(r.fault for r in faults)), ways)

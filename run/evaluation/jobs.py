@@ -1,4 +1,4 @@
-"""What an evaluation plays: a job for each part of its cells."""
+"""Evaluation jobs: one for each variant of the tasks that are played."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from agents.actor import make_actor
 from agents.actor.failing import FailingActor
@@ -19,21 +19,37 @@ from agents.reporter.facts import TruthChecker
 from agents.team import Callback, Team
 from envs.errors import BadInput
 from envs.tasks import make_worlds
-from run.commands.episode import Record
+from envs.worlds import Worlds
 from run.display.state import CallbackList
+from run.evaluation.recording import EpisodeRecorder
+from run.evaluation.settings import EvaluationSettings
 from run.evaluation.suites import Suite, Task, Variant
 from run.evaluation.teams import with_team
+
+S = TypeVar("S", bound=EvaluationSettings)
 
 
 @dataclass(frozen=True)
 class EvaluationJob:
-    """A part to be played: ``episodes`` of it, from ``seed`` on, with all settings of its task."""
+    """A variant to be played, by whom, and from which seed on.
 
-    cell: Task
-    part: Variant
+    Attributes:
+        task: The task of the suite.
+        variant: The variant of the task.
+        seed: The seed of its first episode.
+        episodes: How many episodes are played.
+        environment_settings: Arguments of the environment's constructor.
+        planner: The name of the Planner.
+        language: The options of the Planner.
+        actor: The Actor.
+        reporter: The Reporter.
+    """
+
+    task: Task
+    variant: Variant
     seed: int
     episodes: int
-    settings: Mapping[str, Any]
+    environment_settings: Mapping[str, Any]
     planner: str
     language: PlannerOptions
     actor: Actor
@@ -41,100 +57,146 @@ class EvaluationJob:
 
     @property
     def key(self) -> tuple[str, str]:
-        return self.cell.name, self.part.label
+        """The names of the task and the variant."""
+        return self.task.name, self.variant.label
 
-    @property
-    def more(self) -> dict[str, str]:
-        """What its lines have beside an episode's."""
-        return {"cell": self.cell.name, "part": self.part.label}
+    def worlds(self, n: int) -> Worlds:
+        """``n`` new worlds of the variant's environment. Raises BadInput for wrong settings."""
+        return make_worlds(self.variant.environment, n, **self.environment_settings)
 
 
 class PlannerCache:
-    """The Planners of jobs. One at a time is kept: a language model may be large, so nobody
-    else is to keep one either, or it stays while the next is loaded."""
+    """Makes the Planners of jobs, and keeps the last one.
+
+    A language model may be large, so nobody else may keep one: it would stay in memory while the
+    next is loaded.
+    """
 
     def __init__(self) -> None:
-        self._known: tuple[Any, Planner] | None = None
+        self._last: tuple[tuple[str, PlannerOptions], Planner] | None = None
 
     def of(self, job: EvaluationJob) -> Planner:
-        """A job's Planner, loaded unless the one asked for before is the same."""
-        asked = job.planner, job.language
-        if self._known is None or self._known[0] != asked:
-            self._known = None
-            self._known = asked, make_planner(*asked)
-        return self._known[1]
+        """A job's Planner, loaded unless it is the last one that was asked for."""
+        key = job.planner, job.language
+        if self._last is None or self._last[0] != key:
+            self._last = None
+            self._last = key, make_planner(*key)
+        return self._last[1]
 
 
-def items_of(args: Any, suite: Suite) -> Any:
-    """Which items lie about. Raises BadInput where the suite allows no choice."""
-    if suite.fixed and args.items not in (None, suite.items):
+def with_items(settings: S, suite: Suite) -> S:
+    """The settings with the suite's items, where none are chosen.
+
+    Raises:
+        BadInput: Others are chosen than the suite allows.
+    """
+    if suite.fixed and settings.items not in (None, suite.items):
         raise BadInput(
-            f"suite '{args.suite}' is always played with --items {suite.items}, not {args.items}"
+            f"suite '{settings.suite}' is always played with --items {suite.items}, not "
+            f"{settings.items}"
         )
-    return args.items or suite.items
+    return dataclasses.replace(settings, items=settings.items or suite.items)
 
 
 @contextmanager
-def at(part: Variant) -> Iterator[None]:
-    """What is wrong with a part also says where that stands."""
+def located(variant: Variant) -> Iterator[None]:
+    """Add to a BadInput where the variant is described."""
     try:
         yield
     except BadInput as error:
-        if not part.where:
+        if not variant.where:
             raise
-        raise BadInput(f"{str(error).rstrip('.')}; see {part.where}") from error
+        raise BadInput(f"{str(error).rstrip('.')}; see {variant.where}") from error
 
 
-def planners_of(args: Any, cells: Iterable[Task]) -> set[str]:
-    """Who commands in the cells' parts. Raises BadInput for a team that cannot be."""
-    found = set()
-    for part in (part for cell in cells for part in cell.parts):
-        with at(part):
-            found.add(with_team(args, part.team).planner)
-    return found
+def planners_of(settings: EvaluationSettings, tasks: Iterable[Task]) -> set[str]:
+    """The names of the Planners of all variants. Raises BadInput for a team that cannot be."""
+    names = set()
+    for variant in (variant for task in tasks for variant in task.variants):
+        with located(variant):
+            names.add(with_team(settings, variant.team).planner)
+    return names
 
 
-def players_of(part: Variant, actor: str, reporter: str) -> tuple[Actor, Reporter]:
-    """Who acts and reports in a part, where it is to be this Actor, and this Reporter unless the
-    part has its own. Raises BadInput for those that cannot be made."""
-    name, options = part.reporter or (reporter, {})
+def actor_and_reporter(variant: Variant, actor: str, reporter: str) -> tuple[Actor, Reporter]:
+    """Who acts and who reports in a variant.
+
+    Args:
+        variant: The variant, which may have its own Reporter, and an Actor that fails.
+        actor: The name of the Actor.
+        reporter: The name of the Reporter, for a variant without its own.
+
+    Raises:
+        BadInput: One of them cannot be made.
+    """
+    name, options = variant.reporter or (reporter, {})
     try:
-        reports = make_reporter(name, **options)
+        its_reporter = make_reporter(name, **options)
     except TypeError as error:
         raise BadInput(f"the reporter '{name}' cannot be made: {error}") from error
-    acts: Actor = make_actor(actor)
-    return FailingActor(acts, part.actor_fails) if part.actor_fails else acts, reports
+    its_actor: Actor = make_actor(actor)
+    if variant.actor_fails:
+        its_actor = FailingActor(its_actor, variant.actor_fails)
+    return its_actor, its_reporter
 
 
-def jobs_of(args: Any, suite: Suite, cell: Task) -> Iterator[EvaluationJob]:
-    """A cell's jobs. Raises BadInput for parts that cannot be made."""
-    for part, episodes in zip(cell.parts, cell.share(args.episodes), strict=True):
-        items = {"items": args.items} if part.has_items else {}
-        with at(part):
-            team = with_team(args, part.team)
-            actor, reporter = players_of(part, team.actor, team.reporter)
-        seed = suite.seed(cell, part, args.seed)
-        language = dataclasses.replace(prompted(team.language, actor, team.planner), seed=args.seed)
-        settings = {**part.settings, **items}
+def jobs_of(settings: EvaluationSettings, suite: Suite, task: Task) -> Iterator[EvaluationJob]:
+    """The jobs of a task, one for each variant.
+
+    Args:
+        settings: The evaluation's settings, with ``items``.
+        suite: The suite.
+        task: The task of the suite.
+
+    Raises:
+        BadInput: A variant cannot be made.
+    """
+    for variant, episodes in zip(task.variants, task.share(settings.episodes), strict=True):
+        items = {"items": settings.items} if variant.has_items else {}
+        with located(variant):
+            team = with_team(settings, variant.team)
+            actor, reporter = actor_and_reporter(variant, team.actor, team.reporter)
+        language = prompted(team.language, actor, team.planner)
         yield EvaluationJob(
-            cell, part, seed, episodes, settings, team.planner, language, actor, reporter
+            task,
+            variant,
+            suite.seed(task, variant, settings.seed),
+            episodes,
+            {**variant.settings, **items},
+            team.planner,
+            dataclasses.replace(language, seed=settings.seed),
+            actor,
+            reporter,
         )
 
 
-def player(
-    args: Any, job: EvaluationJob, planners: PlannerCache
-) -> Callable[[Record, Callback], None]:
-    """What plays the group of episodes of a record, of one part. It asks for the Planner each time,
-    and keeps none."""
-    worlds = make_worlds(job.part.task, min(args.parallel, job.episodes), **job.settings)
-    reporter = TruthChecker(job.reporter) if getattr(job.reporter, "tells_facts", False) else None
-    reports = reporter or job.reporter
+def group_player(
+    settings: EvaluationSettings, job: EvaluationJob, planners: PlannerCache
+) -> Callable[[EpisodeRecorder, Callback], None]:
+    """A function that plays a group of a job's episodes.
 
-    def play(record: Record, bar: Callback) -> None:
-        if reporter is not None:
-            record.true = reporter.told
-        planner = planners.of(job)
-        team = Team(planner, job.actor, reports, args.max_turns, args.command_steps)
-        team.play(worlds, [job.seed + i for i in record.indices], CallbackList([record, bar]))
+    Args:
+        settings: The evaluation's settings.
+        job: The job.
+        planners: Asked for the Planner each time a group is played.
+
+    Returns:
+        The function. It plays the episodes of a recorder, and calls the callback too.
+    """
+    worlds = job.worlds(min(settings.parallel, job.episodes))
+    checker = TruthChecker(job.reporter) if getattr(job.reporter, "tells_facts", False) else None
+
+    def play(recorder: EpisodeRecorder, callback: Callback) -> None:
+        if checker is not None:
+            recorder.reports_true = checker.told
+        team = Team(
+            planners.of(job),
+            job.actor,
+            checker or job.reporter,
+            settings.max_turns,
+            settings.command_steps,
+        )
+        seeds = [job.seed + i for i in recorder.indices]
+        team.play(worlds, seeds, CallbackList([recorder, callback]))
 
     return play

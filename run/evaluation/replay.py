@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from agents.team import Callback, Team
 from envs.commands import Command
 from envs.errors import BadInput
 from envs.worlds import Worlds
+from run.storage.records import EpisodeRecord, TurnRecord
 
 MOST_FRAMES = 120  # of an episode; of longer ones every second, third … step is shown
 
@@ -22,20 +22,20 @@ class PlaybackPlanner(TeamMember):
     """A Planner that says what was said before. Where the dialogue is longer than it was, it
     raises BadInput."""
 
-    def __init__(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        self._said = [line["turns"] for line in lines]
+    def __init__(self, records: Sequence[EpisodeRecord]) -> None:
+        self._turns = [record.turns for record in records]
 
     def choose(self, dialogues: Sequence[Dialogue]) -> list[Decision]:
-        return [self._one(self._said[d.world], d) for d in dialogues]
+        return [self._one(self._turns[d.world], d) for d in dialogues]
 
     @staticmethod
-    def _one(turns: Sequence[Mapping[str, Any]], dialogue: Dialogue) -> Decision:
+    def _one(turns: Sequence[TurnRecord], dialogue: Dialogue) -> Decision:
         if len(dialogue.turns) >= len(turns):
             problem = BadInput("the episode went on where it had ended")
             return Decision("", None, error=problem)
         turn = turns[len(dialogue.turns)]
-        command = None if turn["command"] is None else Command.parse(turn["command"])
-        return Decision(turn["said"], command)
+        command = None if turn.command is None else Command.parse(turn.command)
+        return Decision(turn.said, command)
 
 
 @dataclass
@@ -70,7 +70,7 @@ class ReplayedEpisode:
 
 
 def replay(
-    lines: Sequence[Mapping[str, Any]],
+    records: Sequence[EpisodeRecord],
     worlds: Worlds,
     actor: Actor,
     reporter: Reporter,
@@ -79,11 +79,11 @@ def replay(
 ) -> list[ReplayedEpisode]:
     """Play episodes of one kind again, in worlds made for so many, saying what was said."""
     reel = RoomRecorder()
-    team = Team(PlaybackPlanner(lines), actor, reporter, max_turns, command_steps)
-    episodes = team.play(worlds, [line["seed"] for line in lines], reel)
+    team = Team(PlaybackPlanner(records), actor, reporter, max_turns, command_steps)
+    episodes = team.play(worlds, [record.seed for record in records], reel)
     found = []
-    for i, (line, episode) in enumerate(zip(lines, episodes, strict=True)):
-        same = episode.error is None and episode.success == line["success"]
+    for i, (record, episode) in enumerate(zip(records, episodes, strict=True)):
+        same = episode.error is None and episode.success == record.success
         every = -(-len(reel.frames[i]) // MOST_FRAMES)
         last = len(reel.frames[i]) - 1
         kept = sorted({*range(0, last + 1, every), *reel.turns[i], last})

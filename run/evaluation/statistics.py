@@ -1,57 +1,59 @@
-"""The summary of a run's episodes: what they come to, with how sure that is."""
+"""Statistics of episodes: summaries, confidence intervals, tests."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from math import comb
 from statistics import NormalDist
-from typing import Any
+
+from run.storage.records import EpisodeRecord, MeanRate, RunSummary, TaskScore
 
 
 def summarise(
-    command: str, seed: int, lines: Sequence[dict[str, Any]], parallel: int
-) -> dict[str, Any]:
-    """The numbers of ``summary.json`` from the lines of ``episodes.jsonl``.
+    command: str, seed: int, records: Sequence[EpisodeRecord], parallel: int
+) -> RunSummary:
+    """Summarise a run's episodes.
 
     An episode that broke is an error, never a failure; one that nobody judges counts in neither.
-    ``seconds`` is the time of play, without loading: the longest episode of each group played
-    together, summed; ``reports_true`` the share of reports that are true, of Reporters of which
-    that can be checked. Lines of ``evaluate`` are numbered within their cell and part.
+
+    Args:
+        command: The command that played them.
+        seed: Its seed.
+        records: The episodes; those of an evaluation are numbered within their task and variant.
+        parallel: How many episodes were played together.
     """
-    errors = [line for line in lines if line["error"] is not None]
-    played = [line for line in lines if line["error"] is None]
-    judged = [line for line in played if line["success"] is not None]
-    successes = sum(line["success"] for line in judged)
-    longest: dict[tuple[Any, ...], float] = {}
-    for line in lines:
-        group = (line.get("cell"), line.get("part"), line["episode"] // parallel)
-        longest[group] = max(line["seconds"], longest.get(group, 0.0))
-    checked = [true for line in lines for true in line.get("reports_true", ())]
-    return {
-        "command": command,
-        "seed": seed,
-        "n": len(lines),
-        "n_errors": len(errors),
-        "n_unjudged": len(played) - len(judged),
-        "n_success": successes,
-        "success_rate": successes / len(judged) if judged else None,
-        "success_ci95": wilson(successes, len(judged)),
-        "seconds": round(sum(longest.values()), 3),
-        "mean_turns": _mean([len(line["turns"]) for line in played]),
-        "mean_steps": _mean([line["steps"] for line in played]),
-        "n_unparsed": sum(line["unparsed"] for line in lines),
-        **({"reports_true": sum(checked) / len(checked)} if checked else {}),
-        "ended": dict(sorted(Counter(line["ended"] for line in lines).items())),
-    }
+    played = [record for record in records if record.error is None]
+    judged = [record.success for record in played if record.success is not None]
+    successes = sum(judged)
+    longest: dict[tuple[tuple[str, str], int], float] = {}
+    for record in records:
+        group = record.key, record.episode // parallel
+        longest[group] = max(record.seconds, longest.get(group, 0.0))
+    checked = [true for record in records for true in record.reports_true or ()]
+    return RunSummary(
+        command=command,
+        seed=seed,
+        n=len(records),
+        n_errors=len(records) - len(played),
+        n_unjudged=len(played) - len(judged),
+        n_success=successes,
+        success_rate=successes / len(judged) if judged else None,
+        success_ci95=wilson(successes, len(judged)),
+        seconds=round(sum(longest.values()), 3),
+        mean_turns=_mean([len(record.turns) for record in played]),
+        mean_steps=_mean([record.steps for record in played]),
+        n_unparsed=sum(record.unparsed for record in records),
+        ended=dict(sorted(Counter(record.ended for record in records).items())),
+        reports_true=sum(checked) / len(checked) if checked else None,
+    )
 
 
 def wilson(successes: float, n: float) -> list[float] | None:
-    """The 95 % interval ``[low, high]`` of a rate (Wilson 1927); None of nothing. What stands for a
-    number of episodes need not be whole.
+    """The 95 % interval ``[low, high]`` of a rate (Wilson 1927); None where ``n`` is 0.
 
-    Not SciPy's, which takes 2 s to import, longer than a small run takes to play, and 35 MB of
-    download.
+    ``successes`` and ``n`` need not be whole numbers. SciPy has this too, but takes 2 s to import,
+    longer than a small run takes to play.
     """
     if n == 0:
         return None
@@ -63,27 +65,29 @@ def wilson(successes: float, n: float) -> list[float] | None:
 
 
 def mcnemar(won: int, lost: int) -> float:
-    """The two-sided p of McNemar's exact test, from the pairs that differ one way and the other.
+    """The two-sided p-value of McNemar's exact test.
 
-    Were both alike, each such pair would fall either way with probability 1/2.
+    Args:
+        won: The number of pairs that only the first of the two has won.
+        lost: The number of pairs that only the second has won.
     """
     n = won + lost
     return min(1.0, 2 * sum(comb(n, k) for k in range(min(won, lost) + 1)) / 2**n)
 
 
-def mean_of(cells: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Cells' numbers as one, all of the same weight: their mean ``success_rate``, its
-    ``success_ci95`` and how many ``cells`` have a rate; without these, None and no interval.
+def mean_rate(scores: Iterable[TaskScore]) -> MeanRate:
+    """The mean success rate of tasks, all of the same weight.
 
-    The interval is that of as many episodes as would leave the mean of the rates as unsure, where
-    all cells were as hard: all that there are where each cell has as many.
+    The interval is that of as many episodes as would leave the mean of the rates as uncertain if
+    all tasks were equally hard: of all episodes, where each task has as many. A task without a rate
+    does not count; without any, there is no rate.
     """
-    known = [c for c in cells if c["success_rate"] is not None]
-    if not known:
-        return {"cells": 0, "success_rate": None}
-    rate = sum(c["success_rate"] for c in known) / len(known)
-    n = len(known) ** 2 / sum(1 / (c["n"] - c["n_errors"]) for c in known)
-    return {"cells": len(known), "success_rate": rate, "success_ci95": wilson(rate * n, n)}
+    rated = [(s.success_rate, s) for s in scores if s.success_rate is not None]
+    if not rated:
+        return MeanRate(None, None, 0)
+    rate = sum(r for r, _ in rated) / len(rated)
+    n = len(rated) ** 2 / sum(1 / (s.n - s.n_errors) for _, s in rated)
+    return MeanRate(rate, wilson(rate * n, n), len(rated))
 
 
 def _mean(numbers: Sequence[float]) -> float | None:

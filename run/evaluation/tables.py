@@ -1,115 +1,127 @@
-"""What came of an evaluation, cell by cell: numbers, table, plot."""
+"""The results of an evaluation, task by task: summary, table, plot."""
 
 from __future__ import annotations
 
 import csv
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
 
 from rich.box import HORIZONTALS
 from rich.console import Console
 from rich.table import Table
 
 from run.display.live import say
+from run.evaluation.settings import EvaluationSettings
 from run.evaluation.statistics import summarise
 from run.evaluation.suites import Task
 from run.storage.folder import RunFolder
+from run.storage.records import EpisodeRecord, Interval, RunSummary, TaskSummary, VariantSummary
 
 COLUMNS = ("cell", "n", "n_errors", "success_rate", "low", "high", "turns", "floor")
 
 
-def summary_of(args: Any, cells: Sequence[Task], lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The numbers of ``summary.json``: over all, and for each cell and part."""
+def evaluation_summary(
+    settings: EvaluationSettings, tasks: Sequence[Task], records: Sequence[EpisodeRecord]
+) -> RunSummary:
+    """The summary of an evaluation: over all episodes, and for each task and variant.
 
-    def of(lines: Sequence[dict[str, Any]], *names: str) -> dict[str, Any]:
-        found = summarise("evaluate", args.seed, lines, args.parallel)
-        return {name: found[name] for name in names} if names else found
+    Args:
+        settings: The evaluation's settings.
+        tasks: The tasks that were played.
+        records: All their episodes.
+    """
 
-    by_cell: dict[str, dict[str, Any]] = {}
-    for cell in cells:
-        its = [line for line in lines if line["cell"] == cell.name]
-        whole = of(its)
-        checked = [name for name in ("reports_true",) if name in whole]
-        by_cell[cell.name] = {
-            **of(its, "n", "n_errors", "success_rate", "success_ci95", *checked),
-            "turns": whole["mean_turns"],
-            "floor": cell.floor,
-            "chance": cell.chance,
-            "parts": {
-                part.label: of(
-                    [line for line in its if line["part"] == part.label], "n", "success_rate"
-                )
-                for part in cell.parts
-            },
-        }
-    return {**of(lines), "suite": args.suite, "cells": by_cell}
+    def summary_of(some: Sequence[EpisodeRecord]) -> RunSummary:
+        return summarise("evaluate", settings.seed, some, settings.parallel)
+
+    by_task: dict[str, TaskSummary] = {}
+    for task in tasks:
+        of_task = [record for record in records if record.task_name == task.name]
+        whole = summary_of(of_task)
+        variants: dict[str, VariantSummary] = {}
+        for variant in task.variants:
+            summary = summary_of([r for r in of_task if r.variant == variant.label])
+            variants[variant.label] = VariantSummary(summary.n, summary.success_rate)
+        by_task[task.name] = TaskSummary(
+            success_rate=whole.success_rate,
+            success_ci95=whole.success_ci95,
+            n=whole.n,
+            n_errors=whole.n_errors,
+            floor=task.floor,
+            chance=task.chance,
+            turns=whole.mean_turns,
+            reports_true=whole.reports_true,
+            variants=variants,
+        )
+    return replace(summary_of(records), suite=settings.suite, tasks=by_task)
 
 
-def write_table(cells: Mapping[str, dict[str, Any]], folder: RunFolder) -> None:
-    """``cells.csv``: a row a cell; what is not known is empty."""
+def write_table(tasks: Mapping[str, TaskSummary], folder: RunFolder) -> None:
+    """Write ``cells.csv``: a row for each task, with unknown numbers left empty."""
     file = folder.path / "cells.csv"
     half = file.with_name(f".{file.name}.half")
     with open(half, "w", encoding="utf-8", newline="") as out:
         table = csv.writer(out)
         table.writerow(COLUMNS)
-        for name, cell in cells.items():
-            low, high = cell["success_ci95"] or (None, None)
-            row = {**cell, "cell": name, "low": low, "high": high}
-            table.writerow([row[column] for column in COLUMNS])
+        for name, task in tasks.items():
+            low, high = task.success_ci95 or (None, None)
+            numbers = (task.n, task.n_errors, task.success_rate, low, high)
+            table.writerow([name, *numbers, task.turns, task.floor])
     os.replace(half, file)
 
 
-def plot(title: str, cells: Mapping[str, dict[str, Any]], folder: RunFolder) -> None:
-    """``plots/cells.png``: a bar with its interval for each cell, and a tick for its floor."""
+def plot_tasks(title: str, tasks: Mapping[str, TaskSummary], folder: RunFolder) -> None:
+    """Draw ``plots/cells.png``: a bar with its interval for each task, and a tick for its floor."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 1.3 + 0.3 * len(cells)), layout="constrained")
+    figure = Figure(figsize=(8, 1.3 + 0.3 * len(tasks)), layout="constrained")
     axes = figure.subplots()
-    for y, cell in enumerate(cells.values()):
-        if cell["success_rate"] is not None:
-            low, high = cell["success_ci95"]
-            axes.barh(y, cell["success_rate"], color="tab:blue", alpha=0.7)
-            axes.plot([low, high], [y, y], color="black")
-        if cell["floor"] is not None:
-            axes.plot([cell["floor"]] * 2, [y - 0.4, y + 0.4], color="tab:red", linewidth=2)
-    axes.set_yticks(range(len(cells)), list(cells))
+    for y, task in enumerate(tasks.values()):
+        if task.success_rate is not None and task.success_ci95 is not None:
+            axes.barh(y, task.success_rate, color="tab:blue", alpha=0.7)
+            axes.plot(task.success_ci95, [y, y], color="black")
+        if task.floor is not None:
+            axes.plot([task.floor] * 2, [y - 0.4, y + 0.4], color="tab:red", linewidth=2)
+    axes.set_yticks(range(len(tasks)), list(tasks))
     axes.invert_yaxis()
     axes.set(title=title, xlabel="success, 95 % interval; red: floor", xlim=(0, 1.01))
     axes.grid(axis="x", alpha=0.3)
     figure.savefig(folder.part("plots", "cells.png"), dpi=120)
 
 
-def tell(summary: Mapping[str, Any]) -> None:
-    """Print a row for each cell, and one for all of them."""
+def print_summary(summary: RunSummary) -> None:
+    """Print a row for each task, and one for all of them."""
     # So narrow that the longest name fits into 80 columns.
     table = Table(box=HORIZONTALS, collapse_padding=True, pad_edge=False)
-    for name in ("cell", "n", "errors", "success", "95 % interval", "turns", "floor"):
+    for name in ("task", "n", "errors", "success", "95 % interval", "turns", "floor"):
         table.add_column(name, no_wrap=True)
     for column in table.columns[1:]:
         column.justify = "right"
-    everything = {**summary, "turns": summary["mean_turns"], "floor": None}
-    for name, cell in [*summary["cells"].items(), ("all", everything)]:
-        if name == "all":
-            table.add_section()
-        low_high = cell["success_ci95"]
-        table.add_row(
-            name,
-            str(cell["n"]),
-            str(cell["n_errors"]),
-            _number(cell["success_rate"], 3),
-            "" if low_high is None else " to ".join(_number(x, 3) for x in low_high),
-            _number(cell["turns"], 1),
-            _number(cell["floor"], 2),
-        )
+    for name, task in summary.tasks.items():
+        numbers = (task.success_rate, task.success_ci95, task.turns, task.floor)
+        table.add_row(name, str(task.n), str(task.n_errors), *_cells(*numbers))
+    table.add_section()
+    total = (summary.success_rate, summary.success_ci95, summary.mean_turns, None)
+    table.add_row("all", str(summary.n), str(summary.n_errors), *_cells(*total))
     console = Console()
     with console.capture() as printed:
         console.print(table)
     say(printed.get().rstrip())
-    if "reports_true" in summary:
-        cells = summary["cells"].items()
-        known = [f"{n} {c['reports_true']:.3f}" for n, c in cells if "reports_true" in c]
-        say(f"reports that are true: {', '.join(known)}")
+    if summary.reports_true is not None:
+        shares = [
+            f"{name} {task.reports_true:.3f}"
+            for name, task in summary.tasks.items()
+            if task.reports_true is not None
+        ]
+        say(f"reports that are true: {', '.join(shares)}")
+
+
+def _cells(
+    rate: float | None, interval: Interval | None, turns: float | None, floor: float | None
+) -> tuple[str, str, str, str]:
+    low_high = "" if interval is None else " to ".join(_number(x, 3) for x in interval)
+    return _number(rate, 3), low_high, _number(turns, 1), _number(floor, 2)
 
 
 def _number(value: float | None, digits: int) -> str:

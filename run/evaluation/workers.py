@@ -1,6 +1,6 @@
-"""Who plays the jobs of an evaluation at the same time: processes here, or Ray's on a cluster.
+"""Workers, which play the jobs of an evaluation in parallel: local processes, or a Ray cluster.
 
-Whoever plays, groups of episodes come back in the order in which one process would play them.
+Groups of episodes come back in the order in which one process would play them.
 """
 
 from __future__ import annotations
@@ -15,68 +15,80 @@ from typing import Any
 from agents.team import Callback
 from envs.errors import BadInput
 from envs.processes import processes
-from run.commands.episode import Record
-from run.evaluation.jobs import EvaluationJob, PlannerCache, jobs_of, player
-from run.evaluation.suites import chosen, find_suite
+from run.evaluation.jobs import EvaluationJob, PlannerCache, group_player, jobs_of
+from run.evaluation.recording import EpisodeRecorder
+from run.evaluation.settings import EvaluationSettings
+from run.evaluation.suites import find_suite, select_tasks
+from run.storage.records import EpisodeRecord
 
 WorkItem = tuple[int, range]  # the number of a job, and which of its episodes
-Made = list[dict[str, Any]]
-DIED = "a worker died, perhaps for want of memory: each loads its own Planner; try fewer --workers"
+DIED = "a worker died, perhaps out of memory: each loads its own Planner; try fewer --workers"
 
 
 class EvaluationWorker:
-    """One of those who play: it loads its own Planner, once."""
+    """Plays groups of episodes, with its own Planner."""
 
-    def __init__(self, args: Any, threads: int = 0) -> None:
-        """``args`` are the settings of ``evaluate``; ``threads`` those of torch, 0 for its share of
-        the cores."""
+    def __init__(self, settings: EvaluationSettings, threads: int = 0) -> None:
+        """Prepare all jobs of an evaluation.
+
+        Args:
+            settings: The evaluation's settings.
+            threads: How many threads torch uses; 0 for the worker's share of the cores.
+        """
         import torch
 
-        torch.set_num_threads(threads or max(1, torch.get_num_threads() // args.workers))
-        suite = find_suite(args.suite)
-        self.args = args
+        torch.set_num_threads(threads or max(1, torch.get_num_threads() // settings.workers))
+        suite = find_suite(settings.suite)
+        self.settings = settings
         self.jobs: Sequence[EvaluationJob] = [
             job
-            for cell in chosen(args.suite, suite, args.cells)
-            for job in jobs_of(args, suite, cell)
+            for task in select_tasks(settings.suite, suite, settings.tasks)
+            for job in jobs_of(settings, suite, task)
         ]
         self.planners = PlannerCache()
-        self.player: tuple[int, Callable[[Record, Callback], None]] | None = None
+        self.player: tuple[int, Callable[[EpisodeRecorder, Callback], None]] | None = None
 
-    def play(self, task: WorkItem) -> Made:
-        """The lines of one group of episodes, as they ended."""
-        k, indices = task
+    def play(self, item: WorkItem) -> list[EpisodeRecord]:
+        """The records of one group of episodes, in the order in which they ended."""
+        k, indices = item
         job = self.jobs[k]
         if self.player is None or self.player[0] != k:
-            self.player = k, player(self.args, job, self.planners)
-        made: Made = []
-        self.player[1](Record(made, indices, (), [], job.more), Callback())
-        return made
+            self.player = k, group_player(self.settings, job, self.planners)
+        records: list[EpisodeRecord] = []
+        self.player[1](EpisodeRecorder(records, indices, (), [], job.key), Callback())
+        return records
 
 
-def play(args: Any, tasks: Sequence[WorkItem]) -> Iterator[Made]:
-    """What ``--workers`` make of the tasks, in their order. Raises BadInput where one dies, and
-    where there is no Ray to be had."""
-    return (_by_ray if args.engine == "ray" else _by_processes)(args, tasks)
+def play_in_parallel(
+    settings: EvaluationSettings, items: Sequence[WorkItem]
+) -> Iterator[list[EpisodeRecord]]:
+    """The records of each work item, in their order.
+
+    Raises:
+        BadInput: A worker died, or there is no Ray.
+    """
+    return (_by_ray if settings.engine == "ray" else _by_processes)(settings, items)
 
 
 _worker: EvaluationWorker  # of this process, where it is one of several
 
 
-def _begin(args: Any) -> None:
+def _begin(settings: EvaluationSettings) -> None:
     global _worker
-    _worker = EvaluationWorker(args)
+    _worker = EvaluationWorker(settings)
 
 
-def _play(task: WorkItem) -> Made:
-    return _worker.play(task)
+def _play(item: WorkItem) -> list[EpisodeRecord]:
+    return _worker.play(item)
 
 
-def _by_processes(args: Any, tasks: Sequence[WorkItem]) -> Iterator[Made]:
+def _by_processes(
+    settings: EvaluationSettings, items: Sequence[WorkItem]
+) -> Iterator[list[EpisodeRecord]]:
     context = processes(__name__, "torch")
-    with ProcessPoolExecutor(args.workers, context, _begin, (args,)) as pool:
+    with ProcessPoolExecutor(settings.workers, context, _begin, (settings,)) as pool:
         try:
-            yield from pool.map(_play, tasks)
+            yield from pool.map(_play, items)
         except BrokenProcessPool as error:
             raise BadInput(DIED) from error
         except BaseException:
@@ -85,11 +97,11 @@ def _by_processes(args: Any, tasks: Sequence[WorkItem]) -> Iterator[Made]:
 
 
 def _check_address(address: str | None) -> None:
-    """Raises BadInput where nobody answers at ``HOST:PORT`` or ``ray://HOST:PORT``, for which Ray
+    """Raise BadInput where nobody answers at ``HOST:PORT`` or ``ray://HOST:PORT``, for which Ray
     itself would wait for minutes."""
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
-        return  # auto, or what Ray finds fault with at once
+        return  # auto, or what Ray refuses at once
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
     except (OSError, OverflowError) as error:
@@ -97,33 +109,35 @@ def _check_address(address: str | None) -> None:
         raise BadInput(f"there is no Ray at '{address}': {trouble}") from error
 
 
-def _by_ray(args: Any, tasks: Sequence[WorkItem]) -> Iterator[Made]:
-    # Nothing is told to Ray's makers.
+def _by_ray(
+    settings: EvaluationSettings, items: Sequence[WorkItem]
+) -> Iterator[list[EpisodeRecord]]:
+    # Send no usage statistics.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
         from ray.util import ActorPool
     except ImportError as error:
         raise BadInput("--engine ray needs Ray: pip install 'parley[ray]'") from error
-    _check_address(args.address)
-    here: dict[str, Any] = {
-        "num_cpus": args.workers,
+    _check_address(settings.address)
+    local: dict[str, Any] = {
+        "num_cpus": settings.workers,
         "include_dashboard": False,
         "_node_ip_address": "127.0.0.1",
     }
     try:
         ray.init(
-            address=args.address or "local",
+            address=settings.address or "local",
             log_to_driver=False,
             logging_level="ERROR",
-            **({} if args.address else here),
+            **({} if settings.address else local),
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise BadInput(f"there is no Ray at '{args.address}': {error}") from error
+        raise BadInput(f"there is no Ray at '{settings.address}': {error}") from error
     try:
         remote: Any = ray.remote(num_cpus=1)(EvaluationWorker)
-        pool = ActorPool([remote.remote(args, threads=1) for _ in range(args.workers)])
-        yield from pool.map(lambda worker, task: worker.play.remote(task), tasks)
+        pool = ActorPool([remote.remote(settings, threads=1) for _ in range(settings.workers)])
+        yield from pool.map(lambda worker, item: worker.play.remote(item), items)
     except ray.exceptions.RayTaskError as error:
         cause = error.cause
         if isinstance(cause, BadInput):

@@ -31,9 +31,20 @@ OPTIONS: tuple[RenamedOption, ...] = (
     RenamedOption("--members", "--samples-per-prompt", ("train-planner", "train-reporter")),
     RenamedOption("--sight-steps", "--floor-steps", ("train-reporter",)),
     RenamedOption("--sight-learning-rate", "--floor-learning-rate", ("train-reporter",)),
+    RenamedOption("--cells", "--tasks", ("evaluate",)),
+    RenamedOption("--blame", "--attribute-faults", ("evaluate",)),
+    RenamedOption("--keep", "--add", ("leaderboard",)),
+    RenamedOption("--kept", "--results", ("leaderboard",)),
 )
 # By option, in its new name: the old values and what they are called now.
-VALUES: Mapping[str, Mapping[str, str]] = {}
+VALUES: Mapping[str, Mapping[str, str]] = {
+    "--team": {
+        "cheats": "oracle",
+        "unheard": "no-reports",
+        "untaught": "few-shot-small",
+        "seeing": "vision-reporter",
+    },
+}
 
 
 def current_arguments(command: str, arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -1,4 +1,4 @@
-"""Run folders: what a command leaves on disk, in a way that no kill and no full disk can spoil."""
+"""Run folders: what a command leaves on disk, safe against kills and full disks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import platform
 import re
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,8 @@ from filelock import FileLock, Timeout
 
 from envs.errors import BadInput
 from run.storage.deprecations import current_settings
+from run.storage.records import FORMAT, EpisodeRecord, check_format
 
-# What the files of a run folder look like; a resume refuses any other number.
-FORMAT = 1
 PACKAGES = (
     "parley",
     "accelerate",
@@ -45,11 +44,15 @@ class Stopped(KeyboardInterrupt):
 class RunFolder:
     """One run's folder, ``runs/COMMAND/<time>-<name>/``, locked while it is open.
 
-    Make one with ``new`` or ``resume``. Whatever the file system has against writing is raised
-    as BadInput in one sentence that says how to go on.
+    Make one with ``new`` or ``resume``. Errors of the file system are raised as BadInput, in one
+    sentence that says how to go on.
     """
 
-    def __init__(self, path: Path, command: str, resumable: bool = False) -> None:
+    def __init__(
+        self, path: Path, command: str, resumable: bool = False, resumed: bool = False
+    ) -> None:
+        """Lock a folder; ``resumed`` says whether an earlier process made it."""
+        self.resumed = resumed
         self.path = path
         self.command = command
         self.resumable = resumable
@@ -72,7 +75,15 @@ class RunFolder:
     ) -> RunFolder:
         """Make a folder with its ``config.json`` and ``versions.json``.
 
-        ``resumable`` says whether the command has ``--resume``, which errors then speak of.
+        Args:
+            runs_dir: The folder of all run folders.
+            command: The command's name.
+            name: The end of the folder's name.
+            config: The command's settings, as JSON values.
+            resumable: Whether the command has ``--resume``, which errors then mention.
+
+        Raises:
+            BadInput: The name is no folder name, or the folder cannot be made.
         """
         if not re.fullmatch(r"\w[\w.+-]*", name):
             raise BadInput(f"name '{name}' is no folder name; use letters, digits and . + - _")
@@ -96,9 +107,9 @@ class RunFolder:
 
     @classmethod
     def resume(cls, path: Path, command: str) -> RunFolder:
-        """Open a folder that a killed run has left."""
+        """Open the folder of a run that was stopped. Raises BadInput where it is none."""
         read_config(path, command)
-        folder = cls(path, command, resumable=True)
+        folder = cls(path, command, resumable=True, resumed=True)
         folder._drop_partial_line()
         return folder
 
@@ -115,25 +126,10 @@ class RunFolder:
     def lines_file(self) -> Path:
         return self.path / "episodes.jsonl"
 
-    def lines(self) -> list[dict[str, Any]]:
-        """The lines of ``episodes.jsonl``. Raises BadInput, with its number, for a damaged one."""
-        found: list[dict[str, Any]] = []
-        if not self.lines_file.exists():
-            return found
-        with self._telling():
-            for k, line in enumerate(self.lines_file.read_text("utf-8").splitlines(), 1):
-                try:
-                    found.append(dict(json.loads(line)))
-                except (TypeError, ValueError):
-                    raise BadInput(
-                        f"line {k} of {self.lines_file} is damaged; remove that line and resume"
-                    ) from None
-        return found
-
-    def append(self, line: Mapping[str, Any]) -> None:
+    def append(self, record: EpisodeRecord) -> None:
         """Add one line to ``episodes.jsonl``: whole and on the disk, or not at all."""
-        data = (_to_json(line) + "\n").encode()
-        with self._telling(), open(self.lines_file, "ab", buffering=0) as file:
+        data = (_to_json(record.to_json()) + "\n").encode()
+        with self._writing(), open(self.lines_file, "ab", buffering=0) as file:
             before = os.fstat(file.fileno()).st_size
             try:
                 _write_all(file.fileno(), data)
@@ -143,9 +139,12 @@ class RunFolder:
                 os.ftruncate(file.fileno(), before)
                 raise
 
-    def replace_lines(self, lines: list[dict[str, Any]]) -> None:
-        """Put these lines in the place of all that are there."""
-        self._replace(self.lines_file, "".join(_to_json(line) + "\n" for line in lines))
+    def keep_lines(self, keep: Sequence[bool]) -> None:
+        """Take lines out of ``episodes.jsonl``: all of which ``keep`` is not true."""
+        with self._writing():
+            lines = self.lines_file.read_text("utf-8").splitlines()
+        kept = (f"{line}\n" for line, wanted in zip(lines, keep, strict=True) if wanted)
+        self._replace(self.lines_file, "".join(kept))
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file beside its place and rename it."""
@@ -154,12 +153,12 @@ class RunFolder:
     def part(self, *names: str) -> Path:
         """A path inside the folder, its parents made."""
         path = self.path.joinpath(*names)
-        with self._telling():
+        with self._writing():
             path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     def discard(self) -> None:
-        """Take away a folder in which nothing has been done yet."""
+        """Remove a folder in which nothing has been done yet."""
         with contextlib.suppress(OSError):  # where something has been done, all of it stays
             for inner in sorted((p for p in self.path.rglob("*") if p.is_dir()), reverse=True):
                 inner.rmdir()
@@ -180,7 +179,7 @@ class RunFolder:
         )
 
     def changed_versions(self) -> list[str]:
-        """What is no longer as it was when the run began, each as ``torch 2.12 -> 2.13``."""
+        """The versions that changed since the run began, each as ``torch 2.12 -> 2.13``."""
         try:
             before = json.loads((self.path / "versions.json").read_text("utf-8"))
             then = {**before["packages"], "git commit": before["git_commit"]}
@@ -192,7 +191,7 @@ class RunFolder:
 
     def _replace(self, path: Path, text: str) -> None:
         half = path.with_name(f".{path.name}.half")
-        with self._telling():
+        with self._writing():
             try:
                 with open(half, "w", encoding="utf-8") as file:
                     file.write(text)
@@ -204,30 +203,30 @@ class RunFolder:
                 raise
 
     def _drop_partial_line(self) -> None:
-        """Cut what a kill in mid-write has left after the last whole line."""
+        """Cut off a last line that a kill has left incomplete."""
         if not self.lines_file.exists():
             return
-        with self._telling():
+        with self._writing():
             whole = self.lines_file.read_bytes().rfind(b"\n") + 1
             if whole < self.lines_file.stat().st_size:
                 os.truncate(self.lines_file, whole)
 
     @contextmanager
-    def _telling(self) -> Iterator[None]:
-        """Tell as bad input what the file system has against it."""
+    def _writing(self) -> Iterator[None]:
+        """Raise what the file system refuses as BadInput."""
         try:
             yield
         except OSError as error:
             raise self._trouble(self.path, error) from error
 
     def _trouble(self, path: Path, error: OSError) -> BadInput:
-        said = f"cannot write to the run folder {path}: {error.strerror or error}"
+        sentence = f"cannot write to the run folder {path}: {error.strerror or error}"
         if self.resumable:
-            said += (
+            sentence += (
                 "; every finished episode in it is kept, and once that is mended go on with: "
                 f"{self.how_to_resume()}"
             )
-        return BadInput(said)
+        return BadInput(sentence)
 
     @staticmethod
     def _trouble_making(path: Path, error: OSError) -> BadInput:
@@ -246,16 +245,12 @@ def read_config(path: Path, command: str) -> dict[str, Any]:
     if not isinstance(config, dict) or config.get("command") != command:
         other = config.get("command") if isinstance(config, dict) else None
         raise BadInput(f"'{path}' is a run folder of '{other}', not of '{command}'")
-    if config.get("format") != FORMAT:
-        raise BadInput(
-            f"'{path}' was written by another version of Parley (format {config.get('format')}, "
-            f"this one is {FORMAT}); start anew"
-        )
+    check_format(config, path)
     return current_settings(command, config)
 
 
 def versions() -> dict[str, Any]:
-    """What the run was made with: package versions, git commit, machine."""
+    """Package versions, git commit and machine of this process."""
     packages: dict[str, str | None] = {}
     for name in PACKAGES:
         try:
@@ -276,16 +271,16 @@ def versions() -> dict[str, Any]:
 
 
 def _git(*arguments: str) -> str | None:
-    """What git says about Parley's own checkout, or None where it runs from no checkout."""
+    """Git's answer about Parley's own checkout, or None where there is none."""
     if not (HOUSE / ".git").exists():
         return None
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             ["git", "-C", str(HOUSE), *arguments], capture_output=True, text=True, timeout=10
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return result.stdout.strip() if result.returncode == 0 else None
 
 
 def _to_json(content: Mapping[str, Any], indent: int | None = None) -> str:
@@ -293,7 +288,7 @@ def _to_json(content: Mapping[str, Any], indent: int | None = None) -> str:
 
 
 def without_keys(text: str) -> str:
-    """A text with every secret of the environment (``…_KEY``, ``…_TOKEN``) blotted out.
+    """A text with every secret of the environment (``…_KEY``, ``…_TOKEN``) replaced by ``***``.
 
     Servers quote the key in their errors, and tracebacks are written to disk.
     """
@@ -304,17 +299,17 @@ def without_keys(text: str) -> str:
 
 
 def _write_all(file: int, data: bytes) -> None:
-    # One write may take only a part when the disk is nearly full; the next then says why.
+    # A write may be partial when the disk is nearly full; the next one then raises the reason.
     while data:
         data = data[os.write(file, data) :]
 
 
 @contextmanager
-def discarded_for_nothing(args: Any, folder: RunFolder) -> Iterator[None]:
-    """Where bad input comes before there is anything, no new folder is left behind."""
+def discarded_on_bad_input(folder: RunFolder) -> Iterator[None]:
+    """Discard a new folder where bad input shows before anything was done in it."""
     try:
         yield
     except BadInput:
-        if args.resume is None:
+        if not folder.resumed:
             folder.discard()
         raise

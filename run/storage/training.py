@@ -18,7 +18,7 @@ from envs.errors import BadInput
 from models.training.checkpoints import CheckpointManager
 from models.training.trainer import Trainer, TrainerCallback
 from run.display.progress import ProgressBar
-from run.storage.folder import RunFolder, discarded_for_nothing
+from run.storage.folder import RunFolder, discarded_on_bad_input
 from run.storage.resume import check_resumed
 from run.storage.settings import to_json
 
@@ -80,7 +80,7 @@ def trained(args: Any, command: str, make: Callable[[Any, RunFolder], TrainingRu
         if mine.threads:
             torch.set_num_threads(mine.threads)
         with _open_run(mine, command) as folder:
-            with discarded_for_nothing(mine, folder):
+            with discarded_on_bad_input(folder):
                 training = make(mine, folder)
             with _with_advice(folder):
                 training.run()

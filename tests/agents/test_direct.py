@@ -162,13 +162,22 @@ def test_what_does_not_go_together_is_refused(capsys: pytest.CaptureFixture[str]
         Team(make_planner("random"), make_actor("direct"), make_reporter("scripted"))
     with pytest.raises(BadInput, match="takes single moves"):
         direct(make_planner("oracle")).play(make_worlds("search", 1), [0])
-    command = ["evaluate", "baselines", "--cells", "*steps", "--episodes", "2", "--blame", "1"]
+    command = [
+        "evaluate",
+        "baselines",
+        "--tasks",
+        "*steps",
+        "--episodes",
+        "2",
+        "--attribute-faults",
+        "1",
+    ]
     assert main(command) == 2
-    assert "--blame is for teams" in one_sentence(capsys.readouterr().err)
+    assert "--attribute-faults is for teams" in one_sentence(capsys.readouterr().err)
 
 
 def test_the_suite_of_baselines_plays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["evaluate", "baselines", "--cells", "* random steps", "--episodes", "3"]
+    command = ["evaluate", "baselines", "--tasks", "* random steps", "--episodes", "3"]
     assert main([*command, "--runs-dir", str(tmp_path)]) == 0
     (made,) = (tmp_path / "evaluate").iterdir()
     assert set(summary(made)["cells"]) == {

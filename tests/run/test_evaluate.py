@@ -20,11 +20,12 @@ from agents.planner.oracle import OraclePlanner
 from agents.planner.registry import PLANNERS
 from run.__main__ import main
 from run.commands.evaluate import EvaluateSettings
-from run.evaluation.suites import MAX_SEED, SUITES, find_suite
+from run.evaluation.settings import MAX_SEED
+from run.evaluation.suites import SUITES, find_suite
 from tests.agents.tiny import tiny_model, tiny_tokenizer
 from tests.run.command import lines, one_sentence, start, summary
 
-FEW = ("--cells", "search-2-5,babyai open", "--episodes", "10")
+FEW = ("--tasks", "search-2-5,babyai open", "--episodes", "10")
 
 
 def folders(runs: Path) -> set[Path]:
@@ -45,18 +46,19 @@ def by_seed(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("suite", [*SUITES, "language", "reasoning", "worlds"])
-def test_the_cheats_always_succeed_in_every_cell(suite: str, tmp_path: Path) -> None:
-    cells = find_suite(suite).cells
-    episodes = 1 + max(len(cell.parts) for cell in cells)
+def test_the_oracles_always_succeed_in_every_task(suite: str, tmp_path: Path) -> None:
+    tasks = find_suite(suite).tasks
+    episodes = 1 + max(len(task.variants) for task in tasks)
     folder = evaluate(tmp_path, suite, "--episodes", str(episodes), "--parallel", "2")
     found = summary(folder)
-    assert list(found["cells"]) == [cell.name for cell in cells]
-    for cell in cells:
-        its = found["cells"][cell.name]
-        assert (its["n"], its["n_errors"], its["success_rate"]) == (episodes, 0, 1.0), cell.name
-        assert its["floor"] == cell.floor
-        assert list(its["parts"]) == [part.label for part in cell.parts]
-        shares = [part["n"] for part in its["parts"].values()]
+    assert list(found["cells"]) == [task.name for task in tasks]
+    for task in tasks:
+        score = found["cells"][task.name]
+        numbers = (score["n"], score["n_errors"], score["success_rate"])
+        assert numbers == (episodes, 0, 1.0), task.name
+        assert score["floor"] == task.floor
+        assert list(score["parts"]) == [variant.label for variant in task.variants]
+        shares = [part["n"] for part in score["parts"].values()]
         assert sum(shares) == episodes and max(shares) - min(shares) <= 1
         assert shares == sorted(shares, reverse=True)
     seeds = [line["seed"] for line in lines(folder)]
@@ -64,33 +66,38 @@ def test_the_cheats_always_succeed_in_every_cell(suite: str, tmp_path: Path) -> 
 
 
 def test_the_suites_are_what_they_say() -> None:
-    planner, validation = SUITES["planner"](), SUITES["planner-validation"]()
-    assert [cell.name for cell in planner.cells] == [
+    planner, validation = find_suite("planner"), find_suite("planner-validation")
+    assert [task.name for task in planner.tasks] == [
         *("conditional", "search-2-5", "search-6-10", "irrelevant", "visual-conditional"),
         *("paraphrases", "property-words", "and", "or", "not", "two-deciders", "order"),
         *("babyai go to", "babyai pick up", "babyai put next to", "babyai pick up then go to"),
         "babyai open",
     ]
-    sizes = [part.settings["n_items"] for cell in planner.cells[1:3] for part in cell.parts]
+    sizes = [v.settings["n_items"] for task in planner.tasks[1:3] for v in task.variants]
     assert sizes == list(range(2, 11))
-    assert all(cell.floor is not None for cell in planner.cells)
+    assert all(task.floor is not None for task in planner.tasks)
     for name in ("phrasings", "words"):
         asked = [
-            {word for cell in suite.cells for p in cell.parts for word in p.settings.get(name, ())}
+            {
+                word
+                for task in suite.tasks
+                for v in task.variants
+                for word in v.settings.get(name, ())
+            }
             for suite in (planner, validation)
         ]
         assert asked[0] and asked[1] and not asked[0] & asked[1]
     assert (planner.items, validation.items) == ("held-out", "train")
-    # Whatever the seed, no part runs into the next, and no suite into another or into training.
+    # Whatever the seed, no variant runs into the next, and no suite into another or into training.
     firsts = [
-        suite.seed(cell, part, seed)
+        suite.seed(task, variant, seed)
         for seed, suite in ((0, planner), (MAX_SEED, planner), (0, validation))
-        for cell in suite.cells
-        for part in cell.parts
+        for task in suite.tasks
+        for variant in task.variants
     ]
     assert firsts == sorted(firsts) and len(set(firsts)) == len(firsts)
-    last = validation.cells[-1]
-    assert validation.seed(last, last.parts[-1], MAX_SEED) < 990_000_000
+    last = validation.tasks[-1]
+    assert validation.seed(last, last.variants[-1], MAX_SEED) < 990_000_000
 
 
 def test_settings_and_seeds_reach_the_worlds(tmp_path: Path) -> None:
@@ -107,13 +114,13 @@ def test_settings_and_seeds_reach_the_worlds(tmp_path: Path) -> None:
     assert found[10]["seed"] == 3 + 16_000_000 and found[-1]["seed"] == 3 + 16_010_004
     # The same worlds without the other cell, whatever else is played at the same time.
     alone = evaluate(
-        tmp_path, "--cells", "babyai open", "--episodes", "10", "--seed", "3", "--parallel", "1"
+        tmp_path, "--tasks", "babyai open", "--episodes", "10", "--seed", "3", "--parallel", "1"
     )
     assert by_seed(alone) == found[10:]
 
 
-def test_the_irrelevant_cell_talks_and_the_others_do_not(tmp_path: Path) -> None:
-    found = lines(evaluate(tmp_path, "--cells", "conditional,irrelevant", "--episodes", "20"))
+def test_the_irrelevant_task_talks_and_the_others_do_not(tmp_path: Path) -> None:
+    found = lines(evaluate(tmp_path, "--tasks", "conditional,irrelevant", "--episodes", "20"))
     for line in found:
         line["talks"] = any(turn["report"].count(".") > 1 for turn in line["turns"])
     talking = {line["cell"] for line in found if line["talks"]}
@@ -218,7 +225,7 @@ sys.exit(main())
 
 
 def test_a_killed_run_goes_on_to_the_same_lines(tmp_path: Path) -> None:
-    settings = ("--cells", "conditional,search-2-5", "--episodes", "14", "--parallel", "3")
+    settings = ("--tasks", "conditional,search-2-5", "--episodes", "14", "--parallel", "3")
     whole = evaluate(tmp_path / "whole", *settings)
     command = ("--planner", "oracle", "--runs-dir", str(tmp_path), *settings)
     process = start("evaluate", *command, code=SLOW)
@@ -253,9 +260,9 @@ def test_a_killed_run_goes_on_to_the_same_lines(tmp_path: Path) -> None:
     ("options", "said"),
     [
         (["planer"], "did you mean 'planner'?"),
-        (["--cells", "conditional,serch-2-5"], "did you mean 'search-2-5'?"),
-        (["--cells", "search-6-10", "--episodes", "4"], "cell 'search-6-10' has 5 parts"),
-        (["--cells", "and", "--episodes", "10001"], "has seeds for 10000"),
+        (["--tasks", "conditional,serch-2-5"], "did you mean 'search-2-5'?"),
+        (["--tasks", "search-6-10", "--episodes", "4"], "task 'search-6-10' has 5 variants"),
+        (["--tasks", "and", "--episodes", "10001"], "has seeds for 10000"),
         (["--episodes", "0"], "--episodes must be at least 1, not 0"),
         (["--parallel", "0"], "--parallel"),
         (["--seed", "400000001"], "--seed must be between 0 and 400000000"),
@@ -284,7 +291,7 @@ def test_settings_say_which_number_format_auto_was_and_a_run_goes_on_with_it(
     model = tmp_path / "tiny"
     tiny_model("llama").save_pretrained(model)
     tiny_tokenizer().save_pretrained(model)
-    few = ("--cells", "conditional", "--episodes", "2", "--max-turns", "2", "--parallel", "1")
+    few = ("--tasks", "conditional", "--episodes", "2", "--max-turns", "2", "--parallel", "1")
     fast = {"bfloat16": torch.bfloat16, "float32": torch.float32}
     for name, dtype in fast.items():
         monkeypatch.setattr("models.language.loading.faster_on_cpu", lambda dtype=dtype: dtype)
@@ -304,11 +311,11 @@ def test_settings_say_which_number_format_auto_was_and_a_run_goes_on_with_it(
 def test_a_run_goes_on_with_its_own_settings_only(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = evaluate(tmp_path, "--cells", "conditional", "--episodes", "2")
+    folder = evaluate(tmp_path, "--tasks", "conditional", "--episodes", "2")
     capsys.readouterr()
     for options, said in (
         (["--episodes", "3"], "--episodes 3 (there 2)"),
-        (["--cells", "and"], "--cells and (there conditional)"),
+        (["--tasks", "and"], "--tasks and (there conditional)"),
         (["--items", "train"], "--items train (there held-out)"),
     ):
         assert main(["evaluate", "--resume", str(folder), *options]) == 2
@@ -326,5 +333,5 @@ def test_every_option_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"--{name.replace('_', '-')} " in page, name
     assert "Examples:" in page and "(default: held-out)" in page
     words = " ".join(page.split())
-    for name, suite in SUITES.items():
-        assert f"{name}: {', '.join(cell.name for cell in suite().cells)}" in words
+    for name in SUITES:
+        assert f"{name}: {', '.join(task.name for task in find_suite(name).tasks)}" in words

@@ -9,8 +9,14 @@ from pathlib import Path
 import pytest
 
 from run.__main__ import main
-from run.commands.leaderboard import columns, overview, page, read_kept
-from run.commands.report import command_of
+from run.evaluation.leaderboard import (
+    LeaderboardColumn,
+    columns_of,
+    leaderboard_page,
+    overview,
+)
+from run.evaluation.results import KeptResult, evaluate_command, read_results
+from run.storage.records import TaskScore
 from tests.run.command import one_sentence, summary
 
 HOUSE = Path(__file__).parents[2]
@@ -19,49 +25,51 @@ HOUSE = Path(__file__).parents[2]
 def test_runs_are_kept_and_put_side_by_side(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    common = ["evaluate", "reasoning", "--cells", "conditional,search 4", "--episodes", "8"]
+    common = ["evaluate", "reasoning", "--tasks", "conditional,search 4", "--episodes", "8"]
     made = []
-    for team in (["--team", "cheats"], ["--planner", "random", "--seed", "3"]):
+    for team in (["--team", "oracle"], ["--planner", "random", "--seed", "3"]):
         assert main([*common, *team, "--runs-dir", str(tmp_path)]) == 0
         made.append(Path(capsys.readouterr().out.splitlines()[-1]))
     kept, out = tmp_path / "kept", tmp_path / "board" / "page.md"
-    where = ["--kept", str(kept), "--out", str(out)]
-    assert main(["leaderboard", "--keep", *map(str, made), *where]) == 0
+    where = ["--results", str(kept), "--out", str(out)]
+    assert main(["leaderboard", "--add", *map(str, made), *where]) == 0
     text = out.read_text()
     assert out.with_suffix(".png").stat().st_size > 5_000
     assert out.with_name("page-suites.png").stat().st_size > 5_000
-    # All cells as one: of as many episodes each, the mean of their rates.
+    # All tasks as one: of as many episodes each, the mean of their rates.
     rates = [c["success_rate"] for c in summary(made[1])["cells"].values()]
     row = next(x for x in text.splitlines() if x.startswith("| reasoning | 2 |"))
     assert "| **1.000** (0.81 to 1.00) |" in row and f"| {sum(rates) / 2:.3f} (" in row
-    assert "| cell | chance | " in text and "cheats" in text and "**1.000** (" in text
+    assert "| task | chance | " in text and "oracle" in text and "**1.000** (" in text
     for folder in made:
         for cell in summary(folder)["cells"].values():
             assert f"{cell['success_rate']:.3f}" in text
     assert str(tmp_path) not in "".join(f.read_text() for f in kept.iterdir())
     # Kept again, it takes its own place.
     assert len(list(kept.iterdir())) == 2
-    assert main(["leaderboard", "--keep", str(made[0]), *where]) == 0
+    assert main(["leaderboard", "--add", str(made[0]), *where]) == 0
     assert len(list(kept.iterdir())) == 2 and out.read_text() == text
 
     # Where each cell has its own team, no one team has them all.
-    own = ["evaluate", "baselines", "--cells", "*al cheats,*ch cheats", "--episodes", "2"]
+    own = ["evaluate", "baselines", "--tasks", "*al cheats,*ch cheats", "--episodes", "2"]
     assert main([*own, "--runs-dir", str(tmp_path)]) == 0
     folder = capsys.readouterr().out.splitlines()[-1]
     page_of = tmp_path / "board" / "own.md"
-    assert main(["leaderboard", "--keep", folder, "--kept", str(kept), "--out", str(page_of)]) == 0
+    assert (
+        main(["leaderboard", "--add", folder, "--results", str(kept), "--out", str(page_of)]) == 0
+    )
     more = page_of.read_text()
-    assert "| cell | chance | as named |" in more
+    assert "| task | chance | as named |" in more
     assert "| conditional cheats | 0.50 | 1.000 (0.34 to 1.00) |" in more
     assert "| baselines |" not in more and row in more
-    alone = ["--kept", str(tmp_path / "alone"), "--out", str(tmp_path / "alone.md")]
-    assert main(["leaderboard", "--keep", folder, *alone]) == 0
-    assert "All cells of a suite" not in (tmp_path / "alone.md").read_text()
+    alone = ["--results", str(tmp_path / "alone"), "--out", str(tmp_path / "alone.md")]
+    assert main(["leaderboard", "--add", folder, *alone]) == 0
+    assert "All tasks of a suite" not in (tmp_path / "alone.md").read_text()
 
     # The command that stands there makes the same run.
-    commands = [command_of(json.loads((f / "config.json").read_text())) for f in made]
+    commands = [evaluate_command(json.loads((f / "config.json").read_text())) for f in made]
     assert all(f"`{c}`" in text for c in commands)
-    assert "--team cheats" in commands[0] and "--planner" not in commands[0]
+    assert "--team oracle" in commands[0] and "--planner" not in commands[0]
     again = shlex.split(commands[1].removeprefix("python -m run "))
     assert main([*again, "--runs-dir", str(tmp_path / "again")]) == 0
     folder = Path(capsys.readouterr().out.splitlines()[-1])
@@ -70,68 +78,67 @@ def test_runs_are_kept_and_put_side_by_side(
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("{", "is no run that was kept"), ("{}", "it has no config"), ("[]", "it has no config")],
+    [("{", "is no result of evaluate"), ("{}", "it has no config"), ("[]", "it has no config")],
 )
-def test_what_was_not_kept_is_refused(
+def test_a_file_that_is_no_result_is_refused(
     text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["leaderboard", "--kept", str(tmp_path)]) == 2
-    assert "keep some with --keep" in one_sentence(capsys.readouterr().err)
+    assert main(["leaderboard", "--results", str(tmp_path)]) == 2
+    assert "add some with --add" in one_sentence(capsys.readouterr().err)
     (tmp_path / "a.json").write_text(text)
-    assert main(["leaderboard", "--kept", str(tmp_path)]) == 2
+    assert main(["leaderboard", "--results", str(tmp_path)]) == 2
     assert said in one_sentence(capsys.readouterr().err)
 
 
 def test_the_page_that_is_kept_is_made_of_the_runs_that_are_kept() -> None:
-    runs = columns(read_kept(HOUSE / "docs" / "results"))
+    columns = columns_of(read_results(HOUSE / "docs" / "results"))
     kept = (HOUSE / "docs" / "leaderboard.md").read_text(encoding="utf-8")
-    assert kept == page(runs, "leaderboard.png")
+    assert kept == leaderboard_page(columns, "leaderboard.png")
     readme = (HOUSE / "README.md").read_text(encoding="utf-8")
-    assert "\n".join(overview(runs)) in readme
+    assert "\n".join(overview(columns)) in readme
 
 
-def test_who_played_some_cells_alone_is_not_the_best_of_a_suite() -> None:
-    def run(name: str, *rates: float) -> dict[str, object]:
-        cells = {
-            f"cell {k}": {"success_rate": r, "success_ci95": (0, 1), "n": 4, "n_errors": 0}
-            for k, r in enumerate(rates)
-        }
-        return {"name": name, "own": False, "suite": "s", "cells": cells}
+def test_every_result_has_the_name_that_its_command_gives_it() -> None:
+    for file in (HOUSE / "docs" / "results").glob("*.json"):
+        assert KeptResult.read(file).file_name() == file.name
 
-    runs = [run("some", 1.0), run("all", 0.5, 0.75), run("also", 0.25, 0.5)]
-    (row,) = overview(runs)[2:]
-    some, every, also = row.split(" | ")[2:]
-    assert some.startswith("1.000 (") and some.endswith("), of 1")
+
+def test_who_played_some_tasks_alone_is_not_the_best_of_a_suite() -> None:
+    def column(name: str, *rates: float, n: int = 4) -> LeaderboardColumn:
+        """``n`` episodes of the last task, 4 of the others."""
+        numbers = [4] * (len(rates) - 1) + [n]
+        scores = [TaskScore(r, (0, 1), k, 0) for r, k in zip(rates, numbers, strict=True)]
+        tasks = {f"task {k}": score for k, score in enumerate(scores)}
+        return LeaderboardColumn("s", name, False, tasks, ())
+
+    some = column("some", 1.0)
+    columns = [some, column("all", 0.5, 0.75), column("also", 0.25, 0.5)]
+    (row,) = overview(columns)[2:]
+    first, every, also = row.split(" | ")[2:]
+    assert first.startswith("1.000 (") and first.endswith("), of 1")
     assert every.startswith("**0.625** (") and also.startswith("0.375 (")
-    (row,) = overview(runs[:2])[2:]
+    (row,) = overview(columns[:2])[2:]
     assert "**" not in row  # alone, it is the best of nothing
-    # A cell that was played for longer weighs no more, and makes the whole surer.
-    runs[1]["cells"]["cell 1"]["n"] = 400
-    (longer,) = overview(runs[:2])[2:]
+    # A task that was played for longer weighs no more, and makes the whole surer.
+    (longer,) = overview([some, column("all", 0.5, 0.75, n=400)])[2:]
     assert "0.625 (0.31 to 0.86)" in row and "0.625 (0.39 to 0.82)" in longer
 
 
-def test_runs_of_some_cells_stand_with_the_others_of_their_team() -> None:
-    def run(date: str, rate: float, *cells: str, seed: int = 0) -> dict[str, object]:
-        numbers = {"success_rate": rate, "success_ci95": (0, 1), "chance": None}
-        return {
-            "name": "small",
-            "own": False,
-            "config": {"suite": "worlds", "seed": seed},
-            "cells": {c: {**numbers, "n": 4, "n_errors": 0} for c in cells},
-            **{"date": date, "commit": "abc", "seconds": 1, "n": 4 * len(cells), "n_errors": 0},
-        }
+def test_runs_of_some_tasks_stand_with_the_others_of_their_team() -> None:
+    def result(date: str, rate: float, *tasks: str, seed: int = 0, **config: object) -> KeptResult:
+        scores = {task: TaskScore(rate, (0, 1), 4, 0) for task in tasks}
+        settings = {"suite": "worlds", "team": "small", "seed": seed, **config}
+        return KeptResult(settings, "abc", date, 4 * len(tasks), 0, 1, scores)
 
-    whole = run("2026-01-02", 0.25, "room 8", "room 16", "mine")
-    late, same_day = run("2026-01-03", 0.5, "room 16"), run("2026-01-02", 0.75, "mine", "room 6")
-    early, apart = run("2026-01-01", 1.0, "room 8"), run("2026-01-03", 1.0, "room 8", seed=1)
+    none: dict[str, object] = {}
+    whole = result("2026-01-02", 0.25, "room 8", "room 16", "mine", language=none)
     # Later versions have more settings, which are left open.
-    late["config"] |= {"pace": None, "language": {"look": None}}
-    whole["config"] |= {"language": {}}
-    same_day["config"] |= {"language": {}}
-    early["config"] |= {"language": {}}
-    both, other = columns([late, same_day, whole, apart, early])
-    rates = {c: numbers["success_rate"] for c, numbers in both["cells"].items()}
+    late = result("2026-01-03", 0.5, "room 16", pace=None, language={"look": None})
+    same_day = result("2026-01-02", 0.75, "mine", "room 6", language=none)
+    early = result("2026-01-01", 1.0, "room 8", language=none)
+    apart = result("2026-01-03", 1.0, "room 8", seed=1)
+    both, other = columns_of([late, same_day, whole, apart, early])
+    rates = {task: score.success_rate for task, score in both.tasks.items()}
     # In the order of the suite, whatever it does not know last.
     assert list(rates.items()) == [
         ("room 6", 0.75),
@@ -139,8 +146,20 @@ def test_runs_of_some_cells_stand_with_the_others_of_their_team() -> None:
         ("room 16", 0.5),
         ("mine", 0.75),
     ]
-    assert both["runs"] == [(early, 0), (whole, 1), (same_day, 2), (late, 1)]
-    assert other["runs"] == [(apart, 1)]
-    text = page([both, other], "x.png")
-    assert "2026-01-02, 1 s; 1 of its 3 cells stand here: `" in text
+    assert both.results == [(early, 0), (whole, 1), (same_day, 2), (late, 1)]
+    assert other.results == [(apart, 1)]
+    text = leaderboard_page([both, other], "x.png")
+    assert "2026-01-02, 1 s; 1 of its 3 tasks are shown here: `" in text
     assert "2026-01-03, 1 s: `" in text
+
+
+def test_a_team_under_its_former_name_shares_its_column(tmp_path: Path) -> None:
+    for k, team in enumerate(("cheats", "oracle")):
+        score = {"n": 4, "n_errors": 0, "success_rate": 1.0, "success_ci95": [0.5, 1.0]}
+        cells = {f"task {k}": {**score, "floor": None, "chance": None}}
+        about = {"commit": "", "date": "2026-01-02", "n": 4, "n_errors": 0, "seconds": 1}
+        config = {"suite": "worlds", "cells" if k else "tasks": f"task {k}", "team": team}
+        text = json.dumps({"config": config, **about, "cells": cells})
+        (tmp_path / f"{k}.json").write_text(text)
+    (column,) = columns_of(read_results(tmp_path))
+    assert column.name == "oracle" and list(column.tasks) == ["task 0", "task 1"]

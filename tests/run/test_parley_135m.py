@@ -29,7 +29,7 @@ def test_it_is_small_and_says_what_it_is_for() -> None:
 def test_it_plans_with_items_that_it_never_saw(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cells = ["--cells", "conditional,search-2-5,paraphrases,babyai open", "--episodes", "16"]
+    cells = ["--tasks", "conditional,search-2-5,paraphrases,babyai open", "--episodes", "16"]
     more = ["--planner", "parley-135m", "--parallel", "16", "--seed", "300000000"]
     # The model's cache as it is, so that it is not converted once more.
     more += ["--cache", str(cache_folder())]

@@ -21,7 +21,7 @@ def test_a_planner_succeeds_by_what_it_sees(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     team = ["--planner", "parley-visible", "--reporter", "learned"]
-    cells = ["--cells", "visual conditional", "--episodes", "6", "--parallel", "6"]
+    cells = ["--tasks", "visual conditional", "--episodes", "6", "--parallel", "6"]
     # The model's cache as it is, so that it is not converted once more.
     more = ["--seed", "300000000", "--cache", str(cache_folder()), "--runs-dir", str(tmp_path)]
     assert main(["evaluate", "reporter", *team, *cells, *more]) == 0

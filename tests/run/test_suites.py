@@ -9,6 +9,7 @@ import socket
 import sys
 import weakref
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,17 +32,21 @@ from envs.commands import Command
 from envs.errors import BadInput
 from run.__main__ import main
 from run.commands.evaluate import EvaluateSettings
-from run.commands.report import EvaluationRun, _by_size, _plots
 from run.evaluation.fault_attribution import NOBODY, FaultCase, blame, how
-from run.evaluation.suites import FOLDER, find_suite, read_suite, suite_names
+from run.evaluation.report_plots import plots, rates_by_size
+from run.evaluation.results import EvaluationRun
+from run.evaluation.statistics import summarise
+from run.evaluation.suites import FOLDER, find_suite, suite_names
+from run.evaluation.suites.reading import read_suite
 from run.evaluation.workers import EvaluationWorker
+from run.storage.records import EpisodeRecord, TaskSummary, TurnRecord
 from tests.run.command import lines, one_sentence, summary
 
 MINE = """
-about: Two cells.
+about: Two tasks.
 items: train
-cells:
-  which <b>: {task: search, parts: [{n_items: 2}, {n_items: 3}], chance: 0.4}
+tasks:
+  which <b>: {task: search, variants: [{n_items: 2}, {n_items: 3}], chance: 0.4}
   lame: {task: conditional, actor_fails: 0.6, reporter: {name: late, p: 0.5}, floor: 0.9}
 """
 
@@ -53,53 +58,54 @@ def mine(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", [f.stem for f in FOLDER.glob("*.yaml")])
-def test_every_part_of_a_suite_can_be_made(name: str) -> None:
+def test_every_variant_of_a_suite_can_be_made(name: str) -> None:
     suite = find_suite(name)
     assert name in suite_names() and suite.about
-    for cell in suite.cells:
-        for part in cell.parts:
-            items = {"items": suite.items} if part.has_items else {}
-            make_worlds(part.task, 1, **{**part.settings, **items})
-            if part.reporter is not None:
-                make_reporter(part.reporter[0], **part.reporter[1])
+    for task in suite.tasks:
+        for variant in task.variants:
+            items = {"items": suite.items} if variant.has_items else {}
+            make_worlds(variant.environment, 1, **{**variant.settings, **items})
+            if variant.reporter is not None:
+                make_reporter(variant.reporter[0], **variant.reporter[1])
 
 
 def test_a_suite_is_read(mine: Path) -> None:
     suite = read_suite(mine)
-    which, lame = suite.cells
-    assert [p.label for p in which.parts] == ["search n_items 2", "search n_items 3"]
-    assert [p.settings["n_items"] for p in which.parts] == [2, 3] and which.chance == 0.4
-    (part,) = lame.parts
-    assert part.reporter == ("late", {"p": 0.5}) and part.actor_fails == 0.6
+    which, lame = suite.tasks
+    assert [v.label for v in which.variants] == ["search n_items 2", "search n_items 3"]
+    assert [v.settings["n_items"] for v in which.variants] == [2, 3] and which.chance == 0.4
+    (variant,) = lame.variants
+    assert variant.reporter == ("late", {"p": 0.5}) and variant.actor_fails == 0.6
+    assert not suite.notices
     assert lame.floor == 0.9 and suite.items == "train"
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("cells: [", "cannot be read"),
-        ("about: nothing", "it has no cells"),
-        ("cells: {}", "it has no cells"),
-        ("cells: {a: 3}", "cell 'a' of the suite"),
-        ("cells: {a: {n_items: 3}}", "has no task"),
-        ("cells: {a: {task: search, floor: 2}}", "the floor of cell 'a'"),
-        ("cells: {a: {task: search, actor_fails: often}}", "no probability"),
-        ("cells: {a: {task: search, reporter: 3}}", "has no name"),
-        ("cells: {a: {task: search, parts: [{}, {}]}}", "have one label"),
-        ("cells: {a: {task: search, parts: 3}}", "no list of settings"),
-        ("cells: {a: {task: search}}\nitems: some", "has items 'some'"),
-        ("cells: {a: {task: search}}\nitem: all", "key in line 2 of the suite"),
-        ("cells: {a: {task: search}}\nitem: all", "did you mean 'items'?"),
-        ("cells: {a: {task: serch}}", "did you mean 'search'?"),
-        ("cells:\n\n  a: {task: serch}", "line 3"),
-        ("cells:\n  a: {task: search, n_items: 99}", "line 2"),
-        ("cells:\n  a: {task: search, team: smal}", "did you mean 'small'?"),
-        ("cells:\n  a: {task: search, team: {planer: oracle}}", "did you mean 'planner'?"),
-        ("cells:\n  ? [a, b]\n  : {task: search}", "cannot be read"),
-        ("cells: {a: {task: search, nitems: 3}}", "nitems"),
-        ("cells: {a: {task: search, reporter: sripted}}", "did you mean 'scripted'?"),
-        ("cells: {a: {task: search, reporter: {name: late, q: 1}}}", "cannot be made"),
-        ("cells: !!python/object/apply:os.getcwd []", "cannot be read"),
+        ("tasks: [", "cannot be read"),
+        ("about: nothing", "it has no tasks"),
+        ("tasks: {}", "it has no tasks"),
+        ("tasks: {a: 3}", "task 'a' of the suite"),
+        ("tasks: {a: {n_items: 3}}", "has no task"),
+        ("tasks: {a: {task: search, floor: 2}}", "the floor of task 'a'"),
+        ("tasks: {a: {task: search, actor_fails: often}}", "no probability"),
+        ("tasks: {a: {task: search, reporter: 3}}", "has no name"),
+        ("tasks: {a: {task: search, variants: [{}, {}]}}", "have one label"),
+        ("tasks: {a: {task: search, variants: 3}}", "no list of settings"),
+        ("tasks: {a: {task: search}}\nitems: some", "has items 'some'"),
+        ("tasks: {a: {task: search}}\nitem: all", "key in line 2 of the suite"),
+        ("tasks: {a: {task: search}}\nitem: all", "did you mean 'items'?"),
+        ("tasks: {a: {task: serch}}", "did you mean 'search'?"),
+        ("tasks:\n\n  a: {task: serch}", "line 3"),
+        ("tasks:\n  a: {task: search, n_items: 99}", "line 2"),
+        ("tasks:\n  a: {task: search, team: smal}", "did you mean 'small'?"),
+        ("tasks:\n  a: {task: search, team: {planer: oracle}}", "did you mean 'planner'?"),
+        ("tasks:\n  ? [a, b]\n  : {task: search}", "cannot be read"),
+        ("tasks: {a: {task: search, nitems: 3}}", "nitems"),
+        ("tasks: {a: {task: search, reporter: sripted}}", "did you mean 'scripted'?"),
+        ("tasks: {a: {task: search, reporter: {name: late, q: 1}}}", "cannot be made"),
+        ("tasks: !!python/object/apply:os.getcwd []", "cannot be read"),
     ],
 )
 def test_a_file_that_is_no_suite_is_refused_in_one_sentence(
@@ -109,6 +115,24 @@ def test_a_file_that_is_no_suite_is_refused_in_one_sentence(
     run = ["evaluate", "--planner", "oracle", "--episodes", "4", "--runs-dir", str(tmp_path)]
     assert main([*run, str(tmp_path / "bad.yaml")]) == 2
     assert said in one_sentence(capsys.readouterr().err)
+
+
+def test_the_former_keys_of_a_suite_are_read_with_a_warning(
+    mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = tmp_path / "old.yaml"
+    old.write_text(MINE.replace("tasks:", "cells:").replace("variants:", "parts:"))
+    (task, _), (new, _) = read_suite(old).tasks, read_suite(mine).tasks
+    assert (task.name, task.chance) == (new.name, new.chance)
+    assert [v.settings for v in task.variants] == [v.settings for v in new.variants]
+    run = ["evaluate", str(old), "--planner", "oracle", "--episodes", "2", "--cells", "which*"]
+    assert main([*run, "--runs-dir", str(tmp_path)]) == 0
+    warnings = capsys.readouterr().err
+    for sentence in ("--cells is now called --tasks", "'cells' of", "'parts' of", "'variants';"):
+        assert sentence in warnings
+    old.write_text("cells: {}\n")
+    assert main(["evaluate", str(old)]) == 2
+    assert "it has no tasks" in one_sentence(capsys.readouterr().err)
 
 
 def test_suites_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -204,12 +228,25 @@ class Lazy(TeamMember):
         return [None if c is None else Rollout(c, 0, (), False, "done") for c in commands]
 
 
-def test_the_part_is_blamed_whose_cheat_saves_the_episode() -> None:
+def _failure(
+    seed: int,
+    ended: str = "failure",
+    commands: Sequence[str] = (),
+    report: str = "",
+    unparsed: int = 0,
+) -> EpisodeRecord:
+    """The record of a failed episode."""
+    turns = tuple(TurnRecord(command, command, report) for command in commands)
+    steps, seconds = 0, 0.0
+    return EpisodeRecord(0, seed, "", turns, False, ended, steps, unparsed, None, seconds)
+
+
+def test_the_part_is_at_fault_whose_oracle_saves_the_episode() -> None:
     def failures(planner: Any, actor: Actor, reporter: str) -> list[str]:
         team = FaultCase(
             planner, actor, make_reporter(reporter), lambda n: make_worlds("conditional", n), 6, 64
         )
-        return blame(team, [{"seed": 2 * k + 1} for k in range(4)])
+        return blame(team, [_failure(2 * k + 1) for k in range(4)])
 
     scripted = make_actor("scripted")
     assert set(failures(OraclePlanner(), Lazy(), "scripted")) == {"actor"}
@@ -219,22 +256,18 @@ def test_the_part_is_blamed_whose_cheat_saves_the_episode() -> None:
 
 
 def test_ways_to_fail() -> None:
-    def line(ended: str, commands: Sequence[str], report: str = "", unparsed: int = 0) -> Any:
-        turns = [{"command": c, "report": report} for c in commands]
-        return {"ended": ended, "turns": turns, "unparsed": unparsed}
-
-    assert how(line("failure", ["a"])) == "wrong thing"
-    assert how(line("max_turns", ["a", "b"], unparsed=1)) == "no command"
-    assert how(line("max_turns", ["a", "b", "b", "b"])) == "repeated itself"
-    assert how(line("max_turns", ["a"], "I did not manage to a.")) == "did not manage"
-    assert how(line("max_steps", ["a", "b"])) == "never got there"
+    assert how(_failure(0, "failure", ["a"])) == "wrong thing"
+    assert how(_failure(0, "max_turns", ["a", "b"], unparsed=1)) == "no command"
+    assert how(_failure(0, "max_turns", ["a", "b", "b", "b"])) == "repeated itself"
+    assert how(_failure(0, "max_turns", ["a"], "I did not manage to a.")) == "did not manage"
+    assert how(_failure(0, "max_steps", ["a", "b"])) == "never got there"
 
 
 def _two_runs(mine: Path, runs: Path, capsys: pytest.CaptureFixture[str]) -> list[Path]:
     made = []
     for planner in ("random", "oracle"):
         run = ["evaluate", str(mine), "--planner", planner, "--episodes", "8"]
-        assert main([*run, "--blame", "3", "--runs-dir", str(runs)]) == 0
+        assert main([*run, "--attribute-faults", "3", "--runs-dir", str(runs)]) == 0
         made.append(Path(capsys.readouterr().out.splitlines()[-1]))
     return made
 
@@ -277,33 +310,33 @@ def test_success_is_drawn_over_the_size_of_the_language_model(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run(planner: str, rates: dict[str, float]) -> EvaluationRun:
-        more = {"success_ci95": (0.0, 1.0), "n": 10, "n_errors": 0}
-        cells = {name: {"success_rate": rate, **more} for name, rate in rates.items()}
-        return EvaluationRun(tmp_path, {"planner": planner}, {}, [], "", planner, cells)
+        tasks = {name: TaskSummary(rate, (0.0, 1.0), 10, 0) for name, rate in rates.items()}
+        summary = replace(summarise("evaluate", 0, [], 1), suite="mine", tasks=tasks)
+        return EvaluationRun(tmp_path, {"planner": planner}, summary, [], "", planner)
 
     of_three = {"a-135m search 0": 0.1, "b-1.5b search 0": 0.5, "c-135m search 0": 0.9}
     alone = run("random", {**of_three, "a-135m search 2": 0.3, "go to": 1.0})
-    (task,) = (found := _by_size([alone]))
-    (label,) = found[task]  # two examples have one size alone
+    (task,) = (curves := rates_by_size([alone]))
+    (label,) = curves[task]  # two examples have one size alone
     assert (task, label) == ("search", "0 examples")
-    rates = {size: c["success_rate"] for size, c in found[task][label].items()}
+    rates = {size: rate.success_rate for size, rate in curves[task][label].items()}
     assert rates == {0.135: 0.1, 1.5: 0.5}
 
     two = [
         run("my/a-135m", {"go to": 0.2, "open": 0.4, "put": 1.0}),
         run("b_0.5B-Instruct", {"go to": 0.6, "open": 1}),
     ]
-    ((task, curves),) = _by_size(two).items()
-    assert task == "2 cells that all played"
-    rates = {size: c["success_rate"] for size, c in curves["all"].items()}
+    ((task, of_task),) = rates_by_size(two).items()
+    assert task == "2 tasks that all played"
+    rates = {size: rate.success_rate for size, rate in of_task["all"].items()}
     assert rates == {0.135: pytest.approx(0.3), 0.5: pytest.approx(0.8)}
-    assert _by_size([run("random", {"go to": 0.2}), run("a-135m", {"go to": 0.2})]) == {}
-    assert [len(_plots(runs)) for runs in ([alone], two, two[:1])] == [2, 2, 1]
+    assert rates_by_size([run("random", {"go to": 0.2}), run("a-135m", {"go to": 0.2})]) == {}
+    assert [len(plots(runs)) for runs in ([alone], two, two[:1])] == [2, 2, 1]
 
     # Several runs side by side, the second said to be compared.
     made = []
     for planner in ("random", "oracle"):
-        args = ["evaluate", "--planner", planner, "--cells", "conditional", "--episodes", "2"]
+        args = ["evaluate", "--planner", planner, "--tasks", "conditional", "--episodes", "2"]
         assert main([*args, "--runs-dir", str(tmp_path)]) == 0
         made.append(capsys.readouterr().out.splitlines()[-1])
     out = ["--players", "0", "--out"]
@@ -344,7 +377,7 @@ def _in_a_browser(page_at: Path, players: int) -> None:
 def test_what_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(tmp_path)]) == 2
     assert "is no run folder" in one_sentence(capsys.readouterr().err)
-    run = ["evaluate", "--planner", "oracle", "--cells", "conditional", "--episodes", "1"]
+    run = ["evaluate", "--planner", "oracle", "--tasks", "conditional", "--episodes", "1"]
     assert main([*run, "--runs-dir", str(tmp_path)]) == 0
     folder = Path(capsys.readouterr().out.splitlines()[-1])
     (folder / "episodes.jsonl").write_text('{"cell": 3}\n')
@@ -380,9 +413,9 @@ def test_several_workers_write_what_one_process_writes(
 
 
 TWO_PLANNERS = """
-about: Cells whose Planners differ.
+about: Tasks whose Planners differ.
 items: train
-cells:
+tasks:
   none: {task: search, n_items: 2, team: {planner: random, examples: 0}}
   two: {task: search, n_items: 2, team: {planner: random, examples: 2}}
   again: {task: search, n_items: 2, team: {planner: random, examples: 2}}
@@ -390,7 +423,8 @@ cells:
 
 
 @pytest.mark.parametrize(
-    ("by_worker", "more", "loaded"), [(True, [], 2), (False, [], 2), (False, ["--blame", "1"], 4)]
+    ("by_worker", "more", "loaded"),
+    [(True, [], 2), (False, [], 2), (False, ["--attribute-faults", "1"], 4)],
 )
 def test_a_planner_goes_before_the_next_one_comes(
     by_worker: bool,

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from run.evaluation.statistics import mcnemar, summarise, wilson
+from run.storage.records import EpisodeRecord, TurnRecord
 
 
 def scipys(successes: int, n: int) -> list[float]:
@@ -36,32 +37,32 @@ def test_a_worked_case() -> None:
     assert mcnemar(5, 1) == mcnemar(1, 5) == 0.21875
 
 
-def line(
-    episode: int, success: bool | None, error: str | None, seconds: float
-) -> dict[str, object]:
-    return {
-        "episode": episode,
-        "success": success,
-        "error": error,
-        "seconds": seconds,
-        "turns": [{}] * (episode + 1),
-        "steps": 10 * episode,
-        "unparsed": episode % 2,
-        "ended": "error" if error else "success" if success else "failure",
-    }
+def record(episode: int, success: bool | None, error: str | None, seconds: float) -> EpisodeRecord:
+    return EpisodeRecord(
+        episode=episode,
+        seed=episode,
+        task="Examine the solid red ring.",
+        turns=(TurnRecord("", None, ""),) * (episode + 1),
+        success=success,
+        ended="error" if error else "success" if success else "failure",
+        steps=10 * episode,
+        unparsed=episode % 2,
+        error=error,
+        seconds=seconds,
+    )
 
 
 def test_errors_and_what_nobody_judges_are_no_failures() -> None:
-    lines = [
-        line(0, True, None, 1.0),
-        line(1, False, None, 3.0),
-        line(2, None, "Traceback …", 2.0),
-        line(3, None, None, 0.5),
+    records = [
+        record(0, True, None, 1.0),
+        record(1, False, None, 3.0),
+        record(2, None, "Traceback …", 2.0),
+        record(3, None, None, 0.5),
     ]
-    found = summarise("episode", 7, lines, parallel=2)
-    assert (found["n"], found["n_errors"], found["n_unjudged"]) == (4, 1, 1)
-    assert found["success_rate"] == 0.5
-    assert found["success_ci95"] == pytest.approx(scipys(1, 2))
-    assert found["seconds"] == 3.0 + 2.0
-    assert (found["mean_turns"], found["mean_steps"]) == ((1 + 2 + 4) / 3, (0 + 10 + 30) / 3)
-    assert (found["n_unparsed"], found["seed"]) == (2, 7)
+    summary = summarise("episode", 7, records, parallel=2)
+    assert (summary.n, summary.n_errors, summary.n_unjudged) == (4, 1, 1)
+    assert summary.success_rate == 0.5
+    assert summary.success_ci95 == pytest.approx(scipys(1, 2))
+    assert summary.seconds == 3.0 + 2.0
+    assert (summary.mean_turns, summary.mean_steps) == ((1 + 2 + 4) / 3, (0 + 10 + 30) / 3)
+    assert (summary.n_unparsed, summary.seed) == (2, 7)

@@ -16,7 +16,7 @@ from models.language.weights import packaged
 from run.__main__ import main
 from run.commands.evaluate import EvaluateSettings
 from run.evaluation.suites import find_suite
-from run.evaluation.teams import check_team, find_team, joined, team_names, with_team
+from run.evaluation.teams import check_team, find_team, team_names, with_named_team, with_team
 from tests.run.command import lines, one_sentence, summary
 
 
@@ -29,13 +29,13 @@ def test_teams_that_come_with_parley_name_parts_that_there_are(name: str) -> Non
 
 
 def test_a_team_takes_the_place_of_what_was_not_asked_for() -> None:
-    args = joined(EvaluateSettings(episodes=7, planner="oracle"), "cheats")
+    args = with_named_team(EvaluateSettings(episodes=7, planner="oracle"), "oracle")
     assert (args.planner, args.actor, args.reporter, args.episodes) == (
         *("oracle", "scripted", "scripted"),
         7,
     )
     with pytest.raises(BadInput, match="--planner oracle, but team 'small' has parley-135m"):
-        joined(EvaluateSettings(planner="oracle"), "small")
+        with_named_team(EvaluateSettings(planner="oracle"), "small")
     mine = with_team(EvaluateSettings(), {"planner": "random", "examples": 4, "temperature": 0.5})
     assert (mine.planner, mine.language.examples, mine.language.temperature) == ("random", 4, 0.5)
     assert mine.actor == EvaluateSettings().actor
@@ -61,7 +61,7 @@ def test_what_is_no_team_is_refused(found: Any, said: str) -> None:
 def test_a_team_in_a_file_plays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mine = tmp_path / "mine.yaml"
     mine.write_text("planner: oracle\nreporter: thorough\nexamples: 2\nadapter: some/where\n")
-    run = ["evaluate", "--cells", "conditional", "--episodes", "2", "--runs-dir", str(tmp_path)]
+    run = ["evaluate", "--tasks", "conditional", "--episodes", "2", "--runs-dir", str(tmp_path)]
     assert main([*run, "--team", str(mine)]) == 0
     folder = Path(capsys.readouterr().out.splitlines()[-1])
     config = json.loads((folder / "config.json").read_text())
@@ -74,17 +74,17 @@ def test_a_team_in_a_file_plays(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "cannot be read" in one_sentence(capsys.readouterr().err)
 
 
-def test_cells_bring_their_own_planner_actor_and_reporter(
+def test_tasks_bring_their_own_planner_actor_and_reporter(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     suite = tmp_path / "own.yaml"
     suite.write_text(
-        "cells:\n"
+        "tasks:\n"
         "  blind: {task: conditional, team: {planner: random, reporter: silent}}\n"
-        "  seeing: {task: conditional, team: cheats}\n"
+        "  seeing: {task: conditional, team: oracle}\n"
         "  mine: {task: conditional}\n"
     )
-    assert [c.parts[0].team.get("planner") for c in find_suite(str(suite)).cells] == [
+    assert [t.variants[0].team.get("planner") for t in find_suite(str(suite)).tasks] == [
         *("random", "oracle"),
         None,
     ]
@@ -103,8 +103,10 @@ def test_cells_bring_their_own_planner_actor_and_reporter(
     assert len(said["blind"]) == 1 and len(said["seeing"]) > 6
 
 
-def test_every_cell_of_scale_has_its_planner() -> None:
+def test_every_task_of_scale_has_its_planner() -> None:
     suite = find_suite("scale")
-    planners = {(p.team["planner"], p.team.get("examples")) for c in suite.cells for p in c.parts}
+    planners = {
+        (v.team["planner"], v.team.get("examples")) for t in suite.tasks for v in t.variants
+    }
     assert {p for p, _ in planners} == {*packaged(), "parley-135m"}
     assert {e for p, e in planners if p == "smollm2-135m"} == {0, 2, 4, 8, 16}

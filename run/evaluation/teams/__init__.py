@@ -1,7 +1,7 @@
-"""Teams: who plays, as settings that have a name.
+"""Teams: named settings of who plays.
 
-A team is a YAML file: ``planner``, ``actor``, ``reporter``, and whatever else says how its Planner
-reads and decides, such as ``examples``. Those of this folder come with Parley.
+A team is a YAML file with ``planner``, ``actor``, ``reporter``, and options of its Planner such as
+``examples``. Those of this folder come with Parley.
 """
 
 from __future__ import annotations
@@ -14,51 +14,69 @@ from typing import Any, Literal, TypeVar
 
 from agents.planner.options import SERVER, PlannerOptions
 from envs.errors import BadInput, unknown
+from run.evaluation.settings import EvaluationSettings
+from run.storage.deprecations import current_value
 
-T = TypeVar("T")
 FOLDER = Path(__file__).parent
 PARTS = ("planner", "actor", "reporter")
-_HINTS = {n: t for n, t in typing.get_type_hints(PlannerOptions).items() if n != "seed"}
+S = TypeVar("S", bound=EvaluationSettings)
+TeamSettings = Mapping[str, Any]
+"""Settings of a team by name, each of the type that its option has: ``PARTS`` and fields of
+`PlannerOptions`."""
+
+_OPTIONS = {n: t for n, t in typing.get_type_hints(PlannerOptions).items() if n != "seed"}
 
 
 def team_names() -> list[str]:
-    """The teams that come with Parley, in order."""
+    """The names of the teams that come with Parley."""
     return sorted(f.stem for f in FOLDER.glob("*.yaml"))
 
 
-def find_team(name: str) -> dict[str, Any]:
-    """The settings of a team by name, or of the one in a YAML file. Raises BadInput where there is
-    none, or the file is none."""
+def find_team(name: str) -> TeamSettings:
+    """The settings of a team by its name, or of the one in a YAML file.
+
+    Raises:
+        BadInput: There is no such team, or the file holds none.
+    """
     import yaml
 
+    name = current_value("--team", name)
     file = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     if not file.is_file() and file.parent == FOLDER:
         raise unknown("team", name, team_names())
     try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise BadInput(f"the team '{file}' cannot be read: {error}") from error
-    return check_team(found, f"the team '{file}'")
+    return check_team(content, f"the team '{file}'")
 
 
-def check_team(found: Any, where: str) -> dict[str, Any]:
-    """What somebody wrote of a team, as settings. Raises BadInput for what is none."""
-    if not isinstance(found, dict):
+def check_team(content: object, where: str) -> TeamSettings:
+    """The settings of a team from the content of a YAML file.
+
+    Args:
+        content: What the file says of the team.
+        where: What to call the team in an error.
+
+    Raises:
+        BadInput: It holds an unknown setting, or a value that its setting cannot have.
+    """
+    if not isinstance(content, dict):
         raise BadInput(f"{where} has no planner, actor or reporter")
-    settings: dict[str, Any] = {}
-    for name, value in found.items():
-        if name not in (*PARTS, *_HINTS):
-            raise unknown(f"setting of {where}", str(name), [*PARTS, *_HINTS])
+    settings: dict[str, object] = {}
+    for name, value in content.items():
+        if name not in (*PARTS, *_OPTIONS):
+            raise unknown(f"setting of {where}", str(name), [*PARTS, *_OPTIONS])
         if name in PARTS and ":" in str(value) and not str(value).startswith(SERVER):
             raise BadInput(
                 f"{where} names a module, '{value}': files bring no code, give it with --{name}"
             )
-        settings[name] = _checked(value, str if name in PARTS else _HINTS[name], name, where)
+        settings[name] = _checked(value, str if name in PARTS else _OPTIONS[name], name, where)
     return settings
 
 
-def _checked(value: Any, hint: Any, name: str, where: str) -> Any:
-    """A value as the setting has it."""
+def _checked(value: Any, hint: Any, name: str, where: str) -> object:
+    """A value as its setting has it."""
     kinds = typing.get_args(hint) if typing.get_origin(hint) is not Literal else (hint,)
     for kind in kinds or (hint,):
         if typing.get_origin(kind) is Literal:
@@ -73,27 +91,30 @@ def _checked(value: Any, hint: Any, name: str, where: str) -> Any:
     raise BadInput(f"{name} of {where} cannot be {value!r}")
 
 
-def with_team(args: T, team: Mapping[str, Any]) -> T:
-    """A command's settings, those of a team in the place of its own. ``args`` have ``planner``,
-    ``actor``, ``reporter`` and the ``language`` options."""
-    given: Any = args
-    language = {n: v for n, v in team.items() if n not in PARTS}
+def with_team(settings: S, team: TeamSettings) -> S:
+    """The settings of an evaluation with those of a team in place of their own."""
+    options = {n: v for n, v in team.items() if n not in PARTS}
     parts = {n: v for n, v in team.items() if n in PARTS}
-    changed = dataclasses.replace(given.language, **language)
-    return typing.cast(T, dataclasses.replace(given, **parts, language=changed))
+    language = dataclasses.replace(settings.language, **options)
+    return dataclasses.replace(settings, **parts, language=language)
 
 
-def joined(args: T, name: str) -> T:
-    """A command's settings with those of the team ``name``. Raises BadInput where the user asked
-    for something else beside it."""
+def with_named_team(settings: S, name: str) -> S:
+    """The settings of an evaluation with those of the team ``name``.
+
+    Raises:
+        BadInput: There is no such team, or a setting was given that contradicts it.
+    """
     team = find_team(name)
-    given: Any = args
-    default = type(given)()
+    default = type(settings)()
     for setting, value in team.items():
-        of, usual = (given, default) if setting in PARTS else (given.language, default.language)
-        own = getattr(of, setting)
-        if own not in (getattr(usual, setting), value):
+        if setting in PARTS:
+            given, usual = getattr(settings, setting), getattr(default, setting)
+        else:
+            given = getattr(settings.language, setting)
+            usual = getattr(default.language, setting)
+        if given not in (usual, value):
             raise BadInput(
-                f"--{setting.replace('_', '-')} {own}, but team '{name}' has {value}; give one"
+                f"--{setting.replace('_', '-')} {given}, but team '{name}' has {value}; give one"
             )
-    return with_team(args, team)
+    return with_team(settings, team)
