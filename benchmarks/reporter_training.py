@@ -33,7 +33,6 @@ from rich.console import Console
 from rich.table import Table
 
 from agents.actor import make_actor
-from agents.observation_recorder import ObservationRecorder
 from agents.planner.options import PlannerOptions
 from agents.planner.registry import make_planner
 from agents.reporter.learned import LearnedReporter, load_reporter
@@ -48,6 +47,7 @@ from agents.reporter.reinforcement import (
     update_policy,
 )
 from agents.team import Team
+from agents.trajectory import TrajectoryCallback
 from envs import make_worlds
 from envs.errors import BadInput
 from models.language.loading import load_model
@@ -148,10 +148,11 @@ def main(options: ReporterTrainingOptions) -> None:
     def one(seed: int) -> float:
         """Seconds of one episode by itself, and of learning from it."""
         began = time.perf_counter()
-        recorder, film = ReportRecorder(LearnedReporter(network, 1.0, seed)), ObservationRecorder()
-        episodes = Team(planner, actor, recorder, MAX_TURNS).play(alone, [seed], film)
+        recorder = ReportRecorder(LearnedReporter(network, 1.0, seed))
+        trajectories = TrajectoryCallback()
+        episodes = Team(planner, actor, recorder, MAX_TURNS).play(alone, [seed], trajectories)
         reports = [recorder.reports[0]]
-        gain = sum(w * term(episodes, film, reports)[0] for w, term in terms.values())
+        gain = sum(w * term(episodes, trajectories, reports)[0] for w, term in terms.values())
         update_policy(
             network,
             reference,

@@ -14,6 +14,7 @@ from minigrid.minigrid_env import MiniGridEnv
 from envs.commands import VERBS, Command, CommandWatch
 from envs.events import Event, EventWatch
 from envs.places import Places
+from envs.states import WorldState, state_of
 
 VIEW = 7  # cells a side of what an agent sees, in our worlds and BabyAI's
 
@@ -23,8 +24,9 @@ class Worlds:
 
     Attributes, all for the N worlds: ``images [N, view, view, 3] uint8``, ``directions [N]``,
     ``tasks`` (the task sentences), ``events`` (of the last step), ``over``, ``truncated``
-    and ``success`` ``[N] bool``, ``steps [N]``, and ``done [N] bool``: whether the command that
-    was given to ``watch`` is done. Worlds that are over do not step.
+    and ``success`` ``[N] bool``, ``steps [N]``, ``last_actions [N]`` (of the last step), and ``done
+    [N] bool``: whether the command that was given to ``watch`` is done. Worlds that are over do
+    not step.
     """
 
     def __init__(self, envs: Sequence[gym.Env]) -> None:
@@ -39,6 +41,7 @@ class Worlds:
         self.truncated = np.zeros(n, bool)
         self.success = np.zeros(n, bool)
         self.steps = np.zeros(n, np.int64)
+        self.last_actions = np.zeros(n, np.int64)
         self.done = np.zeros(n, bool)
         self._places: dict[int, Places] = {}
         self._watches: list[CommandWatch | None] = [None] * n
@@ -101,9 +104,17 @@ class Worlds:
             self.truncated[i] = truncated and not terminated
             self.over[i] = terminated or truncated
             self.steps[i] += 1
+            self.last_actions[i] = action
             watch = self._watches[i]
             if watch is not None:
                 self.done[i] = watch.update(world, self.events[i])
+
+    def states(self, which: Sequence[int], *, with_grids: bool = False) -> list[WorldState]:
+        """The worlds ``which`` as they are now, in arrays that later steps leave alone.
+
+        ``with_grids`` says whether all cells are recorded, or only what the agents see.
+        """
+        return [state_of(self._bare(i), self.images[i], with_grid=with_grids) for i in which]
 
     def frame(self, i: int, tile_size: int = 32) -> np.ndarray:
         """World i from above, what the agent sees highlighted: ``[height, width, 3] uint8``."""

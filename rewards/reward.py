@@ -12,18 +12,32 @@ from minigrid.minigrid_env import MiniGridEnv
 
 from envs.commands import Command
 from envs.errors import BadInput
-from models.vision.encoder import evenly
+from envs.states import WorldState, state_of
+from envs.trajectory import TrajectoryRecorder
 
 TILE = 8  # pixels of a cell in what the detector is shown
 _CONDITIONAL = re.compile(r"if (the .+?), (pick up .+?), otherwise pick up (.+)", re.IGNORECASE)
 
 
 class QuestionAnswerer(Protocol):
-    """What can be asked: a detector, a baseline, any model that says how likely "yes" is."""
+    """Any model that answers yes-or-no questions about clips: a detector, a baseline."""
 
     def answer(
         self, clips: Sequence[np.ndarray], questions: Sequence[Sequence[str]], batch: int = 64
-    ) -> list[np.ndarray]: ...
+    ) -> list[np.ndarray]:
+        """The probabilities of "yes".
+
+        Args:
+            clips: frames ``[T, height, width, 3] uint8`` with 1 to 8 of them, for each clip.
+            questions: for each clip as many questions as are to be answered.
+            batch: how many clips are processed at once.
+
+        Returns:
+            For each clip an array ``[len(questions)] float`` of numbers from 0 to 1.
+
+        Raises BadInput for clips of any other shape or type.
+        """
+        ...
 
 
 def command_question(command: Command) -> str:
@@ -40,41 +54,41 @@ def task_question(task: str) -> str:
 
 
 class DetectorReward:
-    """Scores clips after rollouts, many in a batch: the probability of success, or, with a
-    ``threshold``, 1 where that is above it and else 0.
+    """Scores clips after rollouts, many in a batch.
 
-    Whatever goes wrong is raised: a detector that fails is an error, never a reward of 0.
+    The reward is the probability of success, or, with a ``threshold``, 1 where the probability is
+    above it and 0 elsewhere. A detector that fails is an error, never a reward of 0.
     """
 
     def __init__(
-        self, judge: QuestionAnswerer, threshold: float | None = None, batch: int = 64
+        self, detector: QuestionAnswerer, threshold: float | None = None, batch: int = 64
     ) -> None:
         if threshold is not None and not 0 < threshold < 1:
             raise BadInput(f"the threshold must be between 0 and 1, not {threshold}")
-        self.judge = judge
+        self.detector = detector
         self.threshold = threshold
         self.batch = batch
 
     def __call__(self, clips: Sequence[np.ndarray], questions: Sequence[str]) -> np.ndarray:
-        """Rewards ``[N] float64`` of clips ``[T, height, width, 3] uint8`` and a question each.
+        """Rewards ``[N] float64`` of N clips ``[T, height, width, 3] uint8`` with a question each.
 
         Raises RuntimeError where the detector gives no number between 0 and 1.
         """
         if not len(clips):
             return np.zeros(0)
-        sure = np.concatenate(self.judge.answer(clips, [[q] for q in questions], self.batch))
-        sure = sure.astype(np.float64)
-        if sure.shape != (len(clips),) or not ((sure >= 0) & (sure <= 1)).all():
-            raise RuntimeError(f"the detector gave {sure} for {len(clips)} clips")
-        return sure if self.threshold is None else (sure > self.threshold).astype(float)
+        answers = self.detector.answer(clips, [[q] for q in questions], self.batch)
+        p = np.concatenate(answers).astype(np.float64)
+        if p.shape != (len(clips),) or not ((p >= 0) & (p <= 1)).all():
+            raise RuntimeError(f"the detector gave {p} for {len(clips)} clips")
+        return p if self.threshold is None else (p > self.threshold).astype(float)
 
 
 class SuccessReward(gym.Wrapper):
     """Any MiniGrid world with the detector's answer as its reward.
 
-    What the agent sees is filmed; when the episode ends, the detector is asked of 8 frames whether
-    the mission was achieved. Until then the reward is 0. What the world itself gave is in
-    ``info["true_reward"]``, the question in ``info["question"]``.
+    When the episode ends, the detector is asked whether the mission was achieved, and shown 8
+    frames of what the agent saw, evenly spread from the start to the end. Until then the reward is
+    0. ``info["true_reward"]`` holds the world's own reward, ``info["question"]`` the question.
 
     Raises BadInput for what is no MiniGrid world.
     """
@@ -84,26 +98,32 @@ class SuccessReward(gym.Wrapper):
         if not isinstance(env.unwrapped, MiniGridEnv):
             raise BadInput(f"{type(env.unwrapped).__name__} is no MiniGrid world")
         self.reward = reward
-        self._frames: list[np.ndarray] = []
+        self._trajectories = TrajectoryRecorder()
 
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
         obs, info = self.env.reset(**kwargs)
-        self._frames = [self._look()]
+        self._trajectories.start(0, self._state())
         return obs, info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        obs, true, terminated, truncated, info = self.env.step(action)
-        self._frames.append(self._look())
-        found = 0.0
-        info = {**info, "true_reward": float(true)}
-        if terminated or truncated:
-            world: Any = self.env.unwrapped
-            info["question"] = task_question(world.mission)
-            clip = np.stack([self._frames[k] for k in evenly(0, len(self._frames) - 1)])
-            found = float(self.reward([clip], [info["question"]])[0])
-        return obs, found, terminated, truncated, info
-
-    def _look(self) -> np.ndarray:
+        obs, true_reward, terminated, truncated, info = self.env.step(action)
+        self._trajectories.add(0, self._state(), int(action))
+        info = {**info, "true_reward": float(true_reward)}
+        if not (terminated or truncated):
+            return obs, 0.0, terminated, truncated, info
         world: Any = self.env.unwrapped
-        frame: np.ndarray = world.get_frame(tile_size=TILE, agent_pov=True)
-        return frame
+        info["question"] = task_question(world.mission)
+        reward = float(self.reward([self._clip()], [info["question"]])[0])
+        return obs, reward, terminated, truncated, info
+
+    def _state(self) -> WorldState:
+        world = self.env.unwrapped
+        assert isinstance(world, MiniGridEnv)
+        return state_of(world)
+
+    def _clip(self) -> np.ndarray:
+        """The episode's clip, ``[<= 8, height, width, 3] uint8``."""
+        # numba is loaded only where something is drawn.
+        from envs.batched.cameras import Camera
+
+        return self._trajectories.clip(0, camera=Camera("view", TILE))

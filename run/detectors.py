@@ -13,10 +13,10 @@ from models.vision.vision_language import HUB_ID, is_of_transformers
 
 if TYPE_CHECKING:
     from agents.actor.vector_env import MultiTaskVectorEnv
-    from agents.observation_recorder import ObservationRecorder
     from agents.planner.reinforcement import Reward
     from agents.reporter.reinforcement import ReportSample, RewardComponent
     from agents.team import Episode
+    from envs.trajectory import TrajectoryRecorder
     from rewards.reward import DetectorReward, QuestionAnswerer
     from rewards.success_vqa.detector import SuccessDetector
 
@@ -93,16 +93,17 @@ def episode_reward(name: str, device: str = "auto", cache: Path | None = None) -
     if name == "truth":
         return success_reward
     term = episode_term(DetectorReward(load_detector(name, device, cache)))
-    return lambda episodes, film: term(episodes, film, ())
+    return lambda episodes, trajectories: term(episodes, trajectories, ())
 
 
 def episode_term(reward: DetectorReward) -> RewardComponent:
     """Rewards a Reporter by the detector's answer whether the task was achieved."""
-    from models.vision.encoder import evenly
     from rewards.reward import task_question
 
-    def judged(episodes: Sequence[Episode], film: ObservationRecorder, _: Any) -> list[float]:
-        clips = [film.frames(i, evenly(0, len(film.views[i]) - 1)) for i in range(len(episodes))]
+    def judged(
+        episodes: Sequence[Episode], trajectories: TrajectoryRecorder, _: Any
+    ) -> list[float]:
+        clips = [trajectories.clip(i) for i in range(len(episodes))]
         return reward(clips, [task_question(e.task) for e in episodes]).tolist()
 
     return judged
@@ -115,7 +116,7 @@ def command_term(reward: DetectorReward) -> RewardComponent:
 
     def judged(
         episodes: Sequence[Episode],
-        film: ObservationRecorder,
+        trajectories: TrajectoryRecorder,
         reports: Sequence[Sequence[ReportSample]],
     ) -> list[float]:
         flat = [r for its in reports for r in its]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -17,11 +17,11 @@ import numpy as np
 
 from agents.actor import make_actor
 from agents.dialogue import Decision, Dialogue, Turn
-from agents.observation_recorder import ObservationRecorder
 from agents.planner.oracle import OraclePlanner, examined
 from agents.protocols import Actor, Planner
 from agents.reporter import make_reporter
 from agents.team import Episode, Team
+from agents.trajectory import TrajectoryCallback
 from envs.commands import VERBS, Command
 from envs.conditional import DEED_VERBS
 from envs.errors import BadInput, unknown
@@ -148,14 +148,13 @@ class TrainingExample:
         return replace(self, strange=strange, key=int(rng.integers(2**31)))
 
 
-@dataclass
-class DecisionRecorder(ObservationRecorder):
-    """Takes down what was decided and seen, world by world."""
+class DecisionRecorder(TrajectoryCallback):
+    """Records each world's decisions, with the dialogues in which they were made, beside its
+    trajectory."""
 
-    decided: dict[int, list[tuple[Dialogue, Decision]]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
+    def __init__(self) -> None:
         super().__init__()
+        self.decided: dict[int, list[tuple[Dialogue, Decision]]] = {}
 
     def on_decision(self, i: int, dialogue: Dialogue, decision: Decision) -> None:
         if decision.command is not None:

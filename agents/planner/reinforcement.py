@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from agents.dialogue import Decision, Dialogue
-from agents.observation_recorder import ObservationRecorder
 from agents.planner.demonstrations import (
     FIRST_SEED,
     RolloutCollector,
@@ -22,6 +21,7 @@ from agents.planner.language import LanguagePlanner
 from agents.planner.policy import PlannerPolicy
 from agents.protocols import TeamMember
 from agents.team import Episode
+from envs.trajectory import TrajectoryRecorder
 from envs.worlds import Worlds
 from models.training.checkpoints import pack, unpack
 from models.training.gradient_step import gradient_step
@@ -33,11 +33,11 @@ from models.training.policy_gradient import (
 from models.training.schedules import cosine_to_zero
 from models.training.trainer import Stage, ValidationResult
 
-# The rewards of a group of episodes, of which an observer has kept the views.
-Reward = Callable[[Sequence[Episode], ObservationRecorder], Sequence[float]]
+# A reward for each episode of a group, from the episodes and their trajectories.
+Reward = Callable[[Sequence[Episode], TrajectoryRecorder], Sequence[float]]
 
 
-def success_reward(episodes: Sequence[Episode], recorder: ObservationRecorder) -> list[float]:
+def success_reward(episodes: Sequence[Episode], recorder: TrajectoryRecorder) -> list[float]:
     """The environment's own reward: 1 for success, 0 otherwise."""
     return [float(bool(e.success)) for e in episodes]
 

@@ -13,12 +13,12 @@ import numpy as np
 
 from agents.actor import make_actor
 from agents.dialogue import Dialogue
-from agents.observation_recorder import ObservationRecorder
 from agents.planner.registry import make_planner
 from agents.protocols import Reporter
 from agents.reporter.facts import RandomFactReporter
 from agents.reporter.learned import clip_of
 from agents.team import Team
+from agents.trajectory import TrajectoryCallback
 from envs import make_worlds
 from envs.commands import Command
 from envs.conditional import CONDITIONS
@@ -42,8 +42,8 @@ class Caption:
     report: str
 
 
-class _Notes(ObservationRecorder):
-    """Takes down clips and what was said of them."""
+class _CaptionRecorder(TrajectoryCallback):
+    """Records a caption for each report: the clip of its rollout, the command, the text."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,11 +51,11 @@ class _Notes(ObservationRecorder):
         self._started: dict[int, int] = {}
 
     def on_report(self, i: int, dialogue: Dialogue) -> None:
-        turn, last = dialogue.turns[-1], len(self.views[i]) - 1
+        turn, now = dialogue.turns[-1], self.n_steps(i)
         if turn.command is not None:
-            clip = clip_of(self, i, last - self._started.get(i, 0))
+            clip = clip_of(self, i, now - self._started.get(i, 0))
             self.captions.append(Caption(clip, turn.command, turn.report))
-        self._started[i] = last
+        self._started[i] = now
 
 
 class CaptionCollector:
@@ -84,12 +84,12 @@ class CaptionCollector:
 
         Raises BadInput where an episode broke.
         """
-        notes = _Notes()
+        recorder = _CaptionRecorder()
         team = Team(self._planner, self._actor, reporter, TURNS, patience)
-        for episode in team.play(self.worlds, seeds, notes):
+        for episode in team.play(self.worlds, seeds, recorder):
             if episode.error is not None:
                 raise BadInput(f"an episode of training broke: {episode.error.splitlines()[-1]}")
-        return notes.captions
+        return recorder.captions
 
     def captions(self, seed: int, step: int, first: int, n: int) -> list[Caption]:
         """What a step of captioning learns from: ``n`` captions of the episodes from seed ``first``

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from agents.dialogue import Dialogue, Rollout
-from agents.observation_recorder import ObservationRecorder
 from agents.protocols import TeamMember
 from agents.reporter.network import (
     CONFIG,
@@ -19,9 +18,10 @@ from agents.reporter.network import (
     SampledReport,
     read_config,
 )
+from envs.trajectory import TrajectoryRecorder
 from envs.worlds import Worlds
 from models.language.loading import load_model
-from models.vision.encoder import evenly, prepare
+from models.vision.encoder import prepare
 
 SHIPPED = Path(__file__).parent / "weights"
 
@@ -44,20 +44,21 @@ class LearnedReporter(TeamMember):
         self.batch = batch
         self.said: list[SampledReport] = []
         self.clips = np.zeros((0, 8, 64, 64, 3), np.uint8)
-        self._film = ObservationRecorder()
+        self._trajectories = TrajectoryRecorder()
 
     def begin(self, worlds: Worlds) -> None:
-        self._film.begin(worlds, range(len(worlds)))
+        # Of the worlds beyond the group's episodes, some may never have been reset.
+        self._trajectories.begin(worlds, map(int, np.flatnonzero(~worlds.over)))
 
     def on_step(self, worlds: Worlds) -> None:
-        self._film.on_step(worlds)
+        self._trajectories.on_step(worlds)
 
     def report(self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]) -> list[str]:
         self.said = []
         if not rollouts:
             return []
         pairs = list(zip(rollouts, dialogues, strict=True))
-        self.clips = np.stack([clip_of(self._film, d.world, r.steps) for r, d in pairs])
+        self.clips = np.stack([clip_of(self._trajectories, d.world, r.steps) for r, d in pairs])
         drawn = [
             np.random.default_rng((self.seed, d.seed, d.world, len(d.turns))).random(MOST_TOKENS)
             for d in dialogues
@@ -72,10 +73,10 @@ class LearnedReporter(TeamMember):
         return [s.text for s in self.said]
 
 
-def clip_of(film: ObservationRecorder, i: int, steps: int) -> np.ndarray:
-    """What the agent of world i saw in its last ``steps`` steps: ``[8, 64, 64, 3] uint8``."""
-    last = len(film.views[i]) - 1
-    return prepare(film.frames(i, evenly(max(0, last - steps), last)))
+def clip_of(trajectories: TrajectoryRecorder, i: int, steps: int) -> np.ndarray:
+    """What the agent of world i saw in its last ``steps`` steps, as the network is shown it: ``[8,
+    64, 64, 3] uint8``, black frames first where there are fewer."""
+    return prepare(trajectories.clip(i, steps))
 
 
 def load_reporter(folder: Path, device: str = "auto", cache: Path | None = None) -> LearnedReporter:

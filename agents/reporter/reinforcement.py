@@ -11,15 +11,16 @@ import numpy as np
 import torch
 
 from agents.dialogue import Decision, Dialogue, Rollout
-from agents.observation_recorder import ObservationRecorder
 from agents.protocols import Actor, Planner, TeamMember
 from agents.reporter.captions import FIRST_SEED
 from agents.reporter.facts import is_true
 from agents.reporter.learned import LearnedReporter
 from agents.reporter.network import ReporterNetwork
 from agents.team import Episode, Team
+from agents.trajectory import TrajectoryCallback
 from envs.commands import Command
 from envs.errors import BadInput
+from envs.trajectory import TrajectoryRecorder
 from envs.worlds import Worlds
 from models.training.checkpoints import pack, unpack
 from models.training.gradient_step import gradient_step
@@ -52,9 +53,9 @@ class ReportSample:
     matters: bool | None
 
 
-# A reward for each episode, from the episodes, their views and their reports.
+# A reward for each episode, from the episodes, their trajectories and their reports.
 RewardComponent = Callable[
-    [Sequence[Episode], ObservationRecorder, Sequence[Sequence[ReportSample]]], Sequence[float]
+    [Sequence[Episode], TrajectoryRecorder, Sequence[Sequence[ReportSample]]], Sequence[float]
 ]
 
 
@@ -261,14 +262,14 @@ class ReporterReinforcement(Stage):
 
     def _rollouts(
         self, k: int
-    ) -> tuple[list[Episode], ObservationRecorder, list[list[ReportSample]]]:
-        """This process's episodes of step ``k``, their views and their reports."""
+    ) -> tuple[list[Episode], TrajectoryRecorder, list[list[ReportSample]]]:
+        """This process's episodes of step ``k``, their trajectories and their reports."""
         config = self.config
         start = RL_FIRST_SEED + (config.seed * 100_000 + k) * config.groups
         start += self._processes.rank * self._share
         seeds = [start + g for g in range(self._share) for _ in range(config.samples_per_prompt)]
         sampler = LearnedReporter(self.network, config.temperature, config.seed * 1_000_003 + k)
-        reporter, recorder = ReportRecorder(sampler), ObservationRecorder()
+        reporter, recorder = ReportRecorder(sampler), TrajectoryCallback()
         planner = DeduplicatingPlanner(self.planner)
         team = Team(planner, self.actor, reporter, config.max_turns, config.patience)
         episodes = team.play(self.worlds, seeds, recorder)
@@ -401,7 +402,7 @@ class _ReportBatch:
 
 def success_component(
     episodes: Sequence[Episode],
-    recorder: ObservationRecorder,
+    recorder: TrajectoryRecorder,
     reports: Sequence[Sequence[ReportSample]],
 ) -> list[float]:
     """The environment's own reward: 1 for success, 0 otherwise."""

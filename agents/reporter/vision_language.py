@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from agents.dialogue import Dialogue, Rollout
-from agents.observation_recorder import ObservationRecorder
 from agents.protocols import TeamMember
+from envs.trajectory import TrajectoryRecorder
 from envs.worlds import Worlds
 from models.language.loading import on_hub
-from models.vision.encoder import N_FRAMES, evenly
 from models.vision.vision_language import check_template, inputs_of, load_vision_language, message
 
 ASK = (
@@ -35,21 +35,21 @@ class VisionLanguageReporter(TeamMember):
         check_template(processor)
         self.model = model
         self.processor = processor
-        self._film = ObservationRecorder()
+        self._trajectories = TrajectoryRecorder()
 
     def begin(self, worlds: Worlds) -> None:
-        self._film.begin(worlds, range(len(worlds)))
+        # Of the worlds beyond the group's episodes, some may never have been reset.
+        self._trajectories.begin(worlds, map(int, np.flatnonzero(~worlds.over)))
 
     def on_step(self, worlds: Worlds) -> None:
-        self._film.on_step(worlds)
+        self._trajectories.on_step(worlds)
 
     @torch.no_grad()
     def report(self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]) -> list[str]:
         return [self._one(r, d.world) for r, d in zip(rollouts, dialogues, strict=True)]
 
     def _one(self, rollout: Rollout, i: int) -> str:
-        last = len(self._film.views[i]) - 1
-        frames = self._film.frames(i, evenly(max(0, last - rollout.steps), last)[-N_FRAMES:])
+        frames = self._trajectories.clip(i, rollout.steps)
         asked = message(frames, ASK.format(command=rollout.command))
         inputs = inputs_of(self.model, self.processor, [asked], [frames])
         made = self.model.generate(**inputs, max_new_tokens=MOST_TOKENS, do_sample=False)

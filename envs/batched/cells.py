@@ -61,6 +61,12 @@ def unpack(cells: np.ndarray) -> np.ndarray:
     )
 
 
+def pack_codes(encoding: np.ndarray) -> np.ndarray:
+    """MiniGrid's encoding ``[..., 3] uint8`` as the engine's numbers ``[...] uint32``."""
+    kinds, colours, states = np.moveaxis(encoding.astype(np.uint32), -1, 0)
+    return kinds | colours << COLOUR_SHIFT | states << STATE_SHIFT
+
+
 @numba.njit(inline="always")
 def kind_of(cell):
     """The object type of a cell."""

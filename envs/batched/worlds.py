@@ -14,8 +14,19 @@ from minigrid.core.actions import Actions
 from minigrid.core.constants import IDX_TO_COLOR, IDX_TO_OBJECT
 from minigrid.minigrid_env import MiniGridEnv
 
-from envs.batched.cameras import StateTrajectory
-from envs.batched.cells import CODE_MASK, FIRST_ITEM, ID_SHIFT, unpack
+from envs.batched.cells import (
+    CODE_MASK,
+    EMPTY,
+    FIRST_ITEM,
+    FLOOR,
+    GOAL,
+    ID_SHIFT,
+    LAVA,
+    UNSEEN,
+    WALL,
+    pack_codes,
+    unpack,
+)
 from envs.batched.compiled import jit
 from envs.batched.engine import Engine
 from envs.batched.kernels import step_x, step_y
@@ -28,6 +39,7 @@ from envs.events import Event
 from envs.items import TEXTURES, Item
 from envs.objects import MARKS
 from envs.places import Places
+from envs.states import WorldState
 from envs.worlds import Worlds
 
 _TRANSPARENT = (OrderEnforcing, PassiveEnvChecker)  # wrappers that change nothing
@@ -75,10 +87,6 @@ class BatchedWorlds(Worlds):
             pose = (*map(int, world.agent_pos), int(world.agent_dir))
             assert pose == tuple(self.engine.state.pose[i]), "the engine and MiniGrid differ"
         return world
-
-    def actions(self, i: int) -> list[int]:
-        """What world i's agent has done since its episode began."""
-        return [int(a) for a in self._taken[i, : self.steps[i]]]
 
     def places(self, i: int) -> Places:
         if i not in self._places:
@@ -129,7 +137,7 @@ class BatchedWorlds(Worlds):
         at = self.steps[rows]
         if at.max() >= self._taken.shape[1]:
             self._taken = np.concatenate([self._taken, np.zeros_like(self._taken)], axis=1)
-        self._taken[rows, at] = actions[rows]
+        self._taken[rows, at] = self.last_actions[rows] = actions[rows]
         self.steps[rows] += 1
         self.success[rows] = engine.success[rows]
         self.truncated[rows] = (engine.truncated & ~engine.terminated)[rows]
@@ -137,14 +145,25 @@ class BatchedWorlds(Worlds):
         self._tell_events(going)
         self._follow(going)
 
-    def take(self, which: np.ndarray) -> tuple[StateTrajectory, np.ndarray]:
-        """The worlds ``which [K]`` as they are now, to be filmed, and what the agents hold as
-        cells ``[K] uint32``. Raises BadInput for worlds that MiniGrid plays."""
+    def states(self, which: Sequence[int], *, with_grids: bool = False) -> list[WorldState]:
         if self._apart[which].any():
-            raise BadInput("worlds that the engine cannot hold cannot be filmed")
+            return [
+                super(BatchedWorlds, self).states([i], with_grids=with_grids)[0]
+                if self._apart[i]
+                else self.states([i], with_grids=with_grids)[0]
+                for i in which
+            ]
         state, pad = self.engine.state, self.engine.view - 1
-        cells = state.cells[which, pad:-pad, pad:-pad]
-        return StateTrajectory(state.images[which], cells, state.pose[which]), state.carried[which]
+        carried = state.carried[which]
+        hands = unpack(np.where(carried == 0, np.uint32(EMPTY), carried))
+        grids: list[np.ndarray | None] = [None] * len(which)
+        if with_grids:
+            cells = unpack(state.cells[which, pad:-pad, pad:-pad])
+            # Walls surround what is smaller than the largest world.
+            bare = [self._bare(i) for i in which]
+            grids = [grid[: w.height, : w.width] for grid, w in zip(cells, bare, strict=True)]
+        poses = state.pose[which]
+        return list(map(WorldState, state.images[which], grids, poses, hands))
 
     def _begin(self, i: int) -> None:
         # Made when they are asked for, but before the world moves on.
@@ -237,6 +256,14 @@ def _check(env: gym.Env, world: MiniGridEnv, view: int) -> None:
 def thing_of(cell: int) -> Item | None:
     """What lies on a cell, or None for walls, floors and nothing."""
     return item_of_code(cell & CODE_MASK) if cell >> ID_SHIFT & 255 else None
+
+
+def item_of_encoding(encoding: np.ndarray) -> Item | None:
+    """What lies on a cell in MiniGrid's encoding ``[3] uint8``; None for walls, floors, goals, lava
+    and nothing."""
+    if int(encoding[0]) in (UNSEEN, EMPTY, WALL, FLOOR, GOAL, LAVA):
+        return None
+    return item_of_code(int(pack_codes(encoding)))
 
 
 def mark_of_code(code: int) -> str:

@@ -19,8 +19,9 @@ from torch import nn
 from torch.nn import functional
 
 from envs.errors import BadInput
+from envs.trajectory import CLIP_FRAMES
 
-N_FRAMES = 8
+N_FRAMES = CLIP_FRAMES
 MOST_PIXELS = 512  # a side
 SIDE = 64  # pixels of the smallest picture that the encoder is shown
 LARGEST = 96  # and of the largest; what is larger is shrunk to the smallest
@@ -45,12 +46,6 @@ def check_frames(frames: Any) -> np.ndarray:
     if not (8 <= shape[1] <= MOST_PIXELS and 8 <= shape[2] <= MOST_PIXELS):
         raise BadInput(f"frames are 8 to {MOST_PIXELS} pixels a side, not {shape[1]} x {shape[2]}")
     return found
-
-
-def evenly(start: int, end: int, n: int = N_FRAMES) -> tuple[int, ...]:
-    """Steps evenly spread from ``start`` to ``end``, both included: at most ``n``, none twice."""
-    steps = np.linspace(start, end, min(n, end - start + 1)).round().astype(int)
-    return tuple(int(s) for s in steps)
 
 
 def cell_size(frames: np.ndarray) -> int | None:

@@ -1,13 +1,13 @@
-"""Behaviours: what agents do while they are filmed, well, badly and otherwise.
+"""Behaviours: what agents do in the clips of the success detector, well, badly and otherwise.
 
-A behaviour is a list of phases that are drawn for one world; in each phase somebody carries out a
-command, or does something of his own. ``film`` plays them in all worlds together.
+A behaviour is a list of phases that is drawn for one world; in each phase some actor carries out a
+command or acts on its own. ``record_rollouts`` plays them in all worlds together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -18,13 +18,13 @@ from agents.actor.network import ActorNetwork
 from agents.actor.scripted import ScriptedActor
 from agents.actor.stepping import StepActor
 from envs.attributes import Attribute
-from envs.batched.cameras import StateTrajectory
 from envs.batched.cells import EMPTY, FLOOR
 from envs.batched.kernels import step_x, step_y
-from envs.batched.worlds import BatchedWorlds, thing_of
+from envs.batched.worlds import BatchedWorlds, item_of_encoding, thing_of
 from envs.commands import Command
 from envs.items import Item
 from envs.room import one_of
+from envs.trajectory import Trajectory, TrajectoryRecorder
 from envs.worlds import Worlds
 from rewards.success_vqa.questions import ClipGroundTruth, ItemEvent
 
@@ -33,8 +33,10 @@ LONG = 48  # steps that are enough for any command in rooms as large as ours
 
 @dataclass(frozen=True)
 class BehaviourPhase:
-    """Who does what, for at most how many steps. ``who`` is of ``WHO``; those who take no commands
-    get one all the same."""
+    """One actor at work: ``who`` is one of ``WHO``, ``steps`` the most steps it takes.
+
+    Actors that act on their own get a command all the same.
+    """
 
     who: str
     command: Command
@@ -54,7 +56,7 @@ class Wandering(StepActor):
 
 
 class Dropping(StepActor):
-    """Puts down what it holds in the first free place that it turns to."""
+    """Puts down what it carries on the first free cell that it turns to."""
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng([seed, 8])
@@ -71,22 +73,22 @@ class Dropping(StepActor):
 
 
 class Noisy(ScriptedActor):
-    """The scripted Actor, but some of its steps are taken at random; then it finds a new way."""
+    """The scripted Actor, taking a random step with chance ``p`` and then planning anew."""
 
     def __init__(self, seed: int, p: float = 0.35) -> None:
         super().__init__()
         self.rng = np.random.default_rng([seed, 9])
         self.p = p
-        self._told: Sequence[Command | None] = ()
+        self._commands: Sequence[Command | None] = ()
 
     def start(self, worlds: Worlds, commands: Sequence[Command | None]) -> None:
         super().start(worlds, commands)
-        self._told = commands
+        self._commands = commands
 
     def act(self, worlds: Worlds, active: np.ndarray) -> np.ndarray:
         actions = np.full(len(worlds), int(Actions.done))
         for i in map(int, np.flatnonzero(active)):
-            command = self._told[i]
+            command = self._commands[i]
             assert command is not None
             if self.rng.random() < self.p:
                 actions[i] = self.rng.integers(3)
@@ -110,7 +112,7 @@ def _is_free(worlds: BatchedWorlds, i: int) -> bool:
 
 
 def _lookalike(items: Sequence[Item], item: Item, rng: np.random.Generator) -> Item:
-    """Another item of the room, likely the one whose name is most like."""
+    """Another item of the room, most likely the one with the most similar name."""
     others = [i for i in items if i != item]
     order = sorted(others, key=lambda i: (-item.likeness(i), rng.random()))
     return order[0] if rng.random() < 0.8 else one_of(rng, others)
@@ -133,7 +135,7 @@ def _verb(rng: np.random.Generator) -> str:
     return ("go to", "examine", "pick up")[rng.choice(3, p=(0.24, 0.38, 0.38))]
 
 
-def _deed(items: Sequence[Item], rng: np.random.Generator) -> Command:
+def _draw_command(items: Sequence[Item], rng: np.random.Generator) -> Command:
     return Command(_verb(rng), one_of(rng, items))
 
 
@@ -143,22 +145,22 @@ def _up_and_down(who: str, pick_up: Command) -> list[BehaviourPhase]:
 
 @_behaviour("learned", TRAINING)
 def _learned(items: Sequence[Item], rng: np.random.Generator) -> list[BehaviourPhase]:
-    return [BehaviourPhase("learned", _deed(items, rng))]
+    return [BehaviourPhase("learned", _draw_command(items, rng))]
 
 
 @_behaviour("scripted", TRAINING)
 def _scripted(items: Sequence[Item], rng: np.random.Generator) -> list[BehaviourPhase]:
-    return [BehaviourPhase("scripted", _deed(items, rng))]
+    return [BehaviourPhase("scripted", _draw_command(items, rng))]
 
 
 @_behaviour("wandering", TRAINING)
 def _wandering(items: Sequence[Item], rng: np.random.Generator) -> list[BehaviourPhase]:
-    return [BehaviourPhase("wandering", _deed(items, rng), 8 * int(rng.integers(1, 4)))]
+    return [BehaviourPhase("wandering", _draw_command(items, rng), 8 * int(rng.integers(1, 4)))]
 
 
 @_behaviour("interrupted", TRAINING)
 def _interrupted(items: Sequence[Item], rng: np.random.Generator) -> list[BehaviourPhase]:
-    return [BehaviourPhase("scripted", _deed(items, rng), 2 * int(rng.integers(1, 6)))]
+    return [BehaviourPhase("scripted", _draw_command(items, rng), 2 * int(rng.integers(1, 6)))]
 
 
 @_behaviour("undone", TRAINING)
@@ -199,15 +201,15 @@ def _conditional(items: Sequence[Item], rng: np.random.Generator) -> list[Behavi
 
 @_behaviour("fickle", OTHER)
 def _fickle(items: Sequence[Item], rng: np.random.Generator) -> list[BehaviourPhase]:
-    wish = _deed(items, rng)
+    first = _draw_command(items, rng)
     steps = 2 * int(rng.integers(1, 5))
-    other = Command(wish.verb, _lookalike(items, wish.item, rng))
-    return [BehaviourPhase("scripted", wish, steps), BehaviourPhase("scripted", other)]
+    other = Command(first.verb, _lookalike(items, first.item, rng))
+    return [BehaviourPhase("scripted", first, steps), BehaviourPhase("scripted", other)]
 
 
 @_behaviour("noisy", OTHER)
 def _noisy(items: Sequence[Item], rng: np.random.Generator) -> list[BehaviourPhase]:
-    return [BehaviourPhase("noisy", _deed(items, rng))]
+    return [BehaviourPhase("noisy", _draw_command(items, rng))]
 
 
 @_behaviour("hoarding", OTHER)
@@ -218,37 +220,47 @@ def _hoarding(items: Sequence[Item], rng: np.random.Generator) -> list[Behaviour
 
 @_behaviour("circling", OTHER)
 def _circling(items: Sequence[Item], rng: np.random.Generator) -> list[BehaviourPhase]:
-    deed = _deed(items, rng)
-    near = Command("go to", deed.item)
+    command = _draw_command(items, rng)
+    near = Command("go to", command.item)
     return [
         BehaviourPhase("scripted", near),
         BehaviourPhase("wandering", near, 4),
-        BehaviourPhase("scripted", deed),
+        BehaviourPhase("scripted", command),
     ]
 
 
-@dataclass
-class FilmedRollout:
-    """What was filmed of one world.
+@dataclass(frozen=True)
+class RecordedRollout:
+    """What one world's agent did, recorded, with the truth about it.
 
-    ``take`` has one moment more than there were steps; ``events`` are (step, event) of what was
-    examined and picked up, ``faced`` and ``held`` what was before the agent and in its hands
-    at each moment, ``attributes`` as in `ClipGroundTruth`, ``actions`` what was done.
+    Attributes:
+        seed: the seed of the world.
+        items: the items that lie in the world.
+        phases: what the agent was to do.
+        trajectory: what it did.
+        events: (step, event) of each time that an item was examined or picked up; steps count from
+            1.
+        marks: the mark that examining each item shows.
+        faced: what is before the agent at each moment, the start included.
+        held: what it carries at each moment.
+        attributes: as in `ClipGroundTruth`.
     """
 
     seed: int
     items: tuple[Item, ...]
     phases: tuple[BehaviourPhase, ...]
-    take: StateTrajectory
+    trajectory: Trajectory
     events: tuple[tuple[int, ItemEvent], ...]
     marks: Mapping[Item, str]
     faced: tuple[Item | None, ...]
     held: tuple[Item | None, ...]
     attributes: Mapping[Item, frozenset[Attribute]]
-    actions: tuple[int, ...]
 
     def between(self, start: int, end: int) -> ClipGroundTruth:
-        """What happened in a clip that shows steps ``start`` to ``end``, both included."""
+        """What happened in a clip that shows steps ``start`` to ``end``, both included.
+
+        The first frame shows what came of step ``start``, which therefore did not happen in it.
+        """
         events = tuple((step, event) for step, event in self.events if start < step <= end)
         return ClipGroundTruth(events, self.faced[end], self.held[end], self.attributes, end)
 
@@ -258,46 +270,10 @@ def _network() -> ActorNetwork:
     return load_network(WEIGHTS)
 
 
-@dataclass
-class _Film:
-    """Takes down all worlds, step by step."""
-
-    shots: list[tuple[StateTrajectory, np.ndarray]] = field(default_factory=list)
-    at: list[list[int]] = field(default_factory=list)
-    deeds: list[list[tuple[int, ItemEvent]]] = field(default_factory=list)
-
-    def begin(self, worlds: BatchedWorlds) -> None:
-        self.at = [[] for _ in range(len(worlds))]
-        self.deeds = [[] for _ in range(len(worlds))]
-        self._shoot(worlds, range(len(worlds)))
-
-    def on_step(self, worlds: Worlds) -> None:
-        assert isinstance(worlds, BatchedWorlds)
-        moved = [i for i, at in enumerate(self.at) if worlds.steps[i] >= len(at)]
-        for i in moved:
-            for event in worlds.events[i]:
-                if event.kind in ("examined", "picked up"):
-                    verb = {"examined": "examine", "picked up": "pick up"}[event.kind]
-                    self.deeds[i].append((len(self.at[i]), ItemEvent(verb, event.item)))
-        self._shoot(worlds, moved)
-
-    def _shoot(self, worlds: BatchedWorlds, moved: Sequence[int]) -> None:
-        for i in moved:
-            self.at[i].append(len(self.shots))
-        self.shots.append(worlds.take(np.arange(len(worlds))))
-
-    def take(self, i: int) -> tuple[StateTrajectory, list[int]]:
-        shots = [self.shots[k] for k in self.at[i]]
-        take = StateTrajectory(
-            np.stack([t.images[i] for t, _ in shots]),
-            np.stack([t.cells[i] for t, _ in shots]),
-            np.stack([t.poses[i] for t, _ in shots]),
-        )
-        return take, [int(hands[i]) for _, hands in shots]
-
-
-def film(worlds: BatchedWorlds, seeds: Sequence[int], plans: Sequence[Draw]) -> list[FilmedRollout]:
-    """Play one behaviour in each world, all of them together, and film them.
+def record_rollouts(
+    worlds: BatchedWorlds, seeds: Sequence[int], plans: Sequence[Draw]
+) -> list[RecordedRollout]:
+    """Play one behaviour in each world, all of them together, and record them.
 
     World i is reset with ``seeds[i]``, from which all that is random in it comes; its phases are
     drawn by ``plans[i]`` from the items that can be reached.
@@ -306,12 +282,11 @@ def film(worlds: BatchedWorlds, seeds: Sequence[int], plans: Sequence[Draw]) -> 
     for i, seed in enumerate(seeds):
         worlds.reset(i, seed)
         world = worlds.world(i)
-        there = tuple(t.item for t in world.things if t.item in world.reachable)  # type: ignore[attr-defined]
-        drawn = plans[i](there, np.random.default_rng([seed, 3]))
+        reachable = tuple(t.item for t in world.things if t.item in world.reachable)  # type: ignore[attr-defined]
         items.append(tuple(t.item for t in world.things))  # type: ignore[attr-defined]
         marks.append({t.item: t.hidden_mark for t in world.things})  # type: ignore[attr-defined]
         attributes.append(world.attributes())  # type: ignore[attr-defined]
-        phases.append(tuple(drawn))
+        phases.append(tuple(plans[i](reachable, np.random.default_rng([seed, 3]))))
     actors: dict[str, StepActor] = {
         "scripted": ScriptedActor(),
         "learned": LearnedActor(_network()),
@@ -321,40 +296,49 @@ def film(worlds: BatchedWorlds, seeds: Sequence[int], plans: Sequence[Draw]) -> 
     }
     for actor in actors.values():
         actor.begin(worlds)
-    tape = _Film()
-    tape.begin(worlds)
+    recorder = TrajectoryRecorder(with_grids=True)
+    recorder.begin(worlds, range(len(worlds)))
     for k in range(max(map(len, phases))):
         groups: dict[tuple[str, int], list[int]] = {}
-        for i, todo in enumerate(phases):
-            if k < len(todo):
-                groups.setdefault((todo[k].who, todo[k].steps), []).append(i)
+        for i, phases_of_i in enumerate(phases):
+            if k < len(phases_of_i):
+                groups.setdefault((phases_of_i[k].who, phases_of_i[k].steps), []).append(i)
         for (who, steps), which in sorted(groups.items()):
-            told: list[Command | None] = [None] * len(worlds)
+            commands: list[Command | None] = [None] * len(worlds)
             for i in which:
-                told[i] = phases[i][k].command
-            actors[who].execute(worlds, told, steps, tape.on_step)
-    reels = []
+                commands[i] = phases[i][k].command
+            actors[who].execute(worlds, commands, steps, recorder.on_step)
+    rollouts = []
     for i, seed in enumerate(seeds):
-        take, hands = tape.take(i)
-        facing = tuple(_before(take, t) for t in range(len(take)))
-        carried = tuple(thing_of(c) for c in hands)
-        reels.append(
-            FilmedRollout(
+        trajectory = recorder.trajectory(i)
+        rollouts.append(
+            RecordedRollout(
                 seed,
                 items[i],
                 phases[i],
-                take,
-                tuple(tape.deeds[i]),
+                trajectory,
+                tuple(_item_events(trajectory)),
                 marks[i],
-                facing,
-                carried,
+                tuple(_facing(trajectory, t) for t in range(len(trajectory))),
+                tuple(map(item_of_encoding, trajectory.carried)),
                 attributes[i],
-                tuple(worlds.actions(i)),
             )
         )
-    return reels
+    return rollouts
 
 
-def _before(take: StateTrajectory, t: int) -> Item | None:
-    x, y, direction = map(int, take.poses[t])
-    return thing_of(int(take.cells[t, y + step_y(direction), x + step_x(direction)]))
+_ITEM_VERBS = {"examined": "examine", "picked up": "pick up"}
+
+
+def _item_events(trajectory: Trajectory) -> Iterator[tuple[int, ItemEvent]]:
+    for step, events in enumerate(trajectory.events, 1):
+        for event in events:
+            if event.kind in _ITEM_VERBS:
+                yield step, ItemEvent(_ITEM_VERBS[event.kind], event.item)
+
+
+def _facing(trajectory: Trajectory, t: int) -> Item | None:
+    """What is before the agent at moment t."""
+    assert trajectory.grids is not None
+    x, y, direction = map(int, trajectory.poses[t])
+    return item_of_encoding(trajectory.grids[t, y + step_y(direction), x + step_x(direction)])

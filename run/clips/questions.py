@@ -20,7 +20,7 @@ from rewards.success_vqa.questions import (
     QuestionTemplates,
     one_word_off,
 )
-from run.clips.behaviours import FilmedRollout
+from run.clips.behaviours import RecordedRollout
 
 
 @dataclass
@@ -56,7 +56,7 @@ class _Candidates:
 
 
 def draw_questions(
-    rollout: FilmedRollout,
+    rollout: RecordedRollout,
     start: int,
     end: int,
     words: QuestionTemplates,
@@ -151,7 +151,7 @@ def _subject_of(spec: QuestionSpec, text: str) -> QuestionSubject:
 
 
 def _draw_conditional(
-    rollout: FilmedRollout, decider: Item, held: Item | None, rng: np.random.Generator
+    rollout: RecordedRollout, decider: Item, held: Item | None, rng: np.random.Generator
 ) -> ConditionalSpec | None:
     """A conditional task about the held item and another, or about two items where none is held;
     None where there are too few."""
@@ -164,7 +164,7 @@ def _draw_conditional(
     return ConditionalSpec(decider, _draw_condition(rollout, decider, rng), yes, no)
 
 
-def _draw_condition(rollout: FilmedRollout, decider: Item, rng: np.random.Generator) -> Attribute:
+def _draw_condition(rollout: RecordedRollout, decider: Item, rng: np.random.Generator) -> Attribute:
     """A condition that may hold of the decider or not."""
     conditions = [Attribute(BESIDE_WALL), Attribute(IN_CORNER), Attribute(MARK, "white")]
     floors = [a for a in rollout.attributes[decider] if a.predicate == FLOOR]

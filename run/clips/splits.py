@@ -17,7 +17,7 @@ from envs.batched.worlds import BatchedWorlds, item_of_code, mark_of_code
 from envs.commands import Command
 from envs.conditional import walls_beside
 from envs.items import Item, with_article
-from models.vision.encoder import evenly
+from envs.trajectory import evenly
 from rewards.success_vqa.clips import (
     Clip,
     ClipEvent,
@@ -26,7 +26,7 @@ from rewards.success_vqa.clips import (
     QuestionAnswer,
 )
 from rewards.success_vqa.questions import ItemEvent, QuestionSpec, QuestionTemplates
-from run.clips.behaviours import OTHER, TRAINING, BehaviourPhase, FilmedRollout, film
+from run.clips.behaviours import OTHER, TRAINING, BehaviourPhase, RecordedRollout, record_rollouts
 from run.clips.questions import draw_questions, question_answer
 
 FIRST_SEED = 1_500_000_000
@@ -106,7 +106,7 @@ def film_split(split: str, n: int, seed: int, words: QuestionTemplates) -> Itera
         else:
             table = TRAINING if settings.behaviours == "training" else OTHER
             names = [list(table)[rng.integers(len(table))] for _ in seeds]
-            rollouts = film(worlds, seeds, [table[name] for name in names])
+            rollouts = record_rollouts(worlds, seeds, [table[name] for name in names])
             clips = (
                 clip
                 for name, rollout in zip(names, rollouts, strict=True)
@@ -129,14 +129,14 @@ def film_split(split: str, n: int, seed: int, words: QuestionTemplates) -> Itera
 
 
 def _clip_of(
-    rollout: FilmedRollout,
+    rollout: RecordedRollout,
     behaviour: str,
     words: QuestionTemplates,
     settings: ClipSplit,
     rng: np.random.Generator,
 ) -> Clip | None:
     """A clip of a rollout; None where nothing can be asked about it."""
-    last = len(rollout.take) - 1
+    last = rollout.trajectory.n_steps
     if last < 1:
         return None
     end = last if rng.random() < 0.75 else int(rng.integers(max(1, last // 2), last + 1))
@@ -149,7 +149,7 @@ def _clip_of(
 
 
 def _shoot(
-    rollout: FilmedRollout,
+    rollout: RecordedRollout,
     start: int,
     end: int,
     questions: Sequence[QuestionAnswer],
@@ -165,7 +165,7 @@ def _shoot(
     name, look = draw_look(settings.look, rng)
     outcome = clip_outcome(rollout, start, end)
     return Clip(
-        look.apply(camera.film(rollout.take.at(steps)), rng),
+        look.apply(rollout.trajectory.frames(steps, camera), rng),
         tuple(questions),
         caption(outcome, {str(item): mark for item, mark in rollout.marks.items()}),
         annotate(rollout, steps, camera),
@@ -205,7 +205,7 @@ def draw_look(kind: str, rng: np.random.Generator) -> tuple[str, Look]:
     return "changed", Look(gain, light, fade, noise)  # type: ignore[arg-type]
 
 
-def clip_outcome(rollout: FilmedRollout, start: int, end: int) -> ClipOutcome:
+def clip_outcome(rollout: RecordedRollout, start: int, end: int) -> ClipOutcome:
     """What was done from one step to another."""
     truth = rollout.between(start, end)
     return ClipOutcome(
@@ -237,13 +237,13 @@ def caption(outcome: ClipOutcome, marks: Mapping[str, str]) -> str:
 
 
 def annotate(
-    rollout: FilmedRollout, steps: Sequence[int], camera: Camera
+    rollout: RecordedRollout, steps: Sequence[int], camera: Camera
 ) -> tuple[FrameAnnotation, ...]:
     """What a camera's frames at these steps show."""
     annotations = []
-    trajectory = rollout.take.at(steps)
-    places = camera.places(trajectory)
-    for step, codes, agent, front in zip(steps, camera.shown(trajectory), *places, strict=True):
+    states = rollout.trajectory.at(steps)
+    places = camera.agent_pixels(states)
+    for step, codes, agent, front in zip(steps, camera.codes(states), *places, strict=True):
         in_sight = {item_of_code(c): c for c in codes if c & 31 >= FIRST_ITEM}
         faced = rollout.faced[step]
         sides = 0 if faced is None else _walls_before(rollout, step)
@@ -263,14 +263,15 @@ def annotate(
     return tuple(annotations)
 
 
-def _walls_before(rollout: FilmedRollout, step: int) -> int:
+def _walls_before(rollout: RecordedRollout, step: int) -> int:
     """How many walls the cell before the agent is beside."""
-    x, y, direction = map(int, rollout.take.poses[step])
+    x, y, direction = map(int, rollout.trajectory.poses[step])
     cell = (x + step_x(direction), y + step_y(direction))
-    return walls_beside(cell, rollout.take.cells.shape[2])
+    assert rollout.trajectory.grids is not None
+    return walls_beside(cell, rollout.trajectory.grids.shape[2])
 
 
-def _floor(rollout: FilmedRollout, step: int, item: Item) -> str:
+def _floor(rollout: RecordedRollout, step: int, item: Item) -> str:
     """The colour of the floor under an item at a step; "" where there is none, as wherever an item
     is put down again."""
     if any(s <= step and e == ItemEvent("pick up", item) for s, e in rollout.events):
@@ -299,8 +300,10 @@ def _in_both_orders(
     Two thirds show one world in which two things are done in one order and in the other; the
     others one clip and the same frames backwards, where what was picked up is put back.
     """
-    rollouts = film(worlds, seeds, [_two_deeds] * len(seeds))
-    turned = film(worlds, seeds, [lambda items, rng: _two_deeds(items, rng)[::-1]] * len(seeds))
+    rollouts = record_rollouts(worlds, seeds, [_two_deeds] * len(seeds))
+    turned = record_rollouts(
+        worlds, seeds, [lambda items, rng: _two_deeds(items, rng)[::-1]] * len(seeds)
+    )
     for k, (rollout, other) in enumerate(zip(rollouts, turned, strict=True)):
         first, second = (ItemEvent(p.command.verb, p.command.item) for p in rollout.phases)
         camera = draw_camera(settings.camera, rng)
@@ -309,7 +312,7 @@ def _in_both_orders(
             text = words.put(spec, settings.language, rng)
             pair = []
             for played in (rollout, other):
-                end = len(played.take) - 1
+                end = played.trajectory.n_steps
                 truth = played.between(0, end)
                 question = question_answer(spec, text, truth.answer(spec))
                 both = {first, second} <= {event for _, event in truth.events}
@@ -335,7 +338,7 @@ def _in_both_orders(
         yes, no = question_answer(spec, text, end), question_answer(spec, text, None)
         clip = _shoot(rollout, start, end, [yes], "forwards", settings, rng, camera)
         yield clip
-        # Nothing is known of what was done in a film that runs backwards.
+        # Nothing is known of what was done in a clip that runs backwards.
         yield replace(
             clip,
             frames=clip.frames[::-1].copy(),

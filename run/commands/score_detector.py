@@ -216,13 +216,12 @@ def _score_episodes(
 ) -> Any:
     """The paper's two rules on episodes of one command each, cut into clips."""
     from envs import make_worlds
-    from envs.batched.cameras import Camera
     from envs.batched.worlds import BatchedWorlds
-    from models.vision.encoder import evenly
+    from envs.trajectory import evenly
     from rewards.reward import command_question
     from rewards.success_vqa.questions import ItemEvent, QuestionSpec
     from rewards.success_vqa.scoring import RULES, score
-    from run.clips.behaviours import TRAINING, film
+    from run.clips.behaviours import TRAINING, record_rollouts
     from run.clips.splits import first_seed
 
     settings = {"room_size": 8, "n_items": 4, "alike": 0.5, "max_steps": 10_000}
@@ -232,14 +231,14 @@ def _score_episodes(
     names = ("learned", "scripted", "interrupted", "wandering")
     plans = [TRAINING[names[i % len(names)]] for i in range(args.episodes)]
     clips, texts, of, true = [], [], [], []
-    for i, reel in enumerate(film(worlds, range(first, first + args.episodes), plans)):
-        last = len(reel.take) - 1
+    for i, reel in enumerate(record_rollouts(worlds, range(first, first + args.episodes), plans)):
+        last = reel.trajectory.n_steps
         command = reel.phases[-1].command
         query = QuestionSpec((ItemEvent(command.verb, command.item),))
         true.append(reel.between(0, last).answer(query) is not None)
         for start in range(0, max(last, 1), EPISODE_CLIP):
             steps = evenly(start, min(start + EPISODE_CLIP, last))
-            clips.append(Camera().film(reel.take.at(steps)))
+            clips.append(reel.trajectory.frames(steps))
             texts.append([command_question(command)])
             of.append(i)
     rules: dict[str, Any] = {}

@@ -32,12 +32,12 @@ from agents.dialogue import PLANNER, REPORTER, TASK, Decision, Dialogue, script
 from agents.team import Episode
 from envs.errors import BadInput
 from envs.worlds import Worlds
-from run.display.state import DisplayState, verdict
+from run.display.state import DisplayState, EpisodeDisplay, verdict
 from run.storage.records import EpisodeRecord
 
 STYLE = {TASK: "bold yellow", PLANNER: "bold bright_blue", REPORTER: "bold green"}
 PAUSE = 0.06
-# How many steps long a decision, a report and an end stay.
+# For how many steps' time a decision, a report and the end of an episode are shown.
 DECISION, REPORT, END = 10, 8, 20
 BARS = 5
 
@@ -77,7 +77,7 @@ class HalfBlocks:
 
 
 class RunningScore:
-    """What has come of the whole run so far."""
+    """The score of the whole run so far."""
 
     def __init__(self, n: int, records: Sequence[EpisodeRecord]) -> None:
         self.n = n
@@ -93,8 +93,8 @@ class RunningScore:
         self.errors += episode.error is not None
 
     def __str__(self) -> str:
-        said = f"{self.successes} of {self.judged} succeeded" if self.judged else ""
-        return f"{said}, {self.errors} broke".lstrip(", ") if self.errors else said
+        text = f"{self.successes} of {self.judged} succeeded" if self.judged else ""
+        return f"{text}, {self.errors} broke".lstrip(", ") if self.errors else text
 
 
 class PlainLines(DisplayState):
@@ -117,9 +117,9 @@ class PlainLines(DisplayState):
 
 
 class LiveView:
-    """The screen of a run; ``group`` makes the watcher of one group of episodes.
+    """The screen of a run; ``group`` makes the callback of one group of episodes.
 
-    A context manager: the last picture stays when it closes.
+    A context manager: the last picture stays on the screen when it closes.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class LiveView:
         return LiveGroup(self, indices, skip)
 
     def show(self, picture: RenderableType, steps: int) -> None:
-        """Put a picture on the screen and leave it there for so many steps' time."""
+        """Put a picture on the screen, for the time of so many steps."""
         # Started only now: what a Planner prints while it loads comes before.
         if self.live is None:
             self.live = Live(console=self.console, auto_refresh=False)
@@ -172,7 +172,8 @@ class LiveView:
 
 
 class LiveGroup(DisplayState):
-    """Shows the first episode of a group, and when it has ended the next that goes on."""
+    """Shows the first episode of a group, and when that has ended the next one that still goes
+    on."""
 
     def __init__(self, view: LiveView, indices: Sequence[int], skip: frozenset[int]) -> None:
         super().__init__()
@@ -180,7 +181,7 @@ class LiveGroup(DisplayState):
         self.indices = indices
         self.skip = skip
         self.shown = 0
-        # Whether the one that is shown has been seen to act: else nothing waits for it.
+        # Whether the episode that is shown has been seen to act; if not, nothing waits for it.
         self._seen = True
 
     def on_decision(self, i: int, dialogue: Dialogue, decision: Decision) -> None:
@@ -218,34 +219,30 @@ class LiveGroup(DisplayState):
         i, console = self.shown, self.view.console
         # The right column needs 38 characters, the frame and the progress bar some rows.
         pixels = small_frame(worlds, i, console.width - 38 - 8, console.height - 7)
-        left = Group(HalfBlocks(pixels), self._status(i, worlds))
+        display = self.display(i)
+        style = "dim"
+        if display.episode is not None:
+            style = {True: "bold green", False: "bold red", None: "bold"}[display.episode.success]
+        left = Group(HalfBlocks(pixels), Text(display.status(), style))
         table = Table.grid(padding=(0, 2), expand=True)
         table.add_column(width=max(pixels.shape[1], 16))
         table.add_column(ratio=1)
         height = math.ceil(len(pixels) / 2) + 1
         width = console.width - max(pixels.shape[1], 16) - 8
-        table.add_row(left, self._words(i, width, height))
+        table.add_row(left, self._words(display, width, height))
         n, going = len(self.indices), len([k for k in self.dialogues if k not in self.ended])
         title = f"{self.view.title} · episode {self.indices[i]}"
         if n > 1:
             title += f" · {going} of {n} still going"
         return Panel(table, title=title, title_align="left", border_style="bright_black")
 
-    def _status(self, i: int, worlds: Worlds) -> Text:
-        if i in self.ended:
-            episode = self.ended[i]
-            style = {True: "bold green", False: "bold red", None: "bold"}[episode.success]
-            said = verdict(episode)
-            return Text(f"{said[0].upper()}{said[1:]}", style)
-        doing = "The Actor acts" if i in self.pending else "The Planner thinks"
-        return Text(f"{doing} · step {int(worlds.steps[i])}", "dim")
-
-    def _words(self, i: int, width: int, height: int) -> RenderableType:
-        """The dialogue with the scores below, in at most ``height`` rows: its end, and its task."""
-        bars = self._bars(i, width)
+    def _words(self, display: EpisodeDisplay, width: int, height: int) -> RenderableType:
+        """The task, as many of the dialogue's last lines as there is room for, and the scores, in
+        at most ``height`` rows."""
+        bars = self._bars(display)
         room = height - (0 if bars is None else bars.row_count + 2)
         blocks = []
-        for who, text in self.script(i):
+        for who, text in display.script():
             block = Text.assemble((f"{who}: ", STYLE[who]), text)
             blocks.append((block, len(block.wrap(self.view.console, max(width, 10)))))
         room -= blocks[0][1]
@@ -260,20 +257,21 @@ class LiveGroup(DisplayState):
             words += [Text("\nBest candidates, probability per token", "dim"), bars]
         return Group(*words)
 
-    def _bars(self, i: int, width: int) -> Table | None:
-        best = self.best(i, BARS)
+    @staticmethod
+    def _bars(display: EpisodeDisplay) -> Table | None:
+        best = display.best(BARS)
         if not best:
             return None
         table = Table.grid(padding=(0, 1), expand=True)
         table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
         table.add_column(width=10)
         table.add_column(width=4)
-        for sentence, score, said in best:
+        for sentence, score, chosen in best:
             p = math.exp(min(score, 0.0))
             filled = round(10 * p)
-            style = "bold bright_blue" if said else "dim"
+            style = "bold bright_blue" if chosen else "dim"
             bar = Text("█" * filled, style) + Text("·" * (10 - filled), "dim")
-            table.add_row(Text(sentence, style if said else ""), bar, Text(f"{p:.2f}", style))
+            table.add_row(Text(sentence, style if chosen else ""), bar, Text(f"{p:.2f}", style))
         return table
 
 
@@ -303,9 +301,9 @@ class HumanView(DisplayState):
 
 
 def letters(worlds: Worlds, i: int) -> str:
-    """World i as letters, where there is no colour: two to a cell, and what they stand for."""
+    """World i in characters, for terminals without colour: two to a cell, with a legend below."""
     world = worlds.world(i)
-    known: dict[str, str] = {}
+    signs: dict[str, str] = {}
     rows = []
     for y in range(world.height):
         row = []
@@ -319,18 +317,18 @@ def letters(worlds: Worlds, i: int) -> str:
                 row.append("##")
             else:
                 name = f"{getattr(thing, 'texture', '')} {thing.color} {thing.type}".strip()
-                sign = chr(ord("A") + len(known)) if name not in known else known[name]
-                known[name] = sign
+                sign = signs.setdefault(name, chr(ord("A") + len(signs)))
                 row.append(f" {sign}")
         rows.append("".join(row))
-    names = [f"{sign} {name}" for name, sign in known.items()]
+    names = [f"{sign} {name}" for name, sign in signs.items()]
     return "\n".join([*rows, ", ".join(names)])
 
 
 def small_frame(worlds: Worlds, i: int, columns: int, rows: int) -> np.ndarray:
-    """World i in so many characters: ``[height, width, 3] uint8``, at most 8 pixels a tile.
+    """World i as ``[height, width, 3] uint8``, with at most 8 pixels a tile, small enough for
+    ``columns`` by ``rows`` characters of `HalfBlocks`.
 
-    Of the outer walls only the inner edge is kept, which leaves more room for what is inside.
+    Only the inner edge of the outer walls is kept, which leaves more room for what is inside.
     """
     world = worlds.world(i)
     inside = min((columns - 2) // (world.width - 2), (2 * rows - 2) // (world.height - 2))

@@ -1,16 +1,58 @@
-"""The stage: what there is to see of a group of episodes, for the live view and the videos."""
+"""The display state: what the live view and the videos show of a group of episodes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from agents.dialogue import PLANNER, Decision, Dialogue, script
 from agents.team import Callback, Episode
 from envs.worlds import Worlds
 
 
+@dataclass(frozen=True)
+class EpisodeDisplay:
+    """One episode at one moment.
+
+    Attributes:
+        dialogue: the task and the turns so far.
+        decision: the Planner's last decision; None before the first.
+        pending: whether that decision has no report yet.
+        episode: what came of the episode; None while it goes on.
+        step: how many low-level steps were taken.
+    """
+
+    dialogue: Dialogue
+    decision: Decision | None
+    pending: bool
+    episode: Episode | None
+    step: int
+
+    def script(self) -> list[tuple[str, str]]:
+        """The dialogue so far as (speaker, text), with the command that is being carried out."""
+        lines = script(self.dialogue.task, self.dialogue.opening, self.dialogue.turns)
+        if self.pending and self.decision is not None:
+            lines.append((PLANNER, self.decision.said))
+        return lines
+
+    def best(self, n: int) -> list[tuple[str, float, bool]]:
+        """The last decision's ``n`` best candidates: (sentence, score, whether it was chosen)."""
+        if self.decision is None:
+            return []
+        ranked = sorted(self.decision.scores.items(), key=lambda pair: -pair[1])[:n]
+        return [(sentence, score, sentence == self.decision.said) for sentence, score in ranked]
+
+    def status(self) -> str:
+        """A line such as ``The Actor acts · step 3``, and at the end how the episode ended."""
+        if self.episode is not None:
+            text = verdict(self.episode)
+            return f"{text[0].upper()}{text[1:]}"
+        activity = "The Actor acts" if self.pending else "The Planner thinks"
+        return f"{activity} · step {self.step}"
+
+
 class DisplayState(Callback):
-    """Keeps each episode's dialogue and last decision, and how it ended.
+    """Keeps each episode's dialogue, its last decision, and how it ended.
 
     ``pending`` holds the episodes whose last decision has no report yet.
     """
@@ -38,52 +80,47 @@ class DisplayState(Callback):
     def on_end(self, i: int, episode: Episode) -> None:
         self.ended[i] = episode
 
-    def script(self, i: int) -> list[tuple[str, str]]:
-        """The dialogue so far as (who, text), with what is being carried out right now."""
-        dialogue = self.dialogues[i]
-        said = script(dialogue.task, dialogue.opening, dialogue.turns)
-        if i in self.pending:
-            said.append((PLANNER, self.decisions[i].said))
-        return said
-
-    def best(self, i: int, n: int) -> list[tuple[str, float, bool]]:
-        """The last decision's ``n`` best candidates: (sentence, score, whether it was said)."""
-        decision = self.decisions.get(i)
-        if decision is None:
-            return []
-        ranked = sorted(decision.scores.items(), key=lambda pair: -pair[1])[:n]
-        return [(sentence, score, sentence == decision.said) for sentence, score in ranked]
+    def display(self, i: int) -> EpisodeDisplay:
+        """Episode i as it is now. It must have begun."""
+        assert self.worlds is not None
+        return EpisodeDisplay(
+            self.dialogues[i],
+            self.decisions.get(i),
+            i in self.pending,
+            self.ended.get(i),
+            int(self.worlds.steps[i]),
+        )
 
 
 class CallbackList(Callback):
-    """Several watchers as one, called in turn."""
+    """Several callbacks as one, called in turn."""
 
-    def __init__(self, watchers: Sequence[Callback]) -> None:
-        self.watchers = tuple(watchers)
+    def __init__(self, callbacks: Sequence[Callback]) -> None:
+        self.callbacks = tuple(callbacks)
 
     def on_begin(self, worlds: Worlds, dialogues: Sequence[Dialogue]) -> None:
-        for watcher in self.watchers:
-            watcher.on_begin(worlds, dialogues)
+        for callback in self.callbacks:
+            callback.on_begin(worlds, dialogues)
 
     def on_decision(self, i: int, dialogue: Dialogue, decision: Decision) -> None:
-        for watcher in self.watchers:
-            watcher.on_decision(i, dialogue, decision)
+        for callback in self.callbacks:
+            callback.on_decision(i, dialogue, decision)
 
     def on_step(self, worlds: Worlds) -> None:
-        for watcher in self.watchers:
-            watcher.on_step(worlds)
+        for callback in self.callbacks:
+            callback.on_step(worlds)
 
     def on_report(self, i: int, dialogue: Dialogue) -> None:
-        for watcher in self.watchers:
-            watcher.on_report(i, dialogue)
+        for callback in self.callbacks:
+            callback.on_report(i, dialogue)
 
     def on_end(self, i: int, episode: Episode) -> None:
-        for watcher in self.watchers:
-            watcher.on_end(i, episode)
+        for callback in self.callbacks:
+            callback.on_end(i, episode)
 
 
 def verdict(episode: Episode) -> str:
-    """``success in 2 turns, 14 steps``"""
+    """How an episode ended: ``success in 2 turns, 14 steps``."""
     how = {
         "success": "success",
         "failure": "failure",

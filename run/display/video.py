@@ -1,6 +1,6 @@
 """Videos: an episode as mp4 and GIF, the world beside the dialogue and the Planner's scores.
 
-Beside them lies a PNG of the moment of the last decision.
+A PNG shows the moment of the last decision.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,12 @@ from PIL import Image, ImageDraw, ImageFont
 from agents.dialogue import PLANNER, REPORTER, TASK, Decision, Dialogue
 from agents.team import Episode
 from envs.errors import BadInput
+from envs.trajectory import TrajectoryRecorder
 from envs.worlds import Worlds
-from run.display.state import DisplayState, verdict
+from run.display.state import DisplayState, EpisodeDisplay
 
 FPS = 8
-# How many frames each moment stays: the start, a decision, a step, a report, the end.
+# For how many frames each moment is shown: start, decision, step, report, end.
 BEGIN, DECISION, STEP, REPORT, END = 8, 10, 1, 8, 24
 GIF_FRAMES = 300
 WIDTH, HEIGHT, MARGIN, WORLD = 1040, 560, 28, 448
@@ -37,45 +39,44 @@ GOOD, BAD, BAR, BAR_BACK = (120, 215, 130), (240, 110, 100), (90, 100, 122), (44
 
 @cache
 def font(size: int) -> ImageFont.FreeTypeFont:
-    """Pillow's own font, which is always there."""
-    found = ImageFont.load_default(size)
-    assert isinstance(found, ImageFont.FreeTypeFont), "this Pillow was built without FreeType"
-    return found
+    """Pillow's own font, which needs no file of the system's."""
+    face = ImageFont.load_default(size)
+    assert isinstance(face, ImageFont.FreeTypeFont), "this Pillow was built without FreeType"
+    return face
 
 
-def picture(stage: DisplayState, i: int, title: str) -> Image.Image:
-    """Episode i of the group as it stands, ``WIDTH`` by ``HEIGHT`` pixels."""
-    assert stage.worlds is not None
+def tile_size(height: int, width: int) -> int:
+    """Pixels a side of a cell, for a room of so many cells to fill its place in a picture."""
+    return max(4, WORLD // max(height, width))
+
+
+def picture(display: EpisodeDisplay, room: np.ndarray, title: str) -> Image.Image:
+    """One moment of an episode, ``WIDTH`` by ``HEIGHT`` pixels.
+
+    Args:
+        display: the episode at that moment.
+        room: the room at that moment, ``[height, width, 3] uint8``.
+        title: stands above the room.
+    """
     image = Image.new("RGB", (WIDTH, HEIGHT), BACKGROUND)
     draw = ImageDraw.Draw(image)
     top = 56
     draw.text((MARGIN, 20), title, DIM, font(16))
-    tile = max(4, WORLD // max(stage.worlds.world(i).width, stage.worlds.world(i).height))
-    world = Image.fromarray(stage.worlds.frame(i, tile))
+    world = Image.fromarray(room)
     draw.rectangle((MARGIN, top, MARGIN + WORLD - 1, top + WORLD - 1), PANEL)
     image.paste(world, (MARGIN + (WORLD - world.width) // 2, top + (WORLD - world.height) // 2))
-    _draw_status(draw, stage, i, top + WORLD + 14)
+    colour = TEXT
+    if display.episode is not None:
+        colour = {True: GOOD, False: BAD, None: DIM}[display.episode.success]
+    draw.text((MARGIN, top + WORLD + 14), display.status(), colour, font(18))
     left, right = MARGIN + WORLD + MARGIN, WIDTH - MARGIN
-    best = stage.best(i, BARS)
+    best = display.best(BARS)
     bottom = HEIGHT - MARGIN
     if best:
         bottom -= 26 * len(best) + 44
         _draw_bars(draw, best, left, right, bottom + 20)
-    _draw_script(draw, stage.script(i), left, right, 20, bottom)
+    _draw_script(draw, display.script(), left, right, 20, bottom)
     return image
-
-
-def _draw_status(draw: ImageDraw.ImageDraw, stage: DisplayState, i: int, y: int) -> None:
-    assert stage.worlds is not None
-    if i in stage.ended:
-        episode = stage.ended[i]
-        colour = {True: GOOD, False: BAD, None: DIM}[episode.success]
-        said = verdict(episode)
-        draw.text((MARGIN, y), f"{said[0].upper()}{said[1:]}", colour, font(18))
-        return
-    steps = int(stage.worlds.steps[i])
-    doing = "The Actor acts" if i in stage.pending else "The Planner thinks"
-    draw.text((MARGIN, y), f"{doing} · step {steps}", TEXT, font(18))
 
 
 def _draw_script(
@@ -86,7 +87,7 @@ def _draw_script(
     top: int,
     bottom: int,
 ) -> None:
-    """The dialogue, its task always, of the rest as much of the end as there is room for."""
+    """The dialogue: the task, and below it as many of the last lines as there is room for."""
     size, line, gap, indent = 18, 25, 9, 88
     blocks = [(who, wrap(text, font(size), right - left - indent)) for who, text in script]
 
@@ -125,21 +126,21 @@ def _draw_bars(
         (left, top - 4), "The Planner's best candidates, probability per token", DIM, font(14)
     )
     bar = right - 152
-    for k, (sentence, score, said) in enumerate(best):
+    for k, (sentence, score, chosen) in enumerate(best):
         y = top + 22 + 26 * k
         draw.text(
-            (left, y), _cut(sentence, font(15), bar - left - 12), TEXT if said else DIM, font(15)
+            (left, y), _cut(sentence, font(15), bar - left - 12), TEXT if chosen else DIM, font(15)
         )
         p = math.exp(min(score, 0.0))
         draw.rounded_rectangle((bar, y + 3, right - 42, y + 16), 3, BAR_BACK)
         if p > 0.02:
             end = bar + round(p * (right - 42 - bar))
-            draw.rounded_rectangle((bar, y + 3, end, y + 16), 3, COLOUR[PLANNER] if said else BAR)
-        draw.text((right, y), f"{p:.2f}", TEXT if said else DIM, font(15), anchor="ra")
+            draw.rounded_rectangle((bar, y + 3, end, y + 16), 3, COLOUR[PLANNER] if chosen else BAR)
+        draw.text((right, y), f"{p:.2f}", TEXT if chosen else DIM, font(15), anchor="ra")
 
 
 def wrap(text: str, face: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """A text in rows of at most ``width`` pixels; a word longer than that is broken."""
+    """Break a text into rows of at most ``width`` pixels, and words that are longer too."""
     rows = [""]
     for word in text.split():
         while face.getlength(word) > width:
@@ -164,20 +165,29 @@ def _cut(text: str, face: ImageFont.FreeTypeFont, width: int) -> str:
     return text.rstrip() + "…"
 
 
-class VideoWriter:
-    """One video being written: PATH with ``.mp4``, ``.gif`` and ``.png``, named when complete.
+def thinned(durations: Sequence[int], most: int) -> list[tuple[int, int]]:
+    """Which of the pictures a GIF of at most ``most`` shows, as (number, frames), for as long in
+    all: of a longer video every second, fourth, ... picture, which stays for the ones left out."""
+    kept: list[tuple[int, int]] = []
+    for number, frames in enumerate(durations):
+        kept.append((number, frames))
+        if len(kept) > most:
+            kept = [
+                (first, n + (kept[k + 1][1] if k + 1 < len(kept) else 0))
+                for k, (first, n) in enumerate(kept)
+                if k % 2 == 0
+            ]
+    return kept
 
-    ``poster`` is the picture that the PNG shows.
-    """
+
+class VideoWriter:
+    """Writes one video: PATH with ``.mp4``, ``.gif`` and ``.png``, named when complete."""
 
     def __init__(self, path: Path) -> None:
         import imageio.v2 as imageio
 
         self.path = path
         self._mp4 = self._named("mp4", half=True)
-        self._gif: list[tuple[Image.Image, int]] = []
-        self.n_frames = 0
-        self.poster: Image.Image | None = None
         self._writer: Any = imageio.get_writer(
             self._mp4,
             fps=FPS,
@@ -187,39 +197,39 @@ class VideoWriter:
             ffmpeg_log_level="error",
         )
 
-    def add(self, image: Image.Image, frames: int) -> None:
-        """Show a picture for so many frames."""
-        pixels = np.asarray(image)
-        for _ in range(frames):
-            self._writer.append_data(pixels)
-        self.n_frames += frames
-        # Flat areas and no dithering: a GIF of a quarter of the size.
-        small = image.quantize(64, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-        self._gif.append((small, frames))
-        if len(self._gif) > GIF_FRAMES:
-            # A very long episode: every other picture, shown for twice as long.
-            self._gif = [
-                (a, n + (self._gif[k + 1][1] if k + 1 < len(self._gif) else 0))
-                for k, (a, n) in enumerate(self._gif)
-                if k % 2 == 0
-            ]
+    def write(
+        self,
+        durations: Sequence[int],
+        draw: Callable[[int], Image.Image],
+        poster: int | None = None,
+    ) -> None:
+        """Draw and write all pictures, and give the files their names, the mp4 last.
 
-    def finish(self) -> None:
-        """Complete the files and give them their names, the mp4 last."""
+        Args:
+            durations: for how many frames each picture is shown.
+            draw: draws picture k. It is called again for the GIF, so that no more than one
+                picture is held at a time.
+            poster: the picture that the PNG shows; None for no PNG.
+        """
+        for k, frames in enumerate(durations):
+            pixels = np.asarray(draw(k))
+            for _ in range(frames):
+                self._writer.append_data(pixels)
         self._writer.close()
         half = self._named("gif", half=True)
-        first, *rest = [image for image, _ in self._gif]
-        first.save(
+        shown = thinned(durations, GIF_FRAMES)
+        first, *rest = [k for k, _ in shown]
+        _for_gif(draw(first)).save(
             half,
             save_all=True,
-            append_images=rest,
-            duration=[1000 * n // FPS for _, n in self._gif],
+            append_images=(_for_gif(draw(k)) for k in rest),
+            duration=[1000 * n // FPS for _, n in shown],
             loop=0,
         )
         os.replace(half, self._named("gif"))
-        if self.poster is not None:
+        if poster is not None:
             half = self._named("png", half=True)
-            self.poster.save(half)
+            draw(poster).save(half)
             os.replace(half, self._named("png"))
         os.replace(self._mp4, self._named("mp4"))
 
@@ -235,69 +245,106 @@ class VideoWriter:
         return self.path.with_name(name)
 
 
-class VideoCallback(DisplayState):
-    """Films episodes of a group: ``films`` maps their place in the group to where to write.
+def _for_gif(image: Image.Image) -> Image.Image:
+    # Flat areas and no dithering: a GIF of a quarter of the size.
+    return image.quantize(64, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
 
-    Raises BadInput where the disk is full.
+
+@dataclass
+class _Storyboard:
+    """What the video of one episode is to show: moments, and for how many frames each."""
+
+    writer: VideoWriter
+    displays: list[EpisodeDisplay] = field(default_factory=list)
+    durations: list[int] = field(default_factory=list)
+    poster: int | None = None
+
+
+class VideoCallback(DisplayState):
+    """Makes videos of some episodes of a group, each when the episode ends.
+
+    Until then only numbers are kept: the trajectory, and the state of the display at each moment.
     """
 
-    def __init__(self, films: dict[int, Path], title: str) -> None:
+    def __init__(self, paths: Mapping[int, Path], title: str) -> None:
+        """Make a callback for one group.
+
+        Args:
+            paths: for each episode to be shown, by its place in the group, where to write, without
+                suffix.
+            title: stands in every picture.
+        """
         super().__init__()
-        self.paths = films
+        self.paths = dict(paths)
         self.title = title
-        self.films: dict[int, VideoWriter] = {}
-        self._steps: dict[int, int] = {}
+        self._trajectories = TrajectoryRecorder(with_grids=True)
+        self._storyboards: dict[int, _Storyboard] = {}
 
     def on_begin(self, worlds: Worlds, dialogues: Sequence[Dialogue]) -> None:
         super().on_begin(worlds, dialogues)
-        for i in self.dialogues:
-            if i in self.paths:
-                with self._telling(i):
-                    self.films[i] = VideoWriter(self.paths[i])
-                self._show(i, BEGIN)
+        chosen = [i for i in self.dialogues if i in self.paths]
+        self._trajectories.begin(worlds, chosen)
+        for i in chosen:
+            with self._naming_the_video(i):
+                self._storyboards[i] = _Storyboard(VideoWriter(self.paths[i]))
+            self._add(i, BEGIN)
 
     def on_decision(self, i: int, dialogue: Dialogue, decision: Decision) -> None:
         super().on_decision(i, dialogue, decision)
-        self._show(i, DECISION, poster=True)
+        self._add(i, DECISION)
+        if i in self._storyboards:
+            self._storyboards[i].poster = len(self._storyboards[i].displays) - 1
 
     def on_step(self, worlds: Worlds) -> None:
-        for i in self.films:
+        self._trajectories.on_step(worlds)
+        for i, storyboard in self._storyboards.items():
             # A step of the batch moves only the worlds whose command goes on.
-            if self._steps[i] != int(worlds.steps[i]):
-                self._show(i, STEP)
+            if storyboard.displays[-1].step != int(worlds.steps[i]):
+                self._add(i, STEP)
 
     def on_report(self, i: int, dialogue: Dialogue) -> None:
         super().on_report(i, dialogue)
-        self._show(i, REPORT)
+        self._add(i, REPORT)
 
     def on_end(self, i: int, episode: Episode) -> None:
+        """Write the episode's video. Raises BadInput where that fails, as on a full disk."""
         super().on_end(i, episode)
-        if i in self.films:
-            self.pending.discard(i)
-            self._show(i, END)
-            with self._telling(i):
-                self.films[i].finish()
-            del self.films[i]
+        self.pending.discard(i)
+        self._add(i, END)
+        if i in self._storyboards:
+            with self._naming_the_video(i):
+                self._write(i, self._storyboards[i])
+            del self._storyboards[i]
 
     def close(self) -> None:
-        """Drop the films of episodes that did not end."""
-        for film in self.films.values():
-            film.abandon()
-        self.films = {}
+        """Drop the videos of episodes that did not end."""
+        for storyboard in self._storyboards.values():
+            storyboard.writer.abandon()
+        self._storyboards = {}
 
-    def _show(self, i: int, frames: int, poster: bool = False) -> None:
-        if i not in self.films:
-            return
-        assert self.worlds is not None
-        self._steps[i] = int(self.worlds.steps[i])
-        image = picture(self, i, f"{self.title} · seed {self.dialogues[i].seed}")
-        if poster:
-            self.films[i].poster = image
-        with self._telling(i):
-            self.films[i].add(image, frames)
+    def _add(self, i: int, frames: int) -> None:
+        if i in self._storyboards:
+            self._storyboards[i].displays.append(self.display(i))
+            self._storyboards[i].durations.append(frames)
+
+    def _write(self, i: int, storyboard: _Storyboard) -> None:
+        # numba is loaded only where something is drawn.
+        from envs.batched.cameras import room_camera
+
+        trajectory = self._trajectories.trajectory(i)
+        assert trajectory.grids is not None
+        camera = room_camera(tile_size(*trajectory.grids.shape[1:3]))
+        title = f"{self.title} · seed {self.dialogues[i].seed}"
+
+        def draw(k: int) -> Image.Image:
+            display = storyboard.displays[k]
+            (room,) = trajectory.frames([display.step], camera)
+            return picture(display, room, title)
+
+        storyboard.writer.write(storyboard.durations, draw, storyboard.poster)
 
     @contextlib.contextmanager
-    def _telling(self, i: int) -> Iterator[None]:
+    def _naming_the_video(self, i: int) -> Iterator[None]:
         try:
             yield
         except OSError as error:

@@ -1,26 +1,30 @@
-"""Episodes that were played before, played again from their lines, with pictures of each step."""
+"""Episodes that were played before, played again from their lines to be looked at."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from agents.dialogue import Decision, Dialogue
 from agents.protocols import Actor, Reporter, TeamMember
-from agents.team import Callback, Team
+from agents.team import Team
+from agents.trajectory import TrajectoryCallback
 from envs.commands import Command
 from envs.errors import BadInput
+from envs.trajectory import Trajectory
 from envs.worlds import Worlds
 from run.storage.records import EpisodeRecord, TurnRecord
 
-MOST_FRAMES = 120  # of an episode; of longer ones every second, third … step is shown
+MOST_FRAMES = 120  # of an episode; of longer ones every second, third, ... step is shown
 
 
 class PlaybackPlanner(TeamMember):
-    """A Planner that says what was said before. Where the dialogue is longer than it was, it
-    raises BadInput."""
+    """A Planner that says again what it said in recorded episodes.
+
+    Its decision is an error where the dialogue goes on for longer than it did.
+    """
 
     def __init__(self, records: Sequence[EpisodeRecord]) -> None:
         self._turns = [record.turns for record in records]
@@ -31,42 +35,57 @@ class PlaybackPlanner(TeamMember):
     @staticmethod
     def _one(turns: Sequence[TurnRecord], dialogue: Dialogue) -> Decision:
         if len(dialogue.turns) >= len(turns):
-            problem = BadInput("the episode went on where it had ended")
-            return Decision("", None, error=problem)
+            error = BadInput("the episode went on where it had ended")
+            return Decision("", None, error=error)
         turn = turns[len(dialogue.turns)]
         command = None if turn.command is None else Command.parse(turn.command)
         return Decision(turn.said, command)
 
 
-@dataclass
-class RoomRecorder(Callback):
-    """Pictures of whole rooms, step by step, and at which of them each turn began."""
+class _TurnRecorder(TrajectoryCallback):
+    """Records whole rooms, and after how many steps each turn began."""
 
-    tile: int = 14
-    frames: dict[int, list[np.ndarray]] = field(default_factory=dict)
-    turns: dict[int, list[int]] = field(default_factory=dict)
-
-    def on_begin(self, worlds: Worlds, dialogues: Sequence[Dialogue]) -> None:
-        self.frames = {d.world: [worlds.frame(d.world, self.tile)] for d in dialogues}
-        self.turns = {d.world: [] for d in dialogues}
+    def __init__(self) -> None:
+        super().__init__(with_grids=True)
+        self.turns: dict[int, list[int]] = {}
 
     def on_decision(self, i: int, dialogue: Dialogue, decision: Decision) -> None:
-        self.turns[i].append(len(self.frames[i]) - 1)
-
-    def on_step(self, worlds: Worlds) -> None:
-        for i, frames in self.frames.items():
-            if worlds.steps[i] >= len(frames):
-                frames.append(worlds.frame(i, self.tile))
+        self.turns.setdefault(i, []).append(self.n_steps(i))
 
 
 @dataclass(frozen=True)
 class ReplayedEpisode:
-    """An episode again: ``frames``, at which of them each turn began, and whether it came out as
-    its line has it."""
+    """An episode that was played again.
 
-    frames: list[np.ndarray]
-    turns: list[int]
+    Attributes:
+        trajectory: what happened.
+        steps: after how many steps there is a picture, ascending; 0 is the start.
+        turns: the number of the picture with which each turn begins.
+        same: whether it came out as it is recorded.
+    """
+
+    trajectory: Trajectory
+    steps: tuple[int, ...]
+    turns: tuple[int, ...]
     same: bool
+
+    def frames(self, tile_size: int = 14) -> np.ndarray:
+        """The pictures of the whole room, ``[len(steps), height * tile_size, width * tile_size, 3]
+        uint8``."""
+        # numba is loaded only where something is drawn.
+        from envs.batched.cameras import room_camera
+
+        return self.trajectory.frames(self.steps, room_camera(tile_size))
+
+
+def shown_steps(n_steps: int, turns: Sequence[int], most: int = MOST_FRAMES) -> tuple[int, ...]:
+    """The steps of which an episode's player has pictures.
+
+    All of them where they are at most ``most``, the start included; otherwise every second, third,
+    ... step, beside those at which ``turns`` begin and the last.
+    """
+    every = -(-(n_steps + 1) // most)
+    return tuple(sorted({*range(0, n_steps + 1, every), *turns, n_steps}))
 
 
 def replay(
@@ -77,16 +96,24 @@ def replay(
     max_turns: int,
     command_steps: int,
 ) -> list[ReplayedEpisode]:
-    """Play episodes of one kind again, in worlds made for so many, saying what was said."""
-    reel = RoomRecorder()
+    """Play episodes of one kind again: the Planner says what it said then.
+
+    Args:
+        records: what their lines of ``episodes.jsonl`` hold.
+        worlds: as many worlds of their kind.
+        actor: who acted.
+        reporter: who reported.
+        max_turns: as in `Team`.
+        command_steps: as in `Team`.
+    """
+    recorder = _TurnRecorder()
     team = Team(PlaybackPlanner(records), actor, reporter, max_turns, command_steps)
-    episodes = team.play(worlds, [record.seed for record in records], reel)
-    found = []
+    episodes = team.play(worlds, [record.seed for record in records], recorder)
+    replayed = []
     for i, (record, episode) in enumerate(zip(records, episodes, strict=True)):
         same = episode.error is None and episode.success == record.success
-        every = -(-len(reel.frames[i]) // MOST_FRAMES)
-        last = len(reel.frames[i]) - 1
-        kept = sorted({*range(0, last + 1, every), *reel.turns[i], last})
-        turns = [kept.index(t) for t in reel.turns[i]]
-        found.append(ReplayedEpisode([reel.frames[i][k] for k in kept], turns, same))
-    return found
+        turns = recorder.turns.get(i, [])
+        steps = shown_steps(recorder.n_steps(i), turns)
+        pictures = tuple(steps.index(t) for t in turns)
+        replayed.append(ReplayedEpisode(recorder.trajectory(i), steps, pictures, same))
+    return replayed

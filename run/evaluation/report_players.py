@@ -101,8 +101,8 @@ def _player(run: EvaluationRun, record: EpisodeRecord) -> EpisodePlayer | None:
         record.ended,
         f"{run.name}, {record.task_name}, seed {record.seed}{differs}",
         [_turn(turn) for turn in record.turns],
-        [_png(frame) for frame in replayed.frames],
-        replayed.turns,
+        [_png(frame) for frame in replayed.frames()],
+        list(replayed.turns),
     )
 
 

@@ -308,8 +308,8 @@ def test_reinforcement_learns_from_the_reward_alone_and_resumes(tmp_path: Path) 
     """A reward for the first command's verb must be earned more and more often."""
 
     def reward(episodes, recorder) -> list[float]:
-        assert len(recorder.views) == len(episodes)
-        assert all(len(recorder.views[i]) == e.steps + 1 for i, e in enumerate(episodes))
+        assert recorder.n_worlds == len(episodes)
+        assert all(recorder.n_steps(i) == e.steps for i, e in enumerate(episodes))
         firsts = [e.turns[0].command for e in episodes]
         return [float(first is not None and first.verb == "go to") for first in firsts]
 

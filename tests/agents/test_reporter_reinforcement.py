@@ -13,7 +13,6 @@ import torch
 
 from agents.actor import make_actor
 from agents.dialogue import Decision, Dialogue, Turn
-from agents.observation_recorder import ObservationRecorder
 from agents.planner.registry import make_planner
 from agents.protocols import TeamMember
 from agents.reporter.network import ReporterConfig, ReporterNetwork
@@ -32,6 +31,7 @@ from envs import make_worlds
 from envs.commands import Command
 from envs.errors import BadInput
 from envs.items import TRAIN_ITEMS
+from envs.trajectory import TrajectoryRecorder
 from models.training.checkpoints import TrainingCheckpoint
 from models.training.process_group import ProcessGroup
 from tests.agents.tiny import tiny_model, tiny_tokenizer
@@ -48,11 +48,11 @@ def network() -> ReporterNetwork:
 
 def low_tokens(
     episodes: Sequence[Episode],
-    film: ObservationRecorder,
+    recorder: TrajectoryRecorder,
     reports: Sequence[Sequence[ReportSample]],
 ) -> list[float]:
     """How many of the tokens have low numbers: something that is easily learned."""
-    assert all(len(film.views[i]) == e.steps + 1 for i, e in enumerate(episodes))
+    assert all(recorder.n_steps(i) == e.steps for i, e in enumerate(episodes))
     return [
         float(np.mean([t < 200 for r in its for t in r.tokens])) if its else 0.0 for its in reports
     ]
@@ -151,7 +151,7 @@ def test_terms_are_told_apart_and_added_by_their_weights() -> None:
 
 
 def test_a_reward_that_is_no_number_stops_the_run() -> None:
-    def broken(episodes: Any, film: Any, reports: Any) -> list[float]:
+    def broken(episodes: Any, recorder: Any, reports: Any) -> list[float]:
         return [float("nan")] * len(episodes)
 
     judge = network()

@@ -11,7 +11,7 @@ import pytest
 
 from envs.attributes import FLOOR, Attribute
 from envs.errors import BadInput
-from models.vision.encoder import check_frames, evenly
+from models.vision.encoder import check_frames
 from rewards.success_vqa.clips import (
     Clip,
     ClipEvent,
@@ -78,21 +78,6 @@ def test_hugging_face_reads_the_same(tmp_path: Path) -> None:
     assert row["asked"][2]["subject"]["condition"] == {"predicate": "floor", "value": "grey"}
     assert row["annotations"][0]["beside_wall"] is True
     assert row["outcome"]["events"] == [{"verb": "examine", "item": "red ring", "step": 2}]
-
-
-@pytest.mark.parametrize(
-    ("start", "end", "steps"),
-    [
-        (0, 7, tuple(range(8))),
-        (0, 14, (0, 2, 4, 6, 8, 10, 12, 14)),
-        (3, 5, (3, 4, 5)),
-        (4, 4, (4,)),
-    ],
-)
-def test_frames_are_spread_evenly_and_end_at_the_end(
-    start: int, end: int, steps: tuple[int, ...]
-) -> None:
-    assert evenly(start, end) == steps
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from rewards.success_vqa.labels import Label
 from rewards.success_vqa.questions import VERBS, ItemEvent, QuestionSpec
 from rewards.success_vqa.scoring import balanced_accuracy
 from run.__main__ import main
-from run.clips.behaviours import OTHER, TRAINING, film
+from run.clips.behaviours import OTHER, TRAINING, record_rollouts
 from run.clips.splits import SPLITS
 from run.detectors import load_detector
 from tests.agents.tiny import tiny_model, tiny_tokenizer
@@ -127,16 +127,18 @@ def test_answers_agree_with_minigrids_own_watch() -> None:
     worlds = make_worlds("playground", 24, batched=True, alike=0.5)
     assert isinstance(worlds, BatchedWorlds)
     names = [*TRAINING, *OTHER]
-    reels = film(worlds, range(24), [(TRAINING | OTHER)[names[i % len(names)]] for i in range(24)])
+    reels = record_rollouts(
+        worlds, range(24), [(TRAINING | OTHER)[names[i % len(names)]] for i in range(24)]
+    )
     answered = set()
     for reel in reels:
-        happened = reel.between(0, len(reel.take) - 1)
+        happened = reel.between(0, reel.trajectory.n_steps)
         for item in reel.items:
             for verb in ("go to", "examine", "pick up"):
                 watch = CommandWatch(Command(verb, item))
                 bare = make_worlds("playground", 1, alike=0.5)
                 bare.reset(0, reel.seed)
-                for action in reel.actions:
+                for action in reel.trajectory.actions:
                     bare.step(np.array([action]), np.array([True]))
                     watch.update(bare.world(0), bare.events[0])
                 said = happened.answer(QuestionSpec((ItemEvent(verb, item),))) is not None
@@ -148,24 +150,24 @@ def test_answers_agree_with_minigrids_own_watch() -> None:
 def test_cameras_show_the_room_from_where_they_are() -> None:
     worlds = make_worlds("playground", 1, batched=True)
     assert isinstance(worlds, BatchedWorlds)
-    (reel,) = film(worlds, [3], [TRAINING["two deeds"]])
-    view = Camera("view", 8).film(reel.take)
-    above = Camera("above", 8).film(reel.take)
+    (reel,) = record_rollouts(worlds, [3], [TRAINING["two deeds"]])
+    view = Camera("view", 8).frames(reel.trajectory)
+    above = Camera("above", 8).frames(reel.trajectory)
     bare = worlds.world(0)
     assert np.array_equal(view[-1], bare.get_frame(tile_size=8, agent_pov=True))
     carried = bare.carrying
     assert carried is not None
-    x, y = reel.take.poses[-1, :2]
+    x, y = reel.trajectory.poses[-1, :2]
     assert not np.array_equal(above[-1], bare.get_frame(tile_size=8))
     # What is carried shows under the agent, in its own view as from above.
     bare.grid.set(int(x), int(y), carried)
     assert np.array_equal(above[-1], bare.get_frame(tile_size=8))
     # The agent's tile, wherever it is, is in the middle of what follows it.
-    follow = Camera("follow", 8, 5).film(reel.take)
+    follow = Camera("follow", 8, 5).frames(reel.trajectory)
     tile = above[-1, 8 * y : 8 * y + 8, 8 * x : 8 * x + 8]
     assert np.array_equal(follow[-1, 16:24, 16:24], tile)
-    for t in range(len(reel.take)):
-        x, y, direction = reel.take.poses[t]
+    for t in range(len(reel.trajectory)):
+        x, y, direction = reel.trajectory.poses[t]
         ahead = np.array([(0, 1), (1, 0), (0, -1), (-1, 0)][direction])
         middle = np.array([8 * y + 4, 8 * x + 4])
         for camera, agent, front in (
@@ -173,7 +175,7 @@ def test_cameras_show_the_room_from_where_they_are() -> None:
             (Camera("follow", 8, 5), np.array([20, 20]), 20 + 8 * ahead),
             (Camera("view", 8), np.array([52, 28]), np.array([44, 28])),
         ):
-            found = camera.places(reel.take)
+            found = camera.agent_pixels(reel.trajectory)
             assert found[0][t].tolist() == agent.tolist(), (camera, t)
             assert found[1][t].tolist() == front.tolist(), (camera, t)
 
