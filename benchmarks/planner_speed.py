@@ -2,7 +2,7 @@
 
     python benchmarks/planner_speed.py
     python benchmarks/planner_speed.py --planners smollm2-135m qwen2.5-coder-1.5b --examples 13
-    python benchmarks/planner_speed.py --batches 1 32 --rounds 2 --scoring tree --dtype float32
+    python benchmarks/planner_speed.py --batches 1 32 --scoring constrained --dtype float32
     python benchmarks/planner_speed.py --planners parley-135m --profile
 
 For each Planner and each number of parallel dialogues, in turns, round after round:
@@ -49,7 +49,7 @@ from agents.planner.registry import make_planner
 from envs.commands import Command
 from envs.errors import BadInput
 from envs.items import TRAIN_ITEMS
-from models.language.candidate_scorer import plain_scores
+from models.language.candidate_scorer import uncached_scores
 from models.language.packed_attention import PackedBatch
 from run.display.markdown import markdown_table
 
@@ -81,7 +81,7 @@ class PlannerSpeedOptions:
     examples: int = 0
     """Worked examples in the prompt."""
 
-    scoring: Literal["auto", "mean", "tree"] = "auto"
+    scoring: Literal["auto", "length-normalised", "constrained"] = "auto"
     """What a score is."""
 
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
@@ -216,8 +216,10 @@ def profile(work: Callable[[], Any]) -> dict[str, float]:
 def _plain(planner: LanguagePlanner, dialogue: Dialogue, batched: bool) -> list[float]:
     """Everything that the plain way has to do, from the text on."""
     text = planner.prompt.render(dialogue)
-    context, tails = planner._split(text, [f" {c.sentence()}" for c in dialogue.candidates()])
-    return plain_scores(planner.model, context, tails, batched, planner.scoring)
+    context, continuations = planner._split(
+        text, [f" {c.sentence()}" for c in dialogue.candidates()]
+    )
+    return uncached_scores(planner.model, context, continuations, batched, planner.scoring)
 
 
 def _timed(work: Callable) -> tuple[float, Any]:
@@ -235,13 +237,13 @@ def _record(planner: LanguagePlanner) -> list[Pass]:
     width = heads * (getattr(config, "head_dim", None) or config.hidden_size // heads)
 
     def recorded(
-        tokens: Sequence[int], positions: Sequence[int], packing: PackedBatch, wanted: Sequence[int]
+        tokens: Sequence[int], positions: Sequence[int], batch: PackedBatch, rows: Sequence[int]
     ) -> torch.Tensor:
-        seen = int((packing.mask.flatten(0, 2)[packing.back] == 0).sum())
-        seen += len(tokens) * (0 if packing.prefix is None else packing.prefix.shape[2])
-        flops = 4.0 * seen * width * len(packing.states)  # a product with keys, one with values
-        passes.append(Pass(len(tokens), len(wanted), flops))
-        return run(tokens, positions, packing, wanted)
+        pairs = int((batch.mask.flatten(0, 2)[batch.unpadded] == 0).sum())
+        pairs += len(tokens) * (0 if batch.prefix is None else batch.prefix.shape[2])
+        flops = 4.0 * pairs * width * len(batch.states)  # a product with keys, one with values
+        passes.append(Pass(len(tokens), len(rows), flops))
+        return run(tokens, positions, batch, rows)
 
     planner.scorer._run = recorded  # type: ignore[method-assign]
     return passes

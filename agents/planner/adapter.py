@@ -1,40 +1,50 @@
 """Adapters: LoRA weights (arXiv 2106.09685) that make a pretrained model a better Planner.
 
 An adapter is a folder in peft's format, ``adapter_config.json`` and ``adapter_model.safetensors``,
-with a ``planner.json`` that says which model it is for and how that is to be asked. It is merged
-into the weights as it is loaded, so that it costs nothing afterwards.
+with a ``planner.json`` that says which model it is for and how that model is used.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, get_args
 
 from transformers import PreTrainedModel
 
-from agents.planner.processors import NEVER
+from agents.planner.processor_registry import (
+    default_processors,
+    parse_processors,
+    processors_from_json,
+    processors_to_json,
+)
+from agents.planner.processors import DecisionProcessor
 from agents.planner.prompt import PROMPTS
 from envs.errors import BadInput
 from models.language.adapters import CONFIG, merge
-from models.language.candidate_scorer import ScoringRule
+from models.language.formats import ScoringRule
 
 ADAPTERS = Path(__file__).parent / "adapters"
 ABOUT = "planner.json"
+# Names in the files of older versions.
+_OLD_SCORING = {"mean": "length-normalised", "tree": "constrained"}
 
 
 @dataclass(frozen=True)
 class PlannerAdapter:
-    """What an adapter is for: the model's name, how candidates are scored, how many examples of
-    which of the prompts that come with Parley, from which probability of examining on it looks
-    before it acts, and how much more a report's contrast counts (see ``PlannerOptions``)."""
+    """What an adapter was trained and tried with.
+
+    ``base`` is the model's name, ``scoring`` the rule by which candidates are scored, ``examples``
+    the number of worked examples of ``prompt``, one of the prompts that come with Parley, and
+    ``processors`` are the decision processors.
+    """
 
     base: str
     scoring: ScoringRule
     examples: int
-    prompt: str = "dialogue"
-    look: float = NEVER
-    contrast: float = 0.0
+    prompt: str
+    processors: tuple[DecisionProcessor, ...]
 
 
 def shipped() -> dict[str, Path]:
@@ -43,12 +53,12 @@ def shipped() -> dict[str, Path]:
 
 
 def adapter_folder(name: str) -> Path | None:
-    """The adapter of this name, shipped or a folder's path; None for what is none."""
+    """The folder of a shipped adapter's name, or of a path to one; None for any other name."""
     if name in shipped():
         return shipped()[name]
     folder = Path(name)
-    is_one = (folder / CONFIG).is_file() and not (folder / "config.json").is_file()
-    return folder if is_one else None
+    is_adapter = (folder / CONFIG).is_file() and not (folder / "config.json").is_file()
+    return folder if is_adapter else None
 
 
 def other_base(folder: Path, base: str, name: str) -> BadInput:
@@ -59,24 +69,48 @@ def other_base(folder: Path, base: str, name: str) -> BadInput:
 def read_about(folder: Path) -> PlannerAdapter:
     """What the adapter in a folder is for. Raises BadInput where that cannot be read."""
     try:
-        found = json.loads((folder / ABOUT).read_text("utf-8"))
-        about = PlannerAdapter(**found)
-    except (OSError, ValueError, TypeError) as error:
+        stored = json.loads((folder / ABOUT).read_text("utf-8"))
+        return _about(stored)
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise BadInput(f"the adapter '{folder}' has no {ABOUT} that can be read: {error}") from None
-    if (
-        about.scoring not in ("mean", "tree")
-        or not isinstance(about.examples, int)
-        or not isinstance(about.base, str)
-        or about.prompt not in [*PROMPTS]
-        or not all(isinstance(x, int | float) and x >= 0 for x in (about.look, about.contrast))
-    ):
-        raise BadInput(f"the adapter '{folder}' is for another version of Parley: {found}")
-    return about
+
+
+def _about(stored: dict[str, Any]) -> PlannerAdapter:
+    scoring = _OLD_SCORING.get(stored["scoring"], stored["scoring"])
+    prompt = stored.get("prompt", "dialogue")
+    if scoring not in get_args(ScoringRule):
+        raise BadInput(f"its scoring is '{scoring}'")
+    if prompt not in PROMPTS:
+        raise BadInput(f"its prompt is '{prompt}'")
+    if not isinstance(stored["base"], str) or type(stored["examples"]) is not int:
+        raise BadInput("its base is no name, or its examples are no number")
+    if "processors" in stored:
+        processors = processors_from_json(stored["processors"])
+    else:
+        processors = _old_processors(stored, scoring)
+    unknown = stored.keys() - {"base", "scoring", "examples", "prompt", "processors", *_OLD_RULES}
+    if unknown:
+        raise BadInput(f"it is for another version of Parley, with '{sorted(unknown)[0]}'")
+    return PlannerAdapter(stored["base"], scoring, stored["examples"], prompt, processors)
+
+
+_OLD_RULES = ("look", "contrast")
+
+
+def _old_processors(stored: dict[str, Any], scoring: ScoringRule) -> tuple[DecisionProcessor, ...]:
+    """The processors of a file that has ``look`` and ``contrast`` in their place."""
+    text = "default"
+    if stored.get("look", 2) <= 1:
+        text += f",exploration-threshold:{stored['look']}"
+    if stored.get("contrast", 0) != 0:
+        text += f",contrastive:{stored['contrast']}"
+    return parse_processors(text, default_processors(scoring))
 
 
 def write_about(folder: Path, about: PlannerAdapter) -> None:
-    """Say in a folder what its adapter is for."""
-    (folder / ABOUT).write_text(json.dumps(asdict(about), indent=1) + "\n", "utf-8")
+    """Write the ``planner.json`` of the adapter in a folder."""
+    stored = {**vars(about), "processors": processors_to_json(about.processors)}
+    (folder / ABOUT).write_text(json.dumps(stored, indent=1) + "\n", "utf-8")
 
 
 def merge_adapter(model: PreTrainedModel, folder: Path, base: str) -> None:

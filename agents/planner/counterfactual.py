@@ -1,106 +1,129 @@
-"""The contrary: a dialogue as it would be, had a report said the opposite of what it says.
+"""Counterfactual contexts: a dialogue in which a report says the contrary of what it says.
 
-A small language model leans to one deed or another whatever is reported; what a report changes is
-smaller than that, but nearly always in the right direction. The contrary shows it: scored beside
-the dialogue itself, it has the same leanings. It is made of the dialogue's own words alone.
+A small language model leans to one command whatever is reported. What a report changes is smaller
+than that, but nearly always points in the right direction. Scored in the counterfactual context,
+the commands have the same bias, so the difference of scores shows what the report changes (see
+``Contrastive`` in ``processors.py``).
+
+The counterfactual report is input for the language model alone and made of the dialogue's own
+words, by aligning the report's clauses with the task's. Nothing is known here of the sentences
+that a Reporter may use.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from functools import lru_cache
 
 from agents.dialogue import Dialogue
 from envs.items import Item, find_items, names_of_items
 
-_BREAK = re.compile(r"[.,;:!?\n]|\band\b|$", re.IGNORECASE)
+MIN_OVERLAP = 0.5
+"""The least share of a report's words about an item that a clause of the task has in the same
+order for the two to be about the same."""
+MAX_CLAUSE_WORDS = 40
+"""Longer clauses are passed over: aligning takes quadratic time."""
+NEGATION = "is not so"
+_CLAUSE_END = re.compile(r"[.,;:!?\n]|\band\b|$", re.IGNORECASE)
 _WORD = re.compile(r"\S+")
-NOT_SO = "is not so"
-ALIKE = 0.5  # of what a report says of an item, this share stands in the task in the same order
-LONGEST = 40  # words of a clause that is compared
 
 
-def contrary(dialogue: Dialogue) -> Dialogue | None:
-    """The dialogue with the contrary of the last report that says of an item what the task asks of
-    it; None where no report does.
+def counterfactual_dialogue(dialogue: Dialogue) -> Dialogue | None:
+    """The dialogue with the last report replaced that is about what the task asks of an item;
+    None where no report is.
 
-    Where the report says something else than the task supposes ("is on a green floor" where the
-    task has "if the solid red ring is on a red floor"), the contrary is what the task supposes;
-    where it says the same, that it is not so.
+    Where the report differs from what the task supposes ("is on a green floor" where the task has
+    "if the solid red ring is on a red floor"), the counterfactual report says what the task
+    supposes; where it says the same, that it is not so.
     """
     for k in reversed(range(len(dialogue.turns))):
         turn = dialogue.turns[k]
-        if said := _contrary(turn.report, dialogue.task):
-            turns = (*dialogue.turns[:k], replace(turn, report=said), *dialogue.turns[k + 1 :])
+        if report := counterfactual_report(turn.report, dialogue.task):
+            turns = (*dialogue.turns[:k], replace(turn, report=report), *dialogue.turns[k + 1 :])
             return replace(dialogue, turns=turns)
     return None
 
 
 @lru_cache(maxsize=4096)
-def _contrary(report: str, task: str) -> str | None:
-    about = find_items(report)
-    best, found = ALIKE, None
+def counterfactual_report(report: str, task: str) -> str | None:
+    """The report with the predicate replaced that the task's words overlap most with, the last of
+    equals; None where the overlap is less than ``MIN_OVERLAP``."""
+    items = find_items(report)
+    best, counterfactual = MIN_OVERLAP, None
     for predicate in _predicates(report):
-        said = _texts(predicate)
+        words = _texts(predicate)
         start, end = predicate[0].start(), predicate[-1].end()
         for clause in _clauses(task):
-            supposed = _supposed(said, clause, task, about)
-            if supposed is not None and supposed[0] >= best:
-                best, instead = supposed
-                same = _lower(instead) == _lower(said)
-                found = report[:start] + (NOT_SO if same else " ".join(instead)) + report[end:]
-    return found
+            alignment = _align(words, clause, task, items)
+            if alignment is not None and alignment.overlap >= best:
+                best = alignment.overlap
+                agrees = _lower(alignment.words) == _lower(words)
+                instead = NEGATION if agrees else " ".join(alignment.words)
+                counterfactual = report[:start] + instead + report[end:]
+    return counterfactual
+
+
+@dataclass(frozen=True)
+class _Alignment:
+    """The words of the task in the place of a predicate's, and the share that both have."""
+
+    overlap: float
+    words: list[str]
+
+
+def _align(
+    predicate: Sequence[str], clause: Sequence[re.Match[str]], task: str, items: Sequence[Item]
+) -> _Alignment | None:
+    """A predicate of the report aligned with a clause of the task; None where they do not match,
+    or where the clause is about none of the ``items`` of the report."""
+    clause_words = _texts(clause)
+    matcher = SequenceMatcher(None, _lower(predicate), _lower(clause_words), autojunk=False)
+    *blocks, _ = matcher.get_matching_blocks()
+    if not blocks:
+        return None
+    first, last = blocks[0], blocks[-1]
+    unmatched = len(predicate) - last.a - last.size
+    end = last.b + last.size + unmatched
+    # One word may differ at the end, of the clause or of a phrase; more is another sentence.
+    if unmatched > 1 or end > len(clause_words):
+        return None
+    if unmatched and end < len(clause_words) and last.size < 2:
+        return None
+    named_before = names_of_items(task[: clause[first.b].start()])
+    if not named_before or named_before[-1][0] not in items:
+        return None
+    overlap = sum(block.size for block in blocks) / len(predicate)
+    return _Alignment(overlap, [*predicate[: first.a], *clause_words[first.b : end]])
 
 
 def _clauses(text: str) -> Iterator[list[re.Match[str]]]:
     """The words of each clause, with their places in the text."""
     begin = 0
-    for end in _BREAK.finditer(text):
+    for end in _CLAUSE_END.finditer(text):
         words = [*_WORD.finditer(text, begin, end.start())]
-        if 0 < len(words) <= LONGEST:
+        if 0 < len(words) <= MAX_CLAUSE_WORDS:
             yield words
         begin = end.end()
 
 
 def _predicates(report: str) -> Iterator[list[re.Match[str]]]:
-    """What is said of an item, behind its name or behind "it", clause by clause."""
+    """The words of each clause behind the last item named in it, or behind "it"."""
     for words in _clauses(report):
         begin = words[0].start()
         names = names_of_items(report[begin : words[-1].end()])
-        rest = [w for w in words if not names or w.start() >= begin + names[-1][1]]
-        rest = rest[1:] if rest and rest[0].group().lower() == "it" else rest
-        if rest:
-            yield rest
-
-
-def _supposed(
-    said: Sequence[str], clause: Sequence[re.Match[str]], task: str, about: Sequence[Item]
-) -> tuple[float, list[str]] | None:
-    """What a clause of the task has in place of what is said, and the share of words that both
-    have; None where it is about nothing of the kind, or about another item."""
-    asked = _texts(clause)
-    matcher = SequenceMatcher(None, _lower(said), _lower(asked), autojunk=False)
-    *blocks, _ = matcher.get_matching_blocks()
-    if not blocks:
-        return None
-    first, last = blocks[0], blocks[-1]
-    rest = len(said) - last.a - last.size
-    end = last.b + last.size + rest
-    # One word may differ at the end, of the clause or of a phrase; more is another sentence.
-    if rest > 1 or end > len(asked) or (rest and end < len(asked) and last.size < 2):
-        return None
-    before = names_of_items(task[: clause[first.b].start()])
-    if not before or before[-1][0] not in about:
-        return None
-    return sum(b.size for b in blocks) / len(said), [*said[: first.a], *asked[first.b : end]]
+        predicate = [w for w in words if not names or w.start() >= begin + names[-1][1]]
+        if predicate and predicate[0].group().lower() == "it":
+            predicate = predicate[1:]
+        if predicate:
+            yield predicate
 
 
 def _texts(words: Sequence[re.Match[str]]) -> list[str]:
-    return [w.group() for w in words]
+    return [word.group() for word in words]
 
 
 def _lower(words: Sequence[str]) -> list[str]:
-    return [w.lower() for w in words]
+    return [word.lower() for word in words]

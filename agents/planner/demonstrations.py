@@ -337,7 +337,7 @@ def lessons_of(
     for dialogue, decision in decided:
         question = ask(dialogue)
         taken = dialogue.candidates().index(decision.command)
-        tail = question.tails[taken]
+        tail = question.continuations[taken]
         if question.context[: len(tokens)] != tokens:
             lessons.append(TrainingExample(tokens, tuple(said), tuple(choices), weight))
             said, choices = [], []
@@ -350,13 +350,15 @@ def lessons_of(
 
 def _choices(question: ScoringRequest, taken: int, end: int) -> list[DecisionPoint]:
     """Where the candidates part along the one that was taken."""
-    trie = build_trie(question.context[-1], question.tails)
+    trie = build_trie(question.context[-1], question.continuations)
     nexts: dict[int, dict[int, None]] = {}
-    for path, tail in zip(trie.paths, question.tails, strict=True):
+    for path, tail in zip(trie.paths, question.continuations, strict=True):
         for node, token in zip(path, tail, strict=True):
             nexts.setdefault(node, {})[token] = None
     found = []
-    for k, (node, token) in enumerate(zip(trie.paths[taken], question.tails[taken], strict=True)):
+    for k, (node, token) in enumerate(
+        zip(trie.paths[taken], question.continuations[taken], strict=True)
+    ):
         targets = tuple(nexts[node])
         if len(targets) > 1:
             found.append(DecisionPoint(end + k, targets, targets.index(token)))

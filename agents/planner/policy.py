@@ -132,7 +132,7 @@ class PlannerPolicy:
         """
         options = replace(options or PlannerOptions(), examples=examples)
         self.planner = LanguagePlanner(
-            copy.deepcopy(model), tokenizer, options, scoring="tree", prompt=PROMPTS[prompt]
+            copy.deepcopy(model), tokenizer, options, scoring="constrained", prompt=PROMPTS[prompt]
         )
         self.prompt = prompt
         self.planner.scorer.folder = None  # weights that change are not worth a place on disk
@@ -166,7 +166,7 @@ class PlannerPolicy:
 
     def request(self, dialogue: Dialogue) -> ScoringRequest:
         """A dialogue in tokens, without the worked examples with which every prompt begins."""
-        request = self.planner.question(dialogue)
+        request = self.planner.scoring_request(dialogue)
         return replace(request, context=request.context[len(self.planner.prefix) :])
 
     def _prefix(self) -> list[tuple[torch.Tensor, torch.Tensor]]:

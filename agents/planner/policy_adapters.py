@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from safetensors.torch import save_file
 
 from agents.planner.adapter import PlannerAdapter, other_base, read_about, write_about
 from agents.planner.policy import PlannerPolicy
+from agents.planner.processor_registry import weakest_common
 from envs.errors import BadInput
 from models.language.adapters import WEIGHTS, read_adapter
 
@@ -23,9 +23,9 @@ def load_adapters(policy: PlannerPolicy, folders: Sequence[Path], base: str) -> 
     """Load the adapter in a folder into the policy, or the mean of several.
 
     The mean of what the adapters add to each weight ("model soup", arXiv 2203.05482) is cut to the
-    policy's rank by its largest singular values; a single adapter is loaded as it is. Where the
-    policy's options leave ``look`` open, the highest of the adapters' is taken, and of
-    ``contrast`` the lowest.
+    policy's rank by its largest singular values; a single adapter is loaded as it is. The
+    policy's default decision processors are those that all adapters have, each with the parameters
+    that change decisions the least.
 
     :param policy: whose adapters are replaced
     :param folders: at least one folder of an adapter
@@ -49,11 +49,7 @@ def load_adapters(policy: PlannerPolicy, folders: Sequence[Path], base: str) -> 
             if not fits or (len(folders) == 1 and saved[name].shape[rank] != p.shape[rank]):
                 raise BadInput(f"the adapter '{folder}' is of another model or rank")
         adapters.append((config["lora_alpha"] / config["r"], saved))
-    planner = policy.planner
-    if planner.options.look is None:
-        planner.deciding = replace(planner.deciding, look=max(a.look for a in abouts))
-    if planner.options.contrast is None:
-        planner.deciding = replace(planner.deciding, contrast=min(a.contrast for a in abouts))
+    policy.planner.set_default_processors(weakest_common([a.processors for a in abouts]))
     if len(adapters) == 1:
         for name, p in parameters.items():
             p.copy_(adapters[0][1][name])
@@ -92,9 +88,6 @@ def save_adapter(policy: PlannerPolicy, folder: Path, base: str) -> None:
     config.target_modules = sorted(config.target_modules)  # a set: in no particular order
     config.save_pretrained(str(folder))
     planner = policy.planner
-    deciding = planner.deciding
-    about = PlannerAdapter(
-        base, "tree", planner.examples, policy.prompt, deciding.look, deciding.contrast
-    )
+    about = PlannerAdapter(base, "constrained", planner.examples, policy.prompt, planner.processors)
     write_about(folder, about)
     os.replace(unfinished, folder / WEIGHTS)

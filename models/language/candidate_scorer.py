@@ -1,14 +1,15 @@
-"""Scoring: the log-probability of every candidate, with nothing read twice.
+"""Candidate scoring: the log-probability of every candidate, with no token read twice.
 
 The plain way reads the whole prompt again for each candidate. Here a model reads the fixed
-examples once and for all, each dialogue's new text once, and all the candidates together: they
-are laid out as a token trie behind the dialogue, and a mask lets each token see only its own
-ancestors. Several dialogues share one pass (``attention.py``).
+examples once, each dialogue's new text once, and all candidates together: they are laid out as a
+token trie behind the dialogue, and a mask lets each token attend to its own ancestors only.
+Several dialogues share a pass (``packed_attention.py``).
 
-Two rules make a score of what was read. ``mean`` is the mean log-probability (natural logarithm)
-of a candidate's tokens. ``tree`` is the log-probability of the candidate where nothing but the
-candidates can be said: at each node of the trie the probabilities of the tokens that go on from
-it are made to sum to one, so those of all candidates do. It needs no token behind the last fork.
+Two rules make a score of the logits. The *length-normalised* score of a candidate is the mean
+log-probability (natural logarithm) of its tokens. Its *constrained* score is its log-probability
+where only candidates can be generated: at each node of the trie, the probabilities of the tokens
+that continue some candidate are normalised to sum to one, and so those of all candidates do. No
+token behind the last branch need be read for it.
 """
 
 from __future__ import annotations
@@ -18,18 +19,16 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from models.language import kv_cache as memory
-from models.language.kv_cache import KVCache, common
+from models.language import kv_cache
+from models.language.formats import ScoringRule
+from models.language.kv_cache import KVCache, Tokens, common_prefix
 from models.language.packed_attention import PackedBatch, PackedSequence, packed
 
-Tokens = tuple[int, ...]
-ScoringRule = Literal["mean", "tree"]
 DIALOGUES_KEPT = 128
 CHUNK = 512  # tokens of the examples that are read at a time
 ROWS = 64  # rows of logits that are turned into float32 at a time
@@ -37,26 +36,27 @@ ROWS = 64  # rows of logits that are turned into float32 at a time
 
 @dataclass(frozen=True)
 class ScoringRequest:
-    """One dialogue's tokens, and those of each candidate that may go on from there.
+    """The tokens of one dialogue, and those of each candidate that may continue it.
 
-    ``key`` names the dialogue: what is read for one question is kept for the next of its key,
-    unless it is not to ``keep``.
+    ``key`` names the dialogue: keys and values are cached for the next request of the same key,
+    unless ``keep`` is False.
     """
 
     key: Hashable
     context: Tokens
-    tails: tuple[Tokens, ...]
+    continuations: tuple[Tokens, ...]
     keep: bool = True
 
 
 @dataclass(frozen=True)
 class CandidateTrie:
-    """Candidates that share their beginnings. Node 0 is the context's last token.
+    """Candidates as a trie of tokens. Node 0 is the context's last token.
 
-    ``tokens``, ``parents`` and ``depths`` ``[nodes]`` hold the nodes that are read, and
-    ``children`` the tokens that may follow each. The last token of a candidate is only predicted,
-    never read. ``paths[c]`` are the nodes from which candidate c's tokens are predicted, one a
-    token, as far as they are read. ``asked`` are the nodes whose predictions count.
+    ``tokens``, ``parents`` and ``depths`` ``[nodes]`` describe the nodes that are read, and
+    ``children`` lists the tokens that may follow each. The last token of a candidate is only
+    predicted, never read. ``paths[c]`` are the nodes from which candidate c's tokens are
+    predicted, one for each token, as far as they are read. ``scored`` are the nodes whose
+    predictions count.
     """
 
     tokens: Tokens
@@ -64,30 +64,38 @@ class CandidateTrie:
     depths: Tokens
     children: tuple[Tokens, ...]
     paths: tuple[Tokens, ...]
-    asked: Tokens
+    scored: Tokens
 
-    def sees(self) -> np.ndarray:
-        """Which of the nodes behind the root each of them sees, ``[nodes - 1, nodes - 1] bool``."""
-        sees = np.eye(len(self.tokens), dtype=bool)
+    def attention_mask(self) -> np.ndarray:
+        """Which nodes behind the root each of them attends to: itself and its ancestors,
+        ``[nodes - 1, nodes - 1] bool``."""
+        mask = np.eye(len(self.tokens), dtype=bool)
         for node, parent in enumerate(self.parents[1:], start=1):
-            sees[node] |= sees[parent]
-        return sees[1:, 1:]
+            mask[node] |= mask[parent]
+        return mask[1:, 1:]
 
 
-def build_trie(root: int, tails: Sequence[Tokens], rule: ScoringRule = "mean") -> CandidateTrie:
-    """The trie of some candidates, for ``tree`` without the nodes behind the last forks.
+def build_trie(
+    root: int, continuations: Sequence[Tokens], rule: ScoringRule = "length-normalised"
+) -> CandidateTrie:
+    """The trie of some candidates.
 
-    Raises ValueError for a candidate that has no tokens, and for ``tree`` also for one that
-    another goes on from, because such a one would be no end.
+    Args:
+        root: the context's last token.
+        continuations: the tokens of each candidate.
+        rule: with ``constrained``, the nodes behind the last branches are left out.
+
+    Raises ValueError for a candidate without tokens, and with ``constrained`` also for one that is
+    the beginning of another, since it could not end.
     """
-    if not all(tails):
+    if not all(continuations):
         raise ValueError("a candidate has no tokens")
     nodes: dict[tuple[int, int], int] = {}
     tokens, parents, depths, paths = [root], [-1], [0], []
     children: list[dict[int, None]] = [{}]
-    for tail in tails:
+    for continuation in continuations:
         path = [0]
-        for token in tail[:-1]:
+        for token in continuation[:-1]:
             at = path[-1]
             if (at, token) not in nodes:
                 nodes[at, token] = len(tokens)
@@ -97,67 +105,79 @@ def build_trie(root: int, tails: Sequence[Tokens], rule: ScoringRule = "mean") -
                 children.append({})
             children[at][token] = None
             path.append(nodes[at, token])
-        children[path[-1]][tail[-1]] = None
+        children[path[-1]][continuation[-1]] = None
         paths.append(tuple(path))
     kept = list(range(len(tokens)))
-    if rule == "tree":
-        ends = {(path[-1], tail[-1]) for path, tail in zip(paths, tails, strict=True)}
-        if len(ends) < len(tails) or ends & nodes.keys():
+    if rule == "constrained":
+        ends = {(path[-1], c[-1]) for path, c in zip(paths, continuations, strict=True)}
+        if len(ends) < len(continuations) or ends & nodes.keys():
             raise ValueError("a candidate is the beginning of another")
         read = [len(after) > 1 for after in children]
         for node in reversed(range(1, len(tokens))):  # parents come before their children
             read[parents[node]] |= read[node]
         kept = [node for node in kept if read[node] or not node]
     place = {node: k for k, node in enumerate(kept)}
+    every = rule == "length-normalised"
     return CandidateTrie(
         tokens=tuple(tokens[node] for node in kept),
         parents=tuple(place.get(parents[node], -1) for node in kept),
         depths=tuple(depths[node] for node in kept),
         children=tuple(tuple(children[node]) for node in kept),
         paths=tuple(tuple(place[node] for node in path if node in place) for path in paths),
-        asked=tuple(place[node] for node in kept if rule == "mean" or len(children[node]) > 1),
+        scored=tuple(place[node] for node in kept if every or len(children[node]) > 1),
     )
 
 
-def plain_scores(
+def uncached_scores(
     model: PreTrainedModel,
     context: Tokens,
-    tails: Sequence[Tokens],
+    continuations: Sequence[Tokens],
     batched: bool = False,
-    rule: ScoringRule = "mean",
+    rule: ScoringRule = "length-normalised",
 ) -> list[float]:
-    """The scores of the candidates, each read behind the whole context, without any memory.
+    """The scores of the candidates, each read behind the whole context, without trie or cache.
 
-    ``batched`` reads them side by side, the shorter ones padded behind their end, where a causal
-    model's earlier tokens cannot see it.
+    Args:
+        model: a causal language model of transformers.
+        context: the dialogue's tokens.
+        continuations: the tokens of each candidate.
+        batched: read the candidates side by side. The shorter ones are padded at their ends,
+            where a causal model's earlier tokens cannot attend to.
+        rule: what the scores are.
     """
-    groups = [list(tails)] if batched else [[tail] for tail in tails]
+    batches = [list(continuations)] if batched else [[c] for c in continuations]
     scores: list[float] = []
-    for group in groups:
-        rows = [context + tail for tail in group]
+    for batch in batches:
+        rows = [context + continuation for continuation in batch]
         length = max(map(len, rows))
         ids = torch.tensor([[*row, *[row[-1]] * (length - len(row))] for row in rows])
-        seen = torch.tensor([[k < len(row) for k in range(length)] for row in rows]).long()
+        mask = torch.tensor([[k < len(row) for k in range(length)] for row in rows]).long()
         with torch.inference_mode():
             logits = model(
                 input_ids=ids.to(model.device),
-                attention_mask=seen.to(model.device),
+                attention_mask=mask.to(model.device),
                 use_cache=False,
             ).logits
-        for row, tail in enumerate(group):
-            at = logits[row, len(context) - 1 : len(context) - 1 + len(tail)].float()
-            scores.append(_plain_tree(at, tail, tails) if rule == "tree" else _plain(at, tail))
+        for row, continuation in enumerate(batch):
+            start = len(context) - 1
+            own = logits[row, start : start + len(continuation)].float()
+            if rule == "constrained":
+                scores.append(_constrained_score(own, continuation, continuations))
+            else:
+                scores.append(_length_normalised_score(own, continuation))
     return scores
 
 
-def _plain(logits: torch.Tensor, tail: Tokens) -> float:
-    return float(torch.log_softmax(logits, -1)[range(len(tail)), list(tail)].mean())
+def _length_normalised_score(logits: torch.Tensor, tokens: Tokens) -> float:
+    return float(torch.log_softmax(logits, -1)[range(len(tokens)), list(tokens)].mean())
 
 
-def _plain_tree(logits: torch.Tensor, tail: Tokens, tails: Sequence[Tokens]) -> float:
+def _constrained_score(
+    logits: torch.Tensor, tokens: Tokens, continuations: Sequence[Tokens]
+) -> float:
     score = 0.0
-    for k, token in enumerate(tail):
-        after = sorted({other[k] for other in tails if other[:k] == tail[:k]})
+    for k, token in enumerate(tokens):
+        after = sorted({other[k] for other in continuations if other[:k] == tokens[:k]})
         score += float(torch.log_softmax(logits[k, after], -1)[after.index(token)])
     return score
 
@@ -165,236 +185,251 @@ def _plain_tree(logits: torch.Tensor, tail: Tokens, tails: Sequence[Tokens]) -> 
 class CandidateScorer:
     """Scores candidates with one causal language model of transformers.
 
-    ``group`` dialogues share a pass. ``folder`` is where memories of prompts are kept between
-    runs, None for nowhere. ``took`` is how many tokens the last call of `scores` read for each
-    question.
+    ``group`` dialogues share a pass. ``folder`` is where the KV caches of prefixes are kept between
+    runs, None for nowhere. ``tokens_read`` is how many tokens the last call of `scores` read for
+    each request.
     """
 
     def __init__(self, model: PreTrainedModel, group: int, folder: Path | None = None) -> None:
         self.model = model
         self.group = group
         self.folder = folder
-        self._key = memory.fingerprint(model) if folder else ""
-        self._nothing = KVCache((), no_states(model))
-        self._prefix = self._nothing
-        self._read: OrderedDict[Hashable, KVCache] = OrderedDict()
-        self.took: list[int] = []
+        self._key = kv_cache.fingerprint(model) if folder else ""
+        self._empty = KVCache((), empty_states(model))
+        self._prefix = self._empty
+        self._caches: OrderedDict[Hashable, KVCache] = OrderedDict()
+        self.tokens_read: list[int] = []
         self._keeps_logits = "logits_to_keep" in signature(model.forward).parameters
 
     def forget(self) -> None:
-        """Forget the dialogues, but not the examples."""
-        self._read.clear()
+        """Drop the caches of dialogues, but not that of the prefix."""
+        self._caches.clear()
 
     def forget_all(self) -> None:
-        """Forget the examples too, since the model has changed."""
+        """Drop that of the prefix too, since the model has changed."""
         self.forget()
-        self._prefix = self._nothing
+        self._prefix = self._empty
 
     def read_prefix(self, tokens: Tokens, on_work: Callable[[], None] | None = None) -> None:
-        """Read what all coming contexts begin with, or take it from disk.
+        """Read the beginning that all coming contexts share, or take its cache from disk.
 
         ``on_work`` is called first where it has to be read.
         """
         if tokens == self._prefix.tokens:
             return
         self.forget()
-        file = memory.file_for(self.folder, self._key, tokens) if self.folder else None
-        found = memory.load(file, tokens, self.model.device) if file else None
-        if found is None:
+        file = kv_cache.file_for(self.folder, self._key, tokens) if self.folder else None
+        prefix = kv_cache.load(file, tokens, self.model.device) if file else None
+        if prefix is None:
             if on_work is not None and tokens:
                 on_work()
-            found = self._nothing
+            prefix = self._empty
             for start in range(0, len(tokens), CHUNK):
-                found = self._extend(found, tokens[start : start + CHUNK])
+                prefix = self._extended(prefix, tokens[start : start + CHUNK])
             if file is not None and tokens:
-                memory.save(found, file)
-        self._prefix = found
+                kv_cache.save(prefix, file)
+        self._prefix = prefix
 
     def scores(
-        self, questions: Sequence[ScoringRequest], rule: ScoringRule = "mean"
+        self, requests: Sequence[ScoringRequest], rule: ScoringRule = "length-normalised"
     ) -> list[list[float]]:
-        """The score of every candidate of every question, in their order.
+        """The score of every candidate of every request, in their order.
 
         A score is not finite where the model's output was not. Raises ValueError where
         ``build_trie`` does.
         """
-        found: dict[int, list[float]] = {}
-        took: dict[int, int] = {}
-        # Dialogues of about one length together, since attention pads them to the longest.
-        order = sorted(range(len(questions)), key=lambda k: len(questions[k].context))
+        scores: dict[int, list[float]] = {}
+        tokens_read: dict[int, int] = {}
+        # Dialogues of similar length together, since attention pads them to the longest.
+        order = sorted(range(len(requests)), key=lambda k: len(requests[k].context))
         for behind in (True, False):
-            alike = [k for k in order if self._behind_prefix(questions[k].context) is behind]
-            for start in range(0, len(alike), self.group):
-                some = alike[start : start + self.group]
-                passed = self._pass([questions[k] for k in some], behind, rule)
-                found.update(zip(some, passed, strict=True))
-                took.update(zip(some, self.took, strict=True))
-        self.took = [took[k] for k in range(len(questions))]
-        return [found[k] for k in range(len(questions))]
+            same = [k for k in order if self._is_behind_prefix(requests[k].context) is behind]
+            for start in range(0, len(same), self.group):
+                group = same[start : start + self.group]
+                passed = self._pass([requests[k] for k in group], behind, rule)
+                scores.update(zip(group, passed, strict=True))
+                tokens_read.update(zip(group, self.tokens_read, strict=True))
+        self.tokens_read = [tokens_read[k] for k in range(len(requests))]
+        return [scores[k] for k in range(len(requests))]
 
     def next_logits(self, key: Hashable, context: Tokens) -> torch.Tensor:
         """The logits ``[vocabulary] float32`` of the token that follows a context."""
-        question = ScoringRequest(key, context, ((0,),))
-        trie = build_trie(context[-1], question.tails)
-        behind = self._behind_prefix(context)
-        logits, keep = self._forward([question], [trie], behind)
+        request = ScoringRequest(key, context, ((0,),))
+        trie = build_trie(context[-1], request.continuations)
+        logits, keep = self._forward([request], [trie], self._is_behind_prefix(context))
         keep(0, (0,))
         return logits[0].float()
 
-    def _behind_prefix(self, context: Tokens) -> bool:
-        """Whether a context begins with the prefix, and goes on."""
+    def _is_behind_prefix(self, context: Tokens) -> bool:
+        """Whether a context begins with the prefix and is longer."""
         n = len(self._prefix.tokens)
         return len(context) > n and context[:n] == self._prefix.tokens
 
     def _pass(
-        self, questions: Sequence[ScoringRequest], behind: bool, rule: ScoringRule
+        self, requests: Sequence[ScoringRequest], behind: bool, rule: ScoringRule
     ) -> list[list[float]]:
-        tries = [build_trie(q.context[-1], q.tails, rule) for q in questions]
-        logits, keep = self._forward(questions, tries, behind)
-        score = _tree_scores if rule == "tree" else _mean_scores
-        found = score(logits, tries, [q.tails for q in questions])
-        for k, scores in enumerate(found):
-            if not questions[k].keep:
+        tries = [build_trie(r.context[-1], r.continuations, rule) for r in requests]
+        logits, keep = self._forward(requests, tries, behind)
+        scores_of = constrained_scores if rule == "constrained" else length_normalised_scores
+        scores = scores_of(logits, tries, [r.continuations for r in requests])
+        for k, own in enumerate(scores):
+            if not requests[k].keep:
                 continue
-            # The Planner will most likely say the best one: its tokens are then already read.
-            keep(k, tries[k].paths[int(np.argmax(scores))])
-        return found
+            # The best candidate will most likely be chosen: its tokens have then been read.
+            keep(k, tries[k].paths[int(np.argmax(own))])
+        return scores
 
     def _forward(
-        self, questions: Sequence[ScoringRequest], tries: Sequence[CandidateTrie], behind: bool
+        self, requests: Sequence[ScoringRequest], tries: Sequence[CandidateTrie], behind: bool
     ) -> tuple[torch.Tensor, Callable[[int, Tokens], None]]:
-        """One pass for some questions, all of them behind the prefix or none.
+        """One pass for some requests, all of them behind the prefix or none.
 
-        Returns the logits ``[asked nodes of all tries, vocabulary]``, and a function that keeps
-        what was read for question k, with one of its trie's paths.
+        Returns the logits ``[scored nodes of all tries, vocabulary]``, and a function that caches
+        what was read for request k, with one of its trie's paths.
         """
-        prefix = self._prefix if behind else self._nothing
+        prefix = self._prefix if behind else self._empty
         begin = len(prefix.tokens)
-        known = [self._known(q, behind) for q in questions]
+        caches = [self._cached(r, behind) for r in requests]
         tokens: list[int] = []
         positions: list[int] = []
-        wanted: list[int] = []
-        parts: list[PackedSequence] = []
-        for q, old, trie in zip(questions, known, tries, strict=True):
-            read = begin + len(old.tokens)
-            end = len(q.context)
+        logit_rows: list[int] = []
+        sequences: list[PackedSequence] = []
+        for request, cache, trie in zip(requests, caches, tries, strict=True):
+            read = begin + len(cache.tokens)
+            end = len(request.context)
             root = len(tokens) + end - 1 - read
-            tokens += [*q.context[read:], *trie.tokens[1:]]
+            tokens += [*request.context[read:], *trie.tokens[1:]]
             positions += [*range(read, end), *(end - 1 + depth for depth in trie.depths[1:])]
-            wanted += [root + node for node in trie.asked]
-            parts.append(PackedSequence(old.states, end - read, trie.sees()))
-        self.took = [p.text + len(t.tokens) - 1 for p, t in zip(parts, tries, strict=True)]
-        packing = PackedBatch(parts, prefix.states if begin else None, self._nothing.states)
-        logits = self._run(tokens, positions, packing, wanted)
+            logit_rows += [root + node for node in trie.scored]
+            sequences.append(PackedSequence(cache.states, end - read, trie.attention_mask()))
+        self.tokens_read = [
+            s.n_text + len(t.tokens) - 1 for s, t in zip(sequences, tries, strict=True)
+        ]
+        batch = PackedBatch(sequences, prefix.states if begin else None, self._empty.states)
+        logits = self._run(tokens, positions, batch, logit_rows)
 
         def keep(k: int, path: Tokens) -> None:
-            text = questions[k].context[begin:]
+            text = requests[k].context[begin:]
             rows = [*range(len(text)), *(len(text) - 1 + node for node in path[1:])]
-            said = tuple(tries[k].tokens[node] for node in path[1:])
-            at = torch.tensor(rows, device=self.model.device)
-            read = KVCache(text + said, packing.states[:, :, k].index_select(2, at))
-            self._remember(questions[k].key, read, behind)
+            candidate = tuple(tries[k].tokens[node] for node in path[1:])
+            index = torch.tensor(rows, device=self.model.device)
+            cache = KVCache(text + candidate, batch.states[:, :, k].index_select(2, index))
+            self._keep(requests[k].key, cache, behind)
 
         return logits, keep
 
-    def _known(self, question: ScoringRequest, behind: bool) -> KVCache:
-        """What was read of this context before, behind the prefix if it begins with it."""
+    def _cached(self, request: ScoringRequest, behind: bool) -> KVCache:
+        """The cache of as much of this context as was read before, without the prefix if the
+        context begins with it."""
         if behind:
-            text = question.context[len(self._prefix.tokens) :]
-            old = self._read.get(question.key, self._nothing)
+            text = request.context[len(self._prefix.tokens) :]
+            cache = self._caches.get(request.key, self._empty)
         else:
-            text, old = question.context, self._prefix
-        # The context's last token is always read again: its logits are wanted.
-        return old.first(min(common(text, old.tokens), len(text) - 1))
+            text, cache = request.context, self._prefix
+        # The context's last token is always read again, since its logits are needed.
+        return cache.first(min(common_prefix(text, cache.tokens), len(text) - 1))
 
-    def _remember(self, key: Hashable, read: KVCache, behind: bool) -> None:
-        self._read.pop(key, None)
+    def _keep(self, key: Hashable, cache: KVCache, behind: bool) -> None:
+        self._caches.pop(key, None)
         if behind:
-            self._read[key] = read
-        while len(self._read) > DIALOGUES_KEPT:
-            self._read.popitem(last=False)
+            self._caches[key] = cache
+        while len(self._caches) > DIALOGUES_KEPT:
+            self._caches.popitem(last=False)
 
-    def _extend(self, read: KVCache, tokens: Tokens) -> KVCache:
-        """Read some more text behind ``read``."""
-        n, end = len(read.tokens), len(read.tokens) + len(tokens)
-        part = PackedSequence(read.states, len(tokens), np.zeros((0, 0), bool))
-        packing = PackedBatch([part], None, self._nothing.states)
-        self._run(tokens, range(n, end), packing, [len(tokens) - 1])
-        return KVCache(read.tokens + tokens, packing.states[:, :, 0])
+    def _extended(self, cache: KVCache, tokens: Tokens) -> KVCache:
+        """The cache with some more text behind it, which is read."""
+        n, end = len(cache.tokens), len(cache.tokens) + len(tokens)
+        sequence = PackedSequence(cache.states, len(tokens), np.zeros((0, 0), bool))
+        batch = PackedBatch([sequence], None, self._empty.states)
+        self._run(tokens, range(n, end), batch, [len(tokens) - 1])
+        return KVCache(cache.tokens + tokens, batch.states[:, :, 0])
 
     def _run(
         self,
         tokens: Sequence[int],
         positions: Sequence[int],
-        packing: PackedBatch,
-        wanted: Sequence[int],
+        batch: PackedBatch,
+        logit_rows: Sequence[int],
     ) -> torch.Tensor:
-        """One forward pass over a single row: logits ``[wanted, vocabulary]``."""
+        """One forward pass over a single row of tokens: logits ``[logit_rows, vocabulary]``."""
         device = self.model.device
-        rows = torch.tensor(wanted, dtype=torch.long, device=device)
+        rows = torch.tensor(logit_rows, dtype=torch.long, device=device)
         with torch.inference_mode(), packed(self.model):
             logits = self.model(
                 input_ids=torch.tensor([tokens], device=device),
                 position_ids=torch.tensor([list(positions)], device=device),
                 use_cache=False,
-                packing=packing,
+                packed_batch=batch,
                 **({"logits_to_keep": rows} if self._keeps_logits else {}),
             ).logits[0]
-        if packing.attended != len(packing.states):
+        if batch.n_layers_done != len(batch.states):
             raise TypeError(f"{type(self.model).__name__} has layers without packed attention")
         return logits if self._keeps_logits else logits[rows]
 
 
-def _mean_scores(
-    logits: torch.Tensor, tries: Sequence[CandidateTrie], tails: Sequence[Sequence[Tokens]]
+def length_normalised_scores(
+    logits: torch.Tensor,
+    tries: Sequence[CandidateTrie],
+    continuations: Sequence[Sequence[Tokens]],
 ) -> list[list[float]]:
-    """The mean log-probability of each candidate's tokens, among all tokens there are."""
+    """The mean log-probability of each candidate's tokens, among the whole vocabulary.
+
+    Args:
+        logits: ``[scored nodes of all tries, vocabulary]``.
+        tries: one for each request.
+        continuations: the tokens of each candidate of each request.
+    """
     rows: list[int] = []
     tokens: list[int] = []
-    sizes: list[int] = []
+    lengths: list[int] = []
     start = 0
-    for trie, some in zip(tries, tails, strict=True):
-        for path, tail in zip(trie.paths, some, strict=True):
+    for trie, candidates in zip(tries, continuations, strict=True):
+        for path, candidate in zip(trie.paths, candidates, strict=True):
             rows += [start + node for node in path]
-            tokens += tail
-            sizes.append(len(tail))
-        start += len(trie.asked)
-    # Some rows at a time, so that no float32 copy of them all is made.
-    totals = torch.cat([some.float().logsumexp(-1) for some in logits.split(ROWS)])
+            tokens += candidate
+            lengths.append(len(candidate))
+        start += len(trie.scored)
+    # Some rows at a time, so that no float32 copy of all of them is made.
+    totals = torch.cat([part.float().logsumexp(-1) for part in logits.split(ROWS)])
     logp = (logits[rows, tokens].float() - totals[rows]).cpu().numpy()
-    means = np.add.reduceat(logp, np.cumsum([0, *sizes[:-1]])) / sizes
-    cuts = np.cumsum([len(some) for some in tails])[:-1]
-    return [some.tolist() for some in np.split(means, cuts)]
+    means = np.add.reduceat(logp, np.cumsum([0, *lengths[:-1]])) / lengths
+    cuts = np.cumsum([len(candidates) for candidates in continuations])[:-1]
+    return [part.tolist() for part in np.split(means, cuts)]
 
 
-def _tree_scores(
-    logits: torch.Tensor, tries: Sequence[CandidateTrie], tails: Sequence[Sequence[Tokens]]
+def constrained_scores(
+    logits: torch.Tensor,
+    tries: Sequence[CandidateTrie],
+    continuations: Sequence[Sequence[Tokens]],
 ) -> list[list[float]]:
-    """The log-probability of each candidate among them all: the sum over the forks on its way."""
-    forks = [trie.children[node] for trie in tries for node in trie.asked]
-    if not forks:
-        return [[0.0] * len(some) for some in tails]
-    sizes = [len(fork) for fork in forks]
-    rows = np.repeat(np.arange(len(forks)), sizes)
-    fits = logits[rows, [token for fork in forks for token in fork]].float().cpu().numpy()
+    """The log-probability of each candidate among all candidates: the sum over the branches on its
+    path. Arguments as of ``length_normalised_scores``."""
+    branches = [trie.children[node] for trie in tries for node in trie.scored]
+    if not branches:
+        return [[0.0] * len(candidates) for candidates in continuations]
+    sizes = [len(branch) for branch in branches]
+    rows = np.repeat(np.arange(len(branches)), sizes)
+    fits = logits[rows, [token for branch in branches for token in branch]].float().cpu().numpy()
     fits -= np.repeat(np.logaddexp.reduceat(fits, np.cumsum([0, *sizes[:-1]])), sizes)
-    found: list[list[float]] = []
-    logp = iter(fits.tolist())
-    for trie, some in zip(tries, tails, strict=True):
-        at = {(node, token): next(logp) for node in trie.asked for token in trie.children[node]}
-        found.append(
+    scores: list[list[float]] = []
+    values = iter(fits.tolist())
+    for trie, candidates in zip(tries, continuations, strict=True):
+        logp = {(node, t): next(values) for node in trie.scored for t in trie.children[node]}
+        scores.append(
             [
-                sum(at.get(step, 0.0) for step in zip(path, tail, strict=False))
-                for path, tail in zip(trie.paths, some, strict=True)
+                sum(logp.get(step, 0.0) for step in zip(path, candidate, strict=False))
+                for path, candidate in zip(trie.paths, candidates, strict=True)
             ]
         )
-    return found
+    return scores
 
 
-def no_states(model: PreTrainedModel) -> torch.Tensor:
-    """No keys and values yet, ``[layers, 2, 0, width]``, of the model's device and number format.
+def empty_states(model: PreTrainedModel) -> torch.Tensor:
+    """Keys and values of no tokens, ``[layers, 2, 0, width]``, on the model's device and in its
+    number format.
 
-    A model whose settings do not say these sizes gets others, and will break at its first pass.
+    For a model whose configuration does not have these sizes they are guessed; its first pass
+    will fail.
     """
     config = model.config
     heads = getattr(config, "num_attention_heads", 1)

@@ -1,7 +1,7 @@
-"""The key-value cache: the text that a language model has already read, with its keys and values.
+"""The KV cache: the keys and values of text that a language model has already read.
 
-A pass over new text attends to these instead of reading the old text again. The memory of the
-prompt's fixed examples is kept on disk, so that a later start need not read them either.
+A pass over new text attends to these instead of reading the old text again. The cache of the
+prompt's fixed examples is also kept on disk, so that a later run need not read them either.
 """
 
 from __future__ import annotations
@@ -17,24 +17,25 @@ import transformers
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+Tokens = tuple[int, ...]
 FILES_KEPT = 12  # about 25 MB each with the 1.5-billion-parameter model
 
 
 @dataclass(frozen=True)
 class KVCache:
-    """Tokens read, and their keys and values in all layers, ``[layers, 2, tokens, width]``."""
+    """Tokens, and their keys and values in all layers, ``[layers, 2, tokens, width]``."""
 
-    tokens: tuple[int, ...]
+    tokens: Tokens
     states: torch.Tensor
 
     def first(self, n: int) -> KVCache:
-        """The memory of the first n tokens."""
+        """The cache of the first n tokens."""
         return KVCache(self.tokens[:n], self.states[:, :, :n])
 
 
-def common(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many tokens two texts have in common at their start."""
-    if a[: len(b)] == b:  # most often so, and found out quickly
+def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    """The length of the longest common prefix of two token sequences."""
+    if a[: len(b)] == b:  # the usual case, and a quick comparison
         return len(b)
     for k, (x, y) in enumerate(zip(a, b, strict=False)):
         if x != y:
@@ -43,7 +44,7 @@ def common(a: Sequence[int], b: Sequence[int]) -> int:
 
 
 def fingerprint(model: torch.nn.Module) -> str:
-    """A key that tells models apart by their settings and by a sample of every weight."""
+    """A key that identifies a model by its configuration and by a sample of every weight."""
     digest = hashlib.sha256(f"{torch.__version__} {transformers.__version__}".encode())
     digest.update(str(getattr(model, "config", "")).encode())
     for name, weight in sorted(model.named_parameters()):
@@ -54,13 +55,13 @@ def fingerprint(model: torch.nn.Module) -> str:
 
 
 def file_for(folder: Path, model_key: str, tokens: Sequence[int]) -> Path:
-    """Where the memory of these tokens, read by this model, is kept."""
+    """The file for the cache of these tokens, read by this model."""
     key = hashlib.sha256(f"{model_key} {list(tokens)}".encode()).hexdigest()
     return folder / f"{key[:32]}.safetensors"
 
 
 def load(file: Path, tokens: Sequence[int], device: torch.device) -> KVCache | None:
-    """The memory in a file, or None where there is no whole one for these tokens."""
+    """The cache in a file, or None where there is no complete one for these tokens."""
     if not file.exists():
         return None
     try:
@@ -74,18 +75,18 @@ def load(file: Path, tokens: Sequence[int], device: torch.device) -> KVCache | N
     return KVCache(tuple(tokens), states)
 
 
-def save(memory: KVCache, file: Path) -> None:
-    """Keep a memory, and drop the files that have gone unused for longest.
+def save(cache: KVCache, file: Path) -> None:
+    """Write a cache, and delete the least recently used files.
 
     It only saves time later, so a full or read-only disk is no error.
     """
-    half = file.with_name(f"{file.name}.{os.getpid()}.half")
+    partial = file.with_name(f"{file.name}.{os.getpid()}.half")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        save_file({"states": memory.states.contiguous().cpu()}, half)
-        os.replace(half, file)
+        save_file({"states": cache.states.contiguous().cpu()}, partial)
+        os.replace(partial, file)
         kept = sorted(file.parent.glob("*.safetensors"), key=lambda f: f.stat().st_mtime)
         for old in kept[:-FILES_KEPT]:
             old.unlink(missing_ok=True)
     except (OSError, SafetensorError):
-        half.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)

@@ -1,9 +1,10 @@
 """Packed attention: many dialogues in one row, each attending to itself and to a shared prefix.
 
-The linear layers of a model do not care which token belongs to which dialogue, so all of a pass
-stand in one row and nothing is padded. Only attention takes them apart: each dialogue's queries
-go to its own keys, padded to the longest of the pass, and all queries together to the prefix,
-which is never copied. The two parts of one softmax are merged by their log-sum-exp.
+The linear layers of a model do not depend on which token belongs to which dialogue, so all tokens
+of a pass stand in one row and nothing is padded. Only attention separates them: each dialogue's
+queries attend to its own keys, padded to the longest of the pass, and all queries together to the
+prefix, which is never copied. The two parts of one softmax are merged by their log-sum-exp, as in
+FlashAttention (arXiv 2205.14135) and in Hydragen's shared prefixes (arXiv 2402.05099).
 """
 
 from __future__ import annotations
@@ -18,66 +19,74 @@ import torch
 from transformers import AttentionInterface, PreTrainedModel
 
 NAME = "parley_packed"
-# What would change the softmax in a way that is not done here.
-FOREIGN = ("sliding_window", "softcap", "s_aux", "position_bias", "head_mask")
+# Arguments that would change the softmax in a way that is not implemented here.
+UNSUPPORTED = ("sliding_window", "softcap", "s_aux", "position_bias", "head_mask")
 
 
 @dataclass(frozen=True)
 class PackedSequence:
     """One dialogue of a pass.
 
-    ``old [layers, 2, tokens, width]`` are the keys and values read before, behind the prefix;
-    ``text`` is how many new tokens stand behind those, each seeing all before it; ``tree
-    [nodes, nodes] bool`` says which of the nodes behind the text each of them sees.
+    ``states [layers, 2, tokens, width]`` are its cached keys and values, without the prefix's;
+    ``n_text`` is the number of new tokens behind those, each attending to all before it;
+    ``tree_mask [nodes, nodes] bool`` says which nodes behind the text each node attends to.
     """
 
-    old: torch.Tensor
-    text: int
-    tree: np.ndarray
+    states: torch.Tensor
+    n_text: int
+    tree_mask: np.ndarray
 
 
 class PackedBatch:
     """Where the tokens of one pass stand, and the keys and values that the pass adds.
 
-    ``states [layers, 2, parts, room, width]`` hold each dialogue's own keys and values: the old
-    ones, then those of its new tokens in their order.
+    ``states [layers, 2, sequences, room, width]`` hold each dialogue's own keys and values: the
+    cached ones, then those of its new tokens in their order.
     """
 
     def __init__(
         self,
-        parts: Sequence[PackedSequence],
+        sequences: Sequence[PackedSequence],
         prefix: torch.Tensor | None,
         states_like: torch.Tensor,
     ) -> None:
-        olds = [part.old.shape[2] for part in parts]
-        news = [part.text + len(part.tree) for part in parts]
-        self.n, self.longest = len(parts), max(news)
-        self.room = max(map(sum, zip(olds, news, strict=True)))
+        """Lay out a pass.
+
+        Args:
+            sequences: the dialogues.
+            prefix: keys and values ``[layers, 2, tokens, width]`` that all of them attend to.
+            states_like: a tensor ``[layers, 2, any, width]`` of the model's device and dtype.
+        """
+        n_cached = [sequence.states.shape[2] for sequence in sequences]
+        n_new = [sequence.n_text + len(sequence.tree_mask) for sequence in sequences]
+        self.n, self.longest = len(sequences), max(n_new)
+        self.room = max(map(sum, zip(n_cached, n_new, strict=True)))
         layers, _, _, width = states_like.shape
-        # Zeros, since what is masked out still counts 0 times its value, and 0 times NaN is NaN.
+        # Zeros, since masked values are still multiplied by 0, and 0 times NaN is NaN.
         self.states = states_like.new_zeros(layers, 2, self.n, self.room, width)
-        sees = np.zeros((self.n, 1, self.longest, self.room), bool)
-        sees[..., 0] = True  # padding sees something, or it would be NaN
-        rows, back = [], []
-        for k, (part, old, new) in enumerate(zip(parts, olds, news, strict=True)):
-            self.states[:, :, k, :old] = part.old
-            text = old + part.text
-            seen = sees[k, 0]
-            seen[: part.text, :text] = np.tri(part.text, text, old, dtype=bool)
-            seen[part.text : new, :text] = True
-            seen[part.text : new, text : old + new] = part.tree
-            rows.append(np.arange(old, old + new) + k * self.room)
-            back.append(np.arange(new) + k * self.longest)
-        asks = np.zeros(self.n * self.longest, np.int64)
-        asks[np.concatenate(back)] = np.arange(sum(news))
+        visible = np.zeros((self.n, 1, self.longest, self.room), bool)
+        visible[..., 0] = True  # for padding, whose softmax would else be NaN
+        rows, unpadded = [], []
+        for k, (sequence, cached, new) in enumerate(zip(sequences, n_cached, n_new, strict=True)):
+            self.states[:, :, k, :cached] = sequence.states
+            text = cached + sequence.n_text
+            own = visible[k, 0]
+            own[: sequence.n_text, :text] = np.tri(sequence.n_text, text, cached, dtype=bool)
+            own[sequence.n_text : new, :text] = True
+            own[sequence.n_text : new, text : cached + new] = sequence.tree_mask
+            rows.append(np.arange(cached, cached + new) + k * self.room)
+            unpadded.append(np.arange(new) + k * self.longest)
+        padded = np.zeros(self.n * self.longest, np.int64)
+        padded[np.concatenate(unpadded)] = np.arange(sum(n_new))
         device = states_like.device
         self.prefix = prefix
-        self.attended = 0  # layers that have used this
-        self.rows = torch.from_numpy(np.concatenate(rows)).to(device)
-        self.back = torch.from_numpy(np.concatenate(back)).to(device)
-        self.asks = torch.from_numpy(asks).to(device)
-        mask = torch.zeros(sees.shape, dtype=states_like.dtype)
-        self.mask = mask.masked_fill_(torch.from_numpy(~sees), -torch.inf).to(device)
+        self.n_layers_done = 0
+        # From the row of all tokens to the states, to the padded batch, and back.
+        self.state_rows = torch.from_numpy(np.concatenate(rows)).to(device)
+        self.padded = torch.from_numpy(padded).to(device)
+        self.unpadded = torch.from_numpy(np.concatenate(unpadded)).to(device)
+        mask = torch.zeros(visible.shape, dtype=states_like.dtype)
+        self.mask = mask.masked_fill_(torch.from_numpy(~visible), -torch.inf).to(device)
 
     def attend(
         self,
@@ -87,31 +96,36 @@ class PackedBatch:
         value: torch.Tensor,
         scale: float | None,
     ) -> torch.Tensor:
-        """What each new token takes in, ``[tokens, heads, size]``, in one layer.
+        """The attention output of each new token in one layer, ``[tokens, heads, size]``.
 
-        ``query [heads, tokens, size]``, ``key`` and ``value [key heads, tokens, size]`` are those
-        of the new tokens; the latter two are kept in ``states``.
+        Args:
+            layer: its index.
+            query: ``[heads, tokens, size]`` of the new tokens.
+            key: ``[key heads, tokens, size]``; stored in ``states``, like the values.
+            value: ``[key heads, tokens, size]``.
+            scale: the factor of the dot products, None for ``size ** -0.5``.
         """
-        self.attended += 1
+        self.n_layers_done += 1
         heads, _, size = query.shape
         states = self.states[layer]
         for side, new in enumerate((key, value)):
-            states[side].flatten(0, 1).index_copy_(0, self.rows, new.transpose(0, 1).flatten(1))
+            rows = states[side].flatten(0, 1)
+            rows.index_copy_(0, self.state_rows, new.transpose(0, 1).flatten(1))
         keys, values = states.unflatten(-1, (-1, size)).transpose(2, 3)
-        asks = query.transpose(0, 1)[self.asks].view(self.n, self.longest, heads, size)
-        own, own_sum = attention(asks.transpose(1, 2), keys, values, self.mask, scale)
-        own = own.transpose(1, 2).flatten(0, 1)[self.back]
+        queries = query.transpose(0, 1)[self.padded].view(self.n, self.longest, heads, size)
+        own, own_lse = attention(queries.transpose(1, 2), keys, values, self.mask, scale)
+        own = own.transpose(1, 2).flatten(0, 1)[self.unpadded]
         if self.prefix is None:
             return own
         keys, values = self.prefix[layer].unflatten(-1, (-1, size)).transpose(1, 2)
         # Heads that share keys stand one behind the other: fewer, longer products are quicker.
-        asks = query.reshape(1, len(keys), -1, size)
-        far, far_sum = attention(asks, keys[None], values[None], None, scale)
-        far = far.reshape(heads, -1, size).transpose(0, 1)
-        far_sum = far_sum.reshape(heads, -1).T
-        own_sum = own_sum.transpose(1, 2).flatten(0, 1)[self.back]
-        share = torch.sigmoid(own_sum - far_sum)[..., None]
-        return torch.lerp(far, own, share.to(own.dtype))
+        queries = query.reshape(1, len(keys), -1, size)
+        shared, shared_lse = attention(queries, keys[None], values[None], None, scale)
+        shared = shared.reshape(heads, -1, size).transpose(0, 1)
+        shared_lse = shared_lse.reshape(heads, -1).T
+        own_lse = own_lse.transpose(1, 2).flatten(0, 1)[self.unpadded]
+        weight = torch.sigmoid(own_lse - shared_lse)[..., None]
+        return torch.lerp(shared, own, weight.to(own.dtype))
 
 
 def attention(
@@ -123,38 +137,44 @@ def attention(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Attention ``[batch, heads, queries, size]`` and its log-sum-exp ``[batch, heads, queries]``.
 
-    torch's own function keeps the log-sum-exp to itself; the kernel behind it does not. Key and
-    value may have fewer heads.
+    torch's public function does not return the log-sum-exp; the kernel behind it does.
+
+    Args:
+        query: ``[batch, heads, queries, size]``.
+        key: ``[batch, key heads, keys, size]``, where ``heads`` is a multiple of ``key heads``.
+        value: as ``key``.
+        mask: ``[batch, 1, queries, keys]``, added to the scaled dot products.
+        scale: the factor of the dot products, None for ``size ** -0.5``.
     """
     if query.device.type != "cpu":
-        return attention_by_hand(query, key, value, mask, scale)
-    found = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        return unfused_attention(query, key, value, mask, scale)
+    output = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
         query, key, value, 0.0, False, attn_mask=mask, scale=scale
     )
-    return found[0], found[1]
+    return output[0], output[1]
 
 
-def attention_by_hand(
+def unfused_attention(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
     mask: torch.Tensor | None,
     scale: float | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same in plain steps, for devices whose kernel is another."""
+    """The same in plain steps, for devices without that kernel; arguments as of ``attention``."""
     times = query.shape[1] // key.shape[1]
     key, value = (states.repeat_interleave(times, 1) for states in (key, value))
-    fits = (query @ key.transpose(-1, -2)).float()
-    fits = fits * (query.shape[-1] ** -0.5 if scale is None else scale)
+    logits = (query @ key.transpose(-1, -2)).float()
+    logits = logits * (query.shape[-1] ** -0.5 if scale is None else scale)
     if mask is not None:
-        fits = fits + mask
-    total = fits.logsumexp(-1)
-    return (fits - total[..., None]).exp().to(value.dtype) @ value, total
+        logits = logits + mask
+    lse = logits.logsumexp(-1)
+    return (logits - lse[..., None]).exp().to(value.dtype) @ value, lse
 
 
 @contextmanager
 def packed(model: PreTrainedModel) -> Iterator[None]:
-    """Within it the model takes a ``packing``; outside, the model is as it was.
+    """Within it the model takes a ``packed_batch``; afterwards the model is as it was.
 
     Raises TypeError for a model whose attention cannot be replaced.
     """
@@ -174,16 +194,16 @@ def _packed_attention(
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
-    packing: PackedBatch,
+    packed_batch: PackedBatch,
     scaling: float | None = None,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
-    """The form in which transformers calls an attention; ``[1, tokens, heads, size]`` returns."""
-    for name in FOREIGN:
+    """An attention function as transformers calls it: returns ``[1, tokens, heads, size]``."""
+    for name in UNSUPPORTED:
         if others.get(name) is not None:
             raise TypeError(f"packed attention does not know '{name}'")
     layer = int(getattr(module, "layer_idx"))  # noqa: B009, not an attribute that mypy knows
-    return packing.attend(layer, query[0], key[0], value[0], scaling)[None], None
+    return packed_batch.attend(layer, query[0], key[0], value[0], scaling)[None], None
 
 
 AttentionInterface.register(NAME, _packed_attention)

@@ -121,13 +121,10 @@ class TrainPlannerSettings:
     """Threads of torch; 0 for all cores. Another number gives other last digits."""
     init: tuple[str, ...] = ()
     """Adapters, by folder or name, whose mean is the start instead of a new one."""
-    look: float | None = None
-    """From which probability of examining on the Planner looks before it acts (see evaluate
-    --help); above 1 for never. By default the highest that the adapters of --init have, and never
-    for a new one."""
-    contrast: float | None = None
-    """How many times more what a report changes counts (see evaluate --help). By default the lowest
-    that the adapters of --init have, and 0 for a new one."""
+    processors: str = "default"
+    """Decision processors of the Planner (see evaluate --help). By default those that all adapters
+    of --init have, with the parameters that change decisions the least, and for a new adapter those
+    of constrained scoring."""
     out: Path | None = None
     """Folder to which the final adapter is also written."""
     resume: Path | None = None
@@ -197,8 +194,7 @@ def _prepared(args: TrainPlannerSettings, folder: RunFolder) -> _PlannerTraining
         device=args.device,
         dtype=args.dtype,
         cache=args.cache,
-        look=args.look,
-        contrast=args.contrast,
+        processors=args.processors,
     )
     model, tokenizer = load_model(args.base, device=args.device, dtype=args.dtype, cache=args.cache)
     return _PlannerTraining(args, folder, families, model, tokenizer, options)

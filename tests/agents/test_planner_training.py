@@ -36,7 +36,8 @@ from agents.planner.options import PlannerOptions
 from agents.planner.oracle import OraclePlanner, examined
 from agents.planner.policy import PlannerPolicy, batches_of
 from agents.planner.policy_adapters import load_adapters, save_adapter
-from agents.planner.processors import NEVER
+from agents.planner.processor_registry import default_processors, parse_processors
+from agents.planner.processors import DecisionProcessor
 from agents.planner.reinforcement import (
     PlannerReinforcement,
     PlannerReinforcementConfig,
@@ -241,7 +242,7 @@ def test_choices_give_the_probability_by_which_the_planner_decides(
     _, notes = RolloutCollector(1, ONE).play(OraclePlanner(), 0, [7])
     decided = notes.decided[0]
     (lesson,) = lessons_of(decided, who.request)
-    whole = who.planner.question(decided[-1][0]).context
+    whole = who.planner.scoring_request(decided[-1][0]).context
     assert whole == (*who.planner.prefix, *lesson.tokens[: len(whole) - len(who.planner.prefix)])
     assert (len(who.planner.prefix) > 100) == bool(examples)
     logp, taken, _ = who.decisions([lesson])
@@ -416,7 +417,9 @@ def test_a_merged_adapter_is_what_peft_and_the_student_make_of_it(trained) -> No
     assert not torch.allclose(expected, tiny_model("llama")(ids).logits, atol=1e-2)
     assert torch.allclose(mine(ids).logits, expected, atol=1e-4)
     assert torch.allclose(who.planner.model(ids).logits, expected, atol=1e-4)
-    assert adapters.read_about(folder) == adapters.PlannerAdapter("tiny", "tree", 0, "short")
+    assert adapters.read_about(folder) == adapters.PlannerAdapter(
+        "tiny", "constrained", 0, "short", default_processors("constrained")
+    )
 
 
 def test_training_can_begin_with_an_adapter(trained, tmp_path: Path) -> None:
@@ -453,22 +456,34 @@ def test_training_can_begin_with_the_mean_of_adapters(trained, tmp_path: Path) -
 
 def test_a_descendant_decides_as_those_it_begins_with(trained, tmp_path: Path) -> None:
     who, folder = trained
-    plain = adapters.read_about(folder)
-    assert (plain.look, plain.contrast) == (NEVER, 0)
-    who.planner.deciding = replace(who.planner.deciding, look=0.3, contrast=6.0)
+    default = adapters.read_about(folder).processors
+    assert default == default_processors("constrained")
+
+    def changed(changes: str) -> tuple[DecisionProcessor, ...]:
+        return parse_processors(f"default,{changes}", default)
+
+    doubting = changed("exploration-threshold:0.3,contrastive:6,repetition-penalty:5")
+    who.planner.set_default_processors(doubting)
     save_adapter(who, tmp_path / "doubts", "tiny")
+    who.planner.set_default_processors(changed("exploration-threshold:0.4,repetition-ban:3"))
+    save_adapter(who, tmp_path / "seldom", "tiny")
     for given, init, expected in (
-        ({}, ["doubts"], (0.3, 6)),
-        ({}, ["doubts", "adapter"], (NEVER, 0)),
-        ({"look": 0.5}, ["doubts"], (0.5, 6)),
-        ({"contrast": 2.0}, ["doubts", "adapter"], (NEVER, 2)),
+        ("default", ["doubts"], doubting),
+        ("default", ["doubts", "adapter"], default),
+        ("default", ["doubts", "seldom"], changed("exploration-threshold:0.4,repetition-ban:3")),
+        (
+            "default,exploration-threshold:0.5",
+            ["doubts"],
+            changed("exploration-threshold:0.5,contrastive:6,repetition-penalty:5"),
+        ),
+        ("default,contrastive:2", ["doubts", "adapter"], changed("contrastive:2")),
+        ("none", ["doubts"], ()),
     ):
-        options = PlannerOptions(cache=tmp_path, **given)
+        options = PlannerOptions(cache=tmp_path, processors=given)
         other = PlannerPolicy(tiny_model("llama"), tiny_tokenizer(), rank=4, options=options)
         load_adapters(other, [tmp_path / name for name in init], "tiny")
         save_adapter(other, tmp_path / "child", "tiny")
-        about = adapters.read_about(tmp_path / "child")
-        assert (about.look, about.contrast) == expected
+        assert adapters.read_about(tmp_path / "child").processors == expected
 
 
 def spoil(folder: Path, how: str) -> None:

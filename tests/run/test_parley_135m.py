@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agents.planner.adapter import read_about, shipped
-from agents.planner.processors import NEVER
+from agents.planner.processor_registry import default_processors, parse_processors
 from models.language.adapters import WEIGHTS
 from models.language.weights import cache_folder, packaged
 from run.__main__ import main
@@ -19,11 +19,14 @@ def test_it_is_small_and_says_what_it_is_for() -> None:
     for folder in shipped().values():
         assert (folder / WEIGHTS).stat().st_size < 15e6
         about = read_about(folder)
-        assert about.base in packaged() and (about.scoring, about.examples) == ("tree", 2)
+        assert about.base in packaged() and (about.scoring, about.examples) == ("constrained", 2)
         assert "python -m run train-planner" in (folder / "README.md").read_text()
-    abouts = {name: read_about(folder) for name, folder in shipped().items()}
-    rules = {name: (about.look, about.contrast) for name, about in abouts.items()}
-    assert rules == {"parley-135m": (0.4, 6), "parley-visible": (NEVER, 0)}
+    processors = {name: read_about(folder).processors for name, folder in shipped().items()}
+    default = default_processors("constrained")
+    assert processors == {
+        "parley-135m": parse_processors("default,exploration-threshold:0.4,contrastive:6", default),
+        "parley-visible": default,
+    }
 
 
 def test_it_plans_with_items_that_it_never_saw(

@@ -78,7 +78,9 @@ def test_it_trains_chooses_and_goes_on_after_a_kill_as_if_nothing_had_been(
     assert read_about(out).base == str(base)
 
     # What was made is a Planner by its path, and another one than the model it came from.
-    options = PlannerOptions(cache=tmp_path / "cache", dtype="float32", scoring="tree", examples=0)
+    options = PlannerOptions(
+        cache=tmp_path / "cache", dtype="float32", scoring="constrained", examples=0
+    )
     asked = [dialogue()]
     plain = make_planner(str(base), options).choose(asked)[0].scores
     adapted = make_planner(str(out), options).choose(asked)[0].scores

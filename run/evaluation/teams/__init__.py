@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 from agents.planner.options import SERVER, PlannerOptions
 from envs.errors import BadInput, unknown
 from run.evaluation.settings import EvaluationSettings
-from run.storage.deprecations import current_value
+from run.storage.deprecations import current_settings, current_value
 
 FOLDER = Path(__file__).parent
 PARTS = ("planner", "actor", "reporter")
@@ -64,7 +64,7 @@ def check_team(content: object, where: str) -> TeamSettings:
     if not isinstance(content, dict):
         raise BadInput(f"{where} has no planner, actor or reporter")
     settings: dict[str, object] = {}
-    for name, value in content.items():
+    for name, value in current_settings("evaluate", content).items():
         if name not in (*PARTS, *_OPTIONS):
             raise unknown(f"setting of {where}", str(name), [*PARTS, *_OPTIONS])
         if name in PARTS and ":" in str(value) and not str(value).startswith(SERVER):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 from transformers import LlamaForCausalLM, MambaConfig, MambaForCausalLM
 
 from agents.dialogue import Decision, Dialogue, Turn
-from agents.planner.counterfactual import contrary
+from agents.planner.counterfactual import counterfactual_dialogue
 from agents.planner.language import LanguagePlanner
 from agents.planner.options import PlannerOptions
+from agents.planner.processors import DecisionContext, choose
 from envs.commands import Command, all_commands
 from envs.errors import BadInput
 from envs.items import ALL_ITEMS, with_article
@@ -22,7 +24,7 @@ from models.language.candidate_scorer import (
     CandidateScorer,
     ScoringRequest,
     build_trie,
-    plain_scores,
+    uncached_scores,
 )
 from models.language.kv_cache import KVCache, load, save
 from tests.agents.tiny import VERBS, dialogue, tiny_model, tiny_tokenizer
@@ -37,7 +39,7 @@ def own_cache(tmp_path, monkeypatch):
 
 
 def planner(kind: str = "llama", **options) -> LanguagePlanner:
-    settings_ = {"examples": 2, "repeats": 0, **options}
+    settings_ = {"examples": 2, "processors": "none", **options}
     return LanguagePlanner(tiny_model(kind), tiny_tokenizer(), PlannerOptions(**settings_))
 
 
@@ -47,7 +49,7 @@ def plain(p: LanguagePlanner, d: Dialogue, batched: bool = False) -> dict[str, f
     context = tuple(tokens(p.prompt.render(d))["input_ids"])
     said = [c.sentence() for c in d.candidates()]
     tails = [tuple(tokens(f" {s}")["input_ids"]) for s in said]
-    return dict(zip(said, plain_scores(p.model, context, tails, batched), strict=True))
+    return dict(zip(said, uncached_scores(p.model, context, tails, batched), strict=True))
 
 
 def assert_near(decision: Decision, expected: dict[str, float]) -> None:
@@ -167,20 +169,20 @@ def test_trie_shares_beginnings_and_reads_no_ends():
 
 def test_trie_for_the_tree_rule_ends_at_the_last_forks():
     tails = [(2, 3, 4, 9), (2, 3, 5, 9), (6, 7, 8)]
-    trie = build_trie(1, tails, "tree")
+    trie = build_trie(1, tails, "constrained")
     assert trie.tokens == (1, 2, 3)
     assert trie.children == ((2, 6), (3,), (4, 5))
     assert trie.paths == ((0, 1, 2), (0, 1, 2), (0,))
-    assert trie.asked == (0, 2)
+    assert trie.scored == (0, 2)
     for wrong in ([(2, 3), (2, 3, 4)], [(2, 3, 4), (2, 3)], [(2,), (2,)]):
         with pytest.raises(ValueError, match="beginning of another"):
-            build_trie(1, wrong, "tree")
+            build_trie(1, wrong, "constrained")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("examples", [0, 2])
 def test_tree_scores_are_those_of_teacher_forcing_and_sum_to_one(kind, examples):
-    p = planner(kind, scoring="tree", group=2, examples=examples)
+    p = planner(kind, scoring="constrained", group=2, examples=examples)
     batch = [dialogue(seed=s, world=s, task=f"{'so ' * s}{dialogue().task}") for s in range(2)]
     for turn in range(2):
         decisions = p.choose(batch)
@@ -188,9 +190,9 @@ def test_tree_scores_are_those_of_teacher_forcing_and_sum_to_one(kind, examples)
             context = tuple(p.tokenizer(p.prompt.render(d))["input_ids"])
             slow = _forced(p.model, context, _tails(p, d))
             assert [*decision.scores.values()] == pytest.approx(slow, abs=NEAR)
-            assert plain_scores(p.model, context, _tails(p, d), rule="tree") == pytest.approx(
-                slow, abs=NEAR
-            )
+            assert uncached_scores(
+                p.model, context, _tails(p, d), rule="constrained"
+            ) == pytest.approx(slow, abs=NEAR)
             assert sum(map(math.exp, decision.scores.values())) == pytest.approx(1, abs=1e-5)
         batch = [
             d.add(Turn(c.said, c.command, f"I did it {turn} times, the solid grey ex is near."))
@@ -216,18 +218,19 @@ def _forced(model, context, tails) -> list[float]:
 def test_the_tree_rule_says_the_same_in_any_group_and_reads_less(monkeypatch):
     batch = [dialogue(seed=s, world=s, task=f"{'so ' * s}{dialogue().task}") for s in range(5)]
     said = [
-        [c.said for c in planner(scoring="tree", group=group).choose(batch)] for group in (1, 2, 8)
+        [c.said for c in planner(scoring="constrained", group=group).choose(batch)]
+        for group in (1, 2, 8)
     ]
     assert said[0] == said[1] == said[2]
     read = {}
-    for rule in ("mean", "tree"):
+    for rule in ("length-normalised", "constrained"):
         p = planner(scoring=rule)
         run = p.scorer._run
         monkeypatch.setattr(
             p.scorer, "_run", lambda t, *a, r=rule, f=run: (read.update({r: len(t)}), f(t, *a))[1]
         )
         p.choose(batch)
-    assert read["tree"] < read["mean"]
+    assert read["constrained"] < read["length-normalised"]
 
 
 @pytest.mark.parametrize("decide", ["score", "generate"])
@@ -254,10 +257,10 @@ def test_a_decisions_cost_is_what_went_through_the_model(decide: str):
 def test_one_candidate_is_certain_under_the_tree_rule():
     scorer = CandidateScorer(tiny_model("llama"), 2)
     asked = [ScoringRequest(0, (5, 9), ((7, 8),)), ScoringRequest(1, (5, 9, 4), ((7, 8), (6,)))]
-    one, two = scorer.scores(asked, "tree")
+    one, two = scorer.scores(asked, "constrained")
     assert one == [0.0]
     assert sum(map(math.exp, two)) == pytest.approx(1)
-    assert scorer.scores(asked[:1], "tree") == [[0.0]]
+    assert scorer.scores(asked[:1], "constrained") == [[0.0]]
 
 
 def test_the_rule_is_that_of_the_options_or_else_of_the_model():
@@ -267,9 +270,9 @@ def test_the_rule_is_that_of_the_options_or_else_of_the_model():
         options = PlannerOptions(examples=0, scoring=option)
         return LanguagePlanner(model, tokenizer, options, **made_for).scoring
 
-    assert rule("auto") == "mean"
-    assert rule("auto", scoring="tree") == "tree"
-    assert rule("mean", scoring="tree") == "mean"
+    assert rule("auto") == "length-normalised"
+    assert rule("auto", scoring="constrained") == "constrained"
+    assert rule("length-normalised", scoring="constrained") == "length-normalised"
     with pytest.raises(BadInput, match="unknown scoring 'best'"):
         PlannerOptions(scoring="best")
 
@@ -277,8 +280,8 @@ def test_the_rule_is_that_of_the_options_or_else_of_the_model():
 def test_candidates_are_tokenized_once_for_all_dialogues():
     p = planner()
     texts: list[str] = []
-    tokens = p._tokens
-    p._tokens = lambda some: (texts.extend(some), tokens(some))[1]
+    tokens = p._tokenized
+    p._tokenized = lambda some: (texts.extend(some), tokens(some))[1]
     for s in range(3):
         p.choose([dialogue(seed=s, world=s)])
         assert len(texts) == {0: 2 + 1 + len(dialogue().candidates())}.get(s, 1)
@@ -309,13 +312,16 @@ def test_output_that_is_not_finite_is_an_error_of_its_own_dialogue():
 
 
 def test_what_got_the_same_report_twice_running_is_not_said_a_third_time():
-    free, start = planner(repeats=0), dialogue()
+    free, start = planner(), dialogue()
     found = 0
     for command in start.candidates():
         turn = Turn(command.sentence(), command, "I did not manage.")
         once, twice = start.add(turn), start.add(turn).add(turn)
         for repeats, d in ((2, once), (2, twice), (3, twice), (1, once)):
-            (freely,), (said,) = free.choose([d]), planner(repeats=repeats).choose([d])
+            (freely,), (said,) = (
+                free.choose([d]),
+                planner(processors=f"repetition-ban:{repeats}").choose([d]),
+            )
             ranked = sorted(freely.scores, key=freely.scores.get, reverse=True)
             assert said.scores == pytest.approx(freely.scores, abs=NEAR)
             is_stuck = len(d.turns) == repeats and freely.command == command
@@ -324,15 +330,19 @@ def test_what_got_the_same_report_twice_running_is_not_said_a_third_time():
     assert found
 
 
+def exploring(probability: float, scoring: str = "constrained") -> LanguagePlanner:
+    return planner(scoring=scoring, processors=f"exploration-threshold:{probability}")
+
+
 def test_where_examining_is_likely_enough_something_new_is_examined():
-    plainly, d, seen = planner(scoring="tree"), dialogue(), 0
+    plainly, d, seen = planner(scoring="constrained"), dialogue(), 0
     examining = [c for c in d.candidates() if c.verb == "examine"]
     for known in range(len(examining) + 1):
         (freely,) = plainly.choose([d])
         likely = sum(math.exp(freely.scores[c.sentence()]) for c in examining)
         assert 0.001 < likely < 0.999
-        (sooner,) = planner(scoring="tree", look=likely - 0.001).choose([d])
-        (later,) = planner(scoring="tree", look=likely + 0.001).choose([d])
+        (sooner,) = exploring(likely - 0.001).choose([d])
+        (later,) = exploring(likely + 0.001).choose([d])
         assert later.said == freely.said and sooner.scores == pytest.approx(freely.scores, abs=NEAR)
         new = [c.sentence() for c in examining[known:]]
         expected = max(new, key=freely.scores.get) if new else freely.said
@@ -344,33 +354,40 @@ def test_where_examining_is_likely_enough_something_new_is_examined():
                 Turn(c.sentence(), c, f"I examined {with_article(str(c.item))}, it is alive.")
             )
     assert seen
-    (said,) = planner(look=0.0).choose([d])  # means are no probabilities
+    # Length-normalised scores are no probabilities.
+    (said,) = exploring(0.0, "length-normalised").choose([d])
     assert said.said == max(said.scores, key=said.scores.get)
 
 
-def test_the_contrary_is_scored_beside_the_dialogue_and_read_as_part_of_no_other():
+def test_the_counterfactual_context_is_scored_beside_the_dialogue_and_cached_for_no_other():
     task, changed = "If the solid red ring is {}, pick up the solid blue ex.", 0
-    plainly, weighing = planner(scoring="tree"), planner(scoring="tree", contrast=50.0)
+    weighing = planner(scoring="constrained", processors="contrastive:50")
+    plainly = planner(scoring="constrained")
     for k, word in enumerate(("lit", "cold", "dry", "soft", "new", "old")):
         start = replace(dialogue(), task=task.format(word), seed=k)
         c = start.candidates()[0]
         d = start.add(Turn(c.sentence(), c, "I examined the solid red ring, it is dry."))
-        other = contrary(d)
+        other = counterfactual_dialogue(d)
         assert other is not None and other != d
         for p in (plainly, weighing):
             p.choose([start])
         (freely,), (said,) = plainly.choose([d]), weighing.choose([d])
         assert said.scores == pytest.approx(freely.scores, abs=NEAR)
-        now, then = (list(x.scores.values()) for x in planner(scoring="tree").choose([d, other]))
-        assert said.said == [*freely.scores][weighing.deciding.best(d, now, then)]
+        now, then = (
+            np.array([*x.scores.values()])
+            for x in planner(scoring="constrained").choose([d, other])
+        )
+        context = DecisionContext(d, d.candidates(), now, then)
+        assert said.said == [*freely.scores][choose(weighing.processors, context)]
         changed += said.said != freely.said
-        # Read behind what is remembered of the dialogue, and then forgotten again.
+        # Read behind the dialogue's cache, and not cached.
         assert freely.cost.read < said.cost.read < freely.cost.context + 2 * freely.cost.read
         assert said.cost.context == freely.cost.context
         d = d.add(Turn(said.said, said.command, "I did not manage."))
-        (anew,), (on,) = planner(scoring="tree").choose([d]), weighing.choose([d])
+        (anew,), (on,) = planner(scoring="constrained").choose([d]), weighing.choose([d])
         assert on.scores == pytest.approx(anew.scores, abs=NEAR)
-        (mean,) = planner(contrast=50.0).choose([d])  # of log-probabilities among candidates only
+        # Of log-probabilities among candidates only.
+        (mean,) = planner(processors="contrastive:50").choose([d])
         assert mean.said == max(mean.scores, key=mean.scores.get)
     assert changed
 
@@ -378,7 +395,10 @@ def test_the_contrary_is_scored_beside_the_dialogue_and_read_as_part_of_no_other
 def test_who_goes_round_in_circles_tries_something_else_in_time():
     """Two commands in turn are never said three times running, but cost more each time."""
     d, changed = dialogue(), []
-    planners = {p: planner(repeats=2, repeat_penalty=p) for p in (0.0, 0.02, 50.0, math.inf)}
+    planners = {
+        p: planner(processors=f"repetition-ban,repetition-penalty:{p}")
+        for p in (0.0, 0.02, 50.0, math.inf)
+    }
     one, two = d.candidates()[:2]
     for n in range(1, 7):
         for c in (one, two):
@@ -393,12 +413,12 @@ def test_who_goes_round_in_circles_tries_something_else_in_time():
             assert said.said == max(weighed, key=weighed.get)
             changed += [penalty] * (said.said != max(said.scores, key=said.scores.get))
     assert 50.0 in changed and 0.0 not in changed
-    assert [planner(scoring=s).deciding.penalty for s in ("mean", "tree")] == [0, 3]
 
 
 def test_what_was_just_picked_up_is_picked_up_again_less_readily():
     start, changed = dialogue(), 0
-    free, weighing = planner(repeats=0), planner(repeats=2, repeat_penalty=0.02)
+    free = planner()
+    weighing = planner(processors="default,repetition-penalty:0.02,held-item-penalty:0.02")
     for c in start.candidates():
         if c.verb != "pick up":
             continue
@@ -436,14 +456,14 @@ def test_examples_give_way_to_the_task_where_the_model_has_little_room(caplog):
     again = p.choose([dialogue(seed=2)])[0]
     assert caplog.text.count("left out") == 1
     assert again.scores == pytest.approx(decision.scores, abs=NEAR)
-    context = whole.tokenizer(whole.prompt.render(dialogue(), p._dropped))["input_ids"]
-    assert p._dropped >= 1
+    context = whole.tokenizer(whole.prompt.render(dialogue(), p._n_dropped))["input_ids"]
+    assert p._n_dropped >= 1
     assert dialogue().task in whole.tokenizer.decode(context)
     assert decision.scores == pytest.approx(
         dict(
             zip(
                 decision.scores,
-                plain_scores(model, tuple(context), _tails(p, dialogue())),
+                uncached_scores(model, tuple(context), _tails(p, dialogue())),
                 strict=True,
             )
         ),

@@ -13,8 +13,8 @@ from models.language.packed_attention import (
     PackedBatch,
     PackedSequence,
     attention,
-    attention_by_hand,
     packed,
+    unfused_attention,
 )
 from tests.agents.tiny import HEADS, SIZES, tiny_model, tiny_tokenizer
 
@@ -36,20 +36,20 @@ def test_each_dialogue_attends_to_what_it_may_see_and_no_more(n_prefix):
         PackedSequence(_states(2), 1, tree),
     ]
     prefix = _states(n_prefix)
-    packing = PackedBatch(parts, prefix if n_prefix else None, _states(0))
-    new = [part.text + len(part.tree) for part in parts]
+    batch = PackedBatch(parts, prefix if n_prefix else None, _states(0))
+    new = [part.n_text + len(part.tree_mask) for part in parts]
     query = torch.randn(HEADS_, sum(new), SIZE)
     key, value = torch.randn(2, KEY_HEADS, sum(new), SIZE)
-    found = packing.attend(1, query, key, value, 0.3)
+    found = batch.attend(1, query, key, value, 0.3)
     start = 0
     for k, (part, n) in enumerate(zip(parts, new, strict=True)):
-        old = torch.cat([prefix[1], part.old[1]], 1)
+        old = torch.cat([prefix[1], part.states[1]], 1)
         for row in range(n):
-            if row < part.text:
+            if row < part.n_text:
                 rows = [*range(row + 1)]
             else:
-                seen = np.flatnonzero(part.tree[row - part.text])
-                rows = [*range(part.text), *(part.text + int(node) for node in seen)]
+                seen = np.flatnonzero(part.tree_mask[row - part.n_text])
+                rows = [*range(part.n_text), *(part.n_text + int(node) for node in seen)]
             for head in range(HEADS_):
                 shared = head * KEY_HEADS // HEADS_
                 own = slice(shared * SIZE, (shared + 1) * SIZE)
@@ -58,7 +58,7 @@ def test_each_dialogue_attends_to_what_it_may_see_and_no_more(n_prefix):
                 values = torch.cat([old[1, :, own], value[shared, at]])
                 share = torch.softmax(keys @ query[head, start + row] * 0.3, 0)
                 assert torch.allclose(found[start + row, head], share @ values, atol=1e-5)
-        kept = packing.states[1, :, k, part.old.shape[2] : part.old.shape[2] + n]
+        kept = batch.states[1, :, k, part.states.shape[2] : part.states.shape[2] + n]
         assert torch.equal(kept[0], key[:, start : start + n].transpose(0, 1).flatten(1))
         assert torch.equal(kept[1], value[:, start : start + n].transpose(0, 1).flatten(1))
         start += n
@@ -72,7 +72,7 @@ def test_the_kernel_and_the_plain_steps_agree(scale):
     mask = torch.zeros(2, 1, 5, 9).masked_fill_(torch.rand(2, 1, 5, 9) < 0.4, -torch.inf)
     for some in (None, mask):
         quick = attention(query, key, value, some, scale)
-        plain = attention_by_hand(query, key, value, some, scale)
+        plain = unfused_attention(query, key, value, some, scale)
         for a, b in zip(quick, plain, strict=True):
             assert torch.allclose(a, b, atol=1e-5)
 
@@ -92,4 +92,4 @@ def test_a_model_that_sees_through_a_window_is_scored_plainly():
     p = LanguagePlanner(
         MistralForCausalLM(config).eval(), tiny_tokenizer(), PlannerOptions(examples=0)
     )
-    assert not p._trie
+    assert not p._uses_trie

@@ -248,7 +248,7 @@ def test_pickled_weights_are_not_loaded(folder, tmp_path):
 
 def test_the_packaged_smollm2_scores_as_in_the_plain_way(monkeypatch):
     """Real weights: skipped only where they are neither cached nor installed (no network here)."""
-    from models.language.candidate_scorer import plain_scores
+    from models.language.candidate_scorer import uncached_scores
     from models.language.weights import cache_folder
 
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -260,9 +260,13 @@ def test_the_packaged_smollm2_scores_as_in_the_plain_way(monkeypatch):
     p = make_planner("smollm2-135m", PlannerOptions(examples=2, dtype="float32"))
     assert isinstance(p, LanguagePlanner)
     decision = p.choose([dialogue()])[0]
-    q = p.question(dialogue())
-    for (said, score), tail in list(zip(decision.scores.items(), q.tails, strict=True))[::8]:
-        assert score == pytest.approx(plain_scores(p.model, q.context, [tail])[0], abs=1e-3), said
+    q = p.scoring_request(dialogue())
+    for (said, score), tail in list(zip(decision.scores.items(), q.continuations, strict=True))[
+        ::8
+    ]:
+        assert score == pytest.approx(uncached_scores(p.model, q.context, [tail])[0], abs=1e-3), (
+            said
+        )
     # Weights that were joined or converted wrongly would find the right form as unlikely as any.
     assert decision.said.startswith("Examine ")
     assert max(decision.scores.values()) > -1

@@ -95,9 +95,9 @@ def test_what_changes_no_result_may_differ(command: str, tmp_path: Path) -> None
         ("train-planner", ("--init", "a"), "--init ('a',) (there ('a', 'b'))"),
         ("train-actor", ("--init", "other"), "--init other (there weights)"),
         ("episode", ("--set", "distractors=1"), "--set ('distractors=1',)"),
-        ("episode", ("--repeats", "2"), "--repeats 2 (there 5)"),
+        ("episode", ("--processors", "default"), "--processors default (there none)"),
         ("evaluate", ("planner",), "--suite planner (there reasoning)"),
-        ("evaluate", ("--repeats", "2"), "--repeats 2 (there 5)"),
+        ("evaluate", ("--processors", "default"), "--processors default (there none)"),
     ],
 )
 def test_flags_tuples_positionals_and_nested_options(
@@ -106,7 +106,7 @@ def test_flags_tuples_positionals_and_nested_options(
     more: dict[str, Any] = {}
     if command in ("episode", "evaluate"):
         language = type(settings_class(command)().language)
-        more = {"language": language(repeats=5)}
+        more = {"language": language(processors="none")}
     if command == "evaluate":
         more["suite"] = "reasoning"
     folder = run_folder(tmp_path, command, **more)
