@@ -66,13 +66,13 @@ from rich.console import Console
 from rich.table import Table
 from stable_baselines3 import PPO
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from agents.actor.learned import choose
 from agents.actor.network import ActorNetwork
-from agents.actor.training import GAMMA, HORIZON, ActorFeatures, CommandSB3VecEnv
+from agents.actor.ppo import ActorPPOConfig, CommandSB3VecEnv, make_ppo, shared_modules
+from agents.actor.rollouts import HORIZON
 from agents.actor.vector_env import MultiTaskVectorEnv, measure
 from envs.batched import Engine, Pool
 from envs.batched.sb3 import EngineVecEnv
@@ -290,38 +290,19 @@ class Contender:
         return next(((s, t) for s, t, success in self.curve() if success >= TARGET), None)
 
 
-def our_ppo(network: ActorNetwork, gym_: MultiTaskVectorEnv, options: ActorTrainingOptions) -> PPO:
-    """PPO as ``agents.actor.training.reinforce`` sets it up, beginning with ``network``."""
-    model = PPO(
-        ActorCriticPolicy,
-        CommandSB3VecEnv(gym_),
-        learning_rate=options.learning_rate,
-        n_steps=HORIZON,
-        batch_size=min(options.batch, HORIZON * gym_.n),
-        n_epochs=options.epochs,
-        gamma=GAMMA,
-        ent_coef=0.003,
-        target_kl=0.03,
+def our_ppo(
+    network: ActorNetwork, worlds: MultiTaskVectorEnv, options: ActorTrainingOptions
+) -> PPO:
+    """PPO as `agents.actor.ppo.ActorPPO` sets it up, starting from ``network``."""
+    config = ActorPPOConfig(
+        0,
+        worlds.n,
+        options.learning_rate,
+        options.batch,
+        options.epochs,
         seed=options.seed,
-        device="cpu",
-        policy_kwargs={
-            "features_extractor_class": ActorFeatures,
-            "features_extractor_kwargs": network.settings,
-            "net_arch": [],
-        },
     )
-    for theirs, ours in _pairs(model, network):
-        theirs.load_state_dict(ours.state_dict())
-    return model
-
-
-def _pairs(model: PPO, network: ActorNetwork) -> list[tuple[torch.nn.Module, torch.nn.Module]]:
-    policy = model.policy
-    return [
-        (policy.features_extractor.trunk, network.trunk),
-        (policy.action_net, network.head),
-        (policy.value_net, network.value),
-    ]
+    return make_ppo(network, CommandSB3VecEnv(worlds), config)
 
 
 def prepare(options: ActorTrainingOptions, notes: dict[str, str]) -> list[Contender]:
@@ -375,7 +356,7 @@ def prepare(options: ActorTrainingOptions, notes: dict[str, str]) -> list[Conten
 
 def _our_success(model: PPO, network: ActorNetwork, tests: Pool) -> Callable[[], float]:
     def success() -> float:
-        for theirs, ours in _pairs(model, network):
+        for theirs, ours in shared_modules(model, network):
             ours.load_state_dict(theirs.state_dict())
         score = measure(lambda seen: choose(network, seen), tests, len(tests), 0)
         return score.carried_out / score.n

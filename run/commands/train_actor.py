@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envs.errors import BadInput
-from run.display.progress import ProgressBar
+from models.training.callbacks import CheckpointCallback, SaveWeightsCallback
+from models.training.checkpoints import CheckpointManager
+from models.training.trainer import Stage, Trainer, TrainerCallback
 from run.storage.folder import RunFolder
 from run.storage.settings import at_least
-from run.storage.training import CheckpointFile, CurveLog, trained
+from run.storage.training import CurveCallback, ProgressCallback, checkpoint_manager, trained
 
 if TYPE_CHECKING:
     from agents.actor.network import ActorNetwork
-    from agents.actor.training import Checkpoint, Progress
+    from agents.actor.ppo import ActorPPOConfig
+    from agents.actor.vector_env import MultiTaskVectorEnv
 
 COLUMNS = ("stage", "steps", "loss", "success", "reward", "held_out", "seconds")
 
@@ -26,7 +28,7 @@ class TrainActorSettings:
     """Train the learned Actor to carry out commands: imitation first, then PPO.
 
     The Actor sees its 7x7 view and the words of the command, and keeps a map of what it has seen.
-    It first imitates a teacher that knows no more than that (DAgger), then Stable-Baselines3's
+    It first imitates an expert that knows no more than that (DAgger), then Stable-Baselines3's
     PPO goes on with the truth of the command as the reward, both on the batched engine: our
     rooms, made anew without end, and BabyAI's levels, from pools that are drawn first. The stage
     that does better on validation worlds is kept.
@@ -48,22 +50,22 @@ class TrainActorSettings:
     ppo_steps: int = 1_000_000
     """Environment steps of PPO; 0 leaves it out."""
     ppo_learning_rate: float = 3e-5
-    """PPO's step size."""
+    """PPO's learning rate."""
     reward: str = "truth"
-    """PPO's reward: truth, or the success detector: detector, baseline, or a folder. A detector
-    rewards commands of which one sees whether they were done: go to and pick up."""
+    """PPO's reward: truth, or a success detector: detector, baseline, or a folder. A detector
+    rewards commands whose success is visible: go to and pick up."""
     worlds: int = 512
     """Worlds stepped together."""
     pool: int = 1500
-    """Layouts drawn of each BabyAI level to practise on."""
+    """Layouts drawn of each BabyAI level for training."""
     seed: int = 0
     """Seed of weights, worlds and sampling."""
     evaluate_every: int = 250_000
     """Environment steps between evaluations on held-out items; 0 for none."""
     validation_commands: int = 300
-    """Commands of each validation ground that the stages are compared on; 0 keeps the last."""
+    """Commands of each validation task by which the better stage is chosen; 0 keeps the last."""
     score_commands: int = 1000
-    """Commands to score on at the end, for each line of the table; 0 leaves the table out."""
+    """Commands for each line of the final table of scores; 0 leaves the table out."""
     init: Path | None = None
     """Folder of weights to start from instead of new ones."""
     out: Path | None = None
@@ -75,8 +77,8 @@ class TrainActorSettings:
     device: str = "cpu"
     """Where the network learns: cpu or cuda. The worlds are always stepped on the CPU."""
     threads: int = 1
-    """Threads of the worlds, the senses and torch. In torch another number gives other last digits,
-    and so other weights."""
+    """Threads of the worlds, the map memories and torch. Another number rounds differently in
+    torch, and so gives other weights."""
     runs_dir: Path = Path("runs")
     """Where run folders are made."""
     name: str = "actor"
@@ -102,11 +104,12 @@ class TrainActorSettings:
 
 
 def train_actor(args: TrainActorSettings) -> Path:
-    """Train as ``args`` say; returns the run folder."""
-    return trained(args, "train-actor", _begun)
+    """Train with these settings and return the run folder."""
+    return trained(args, "train-actor", _prepared)
 
 
-def _begun(args: TrainActorSettings, folder: RunFolder) -> _Training:
+def _prepared(args: TrainActorSettings, folder: RunFolder) -> _ActorTraining:
+    """Check and load all that the settings name."""
     import torch
 
     if args.device.startswith("cuda") and not torch.cuda.is_available():
@@ -115,10 +118,10 @@ def _begun(args: TrainActorSettings, folder: RunFolder) -> _Training:
         from run.detectors import check_detector
 
         check_detector(args.reward)
-    return _Training(args, folder)
+    return _ActorTraining(args, folder)
 
 
-class _Training:
+class _ActorTraining:
     """One run of ``train-actor``."""
 
     def __init__(self, args: TrainActorSettings, folder: RunFolder) -> None:
@@ -127,171 +130,38 @@ class _Training:
 
         from agents.actor.learned import load_network
         from agents.actor.network import ActorNetwork
-        from agents.actor.training import Checkpoint
 
         self.args = args
         self.folder = folder
         self.console = Console(stderr=True)
-        self.state = CheckpointFile(folder, args.checkpoint_seconds)
-        found = self.state.read()
-        self.head: dict[str, Any] = found[1] if found else {}
-        self.saved = Checkpoint(found[0], self.head["numbers"]) if found else None
-        self.started = time.monotonic() - self.head.get("seconds", 0.0)
-        self.rows: list[list[Any]] = self.head.get("rows", [])
-        self._evaluated = max((r[1] for r in self.rows if r[4] != ""), default=0)
+        self.checkpoints = checkpoint_manager(folder, args.checkpoint_seconds)
+        self.resume = self.checkpoints.load()
         torch.manual_seed(args.seed)
         network = ActorNetwork() if args.init is None else load_network(args.init)
         self.network: ActorNetwork = network.to(args.device)
-        self.stage = ""
 
     def run(self) -> None:
-        """Train, choose, score."""
-        args = self.args
-        stages: list[tuple[str, int, Callable[..., None]]] = [
-            (stage, steps, make)
-            for stage, steps, make in (
-                ("imitation", args.imitation_steps, self._imitate),
-                ("ppo", args.ppo_steps, self._reinforce),
-            )
-            if steps
+        """Train, choose the better stage, score it."""
+        stages = self._stages()
+        names = [stage.name for stage in stages]
+        curve = CurveCallback(self.folder, COLUMNS, "steps")
+        callbacks: list[TrainerCallback] = [
+            SaveWeightsCallback(self._save_stage, names),
+            _HeldOutCallback(self.args.evaluate_every, self._held_out_success),
+            curve,
+            ProgressCallback(self.console, {"success": ".3f", "loss": ".4f"}),
+            _SaveLatestCallback(self.checkpoints, lambda: self._save_stage("latest")),
+            CheckpointCallback(self.checkpoints),
         ]
-        at = self.head.get("stage", "")
+        trainer = Trainer(stages, callbacks if stages else ())
+        trainer.train(self.resume if stages else None)
         if stages:
-            self.curve = CurveLog(self.folder, COLUMNS, "steps", self.rows)
-            for stage, steps, run in stages:
-                checkpoint = self.folder.path / "checkpoints" / stage
-                if at and stage != at:
-                    from agents.actor.learned import load_network
-
-                    if stage == "imitation":  # finished before the run was stopped
-                        done = load_network(checkpoint)
-                        self.network.load_state_dict(done.state_dict())
-                        continue
-                self.stage = stage
-                run(steps, self.saved if stage == at else None)
-                self._save_network(checkpoint)
-            self.curve.close()
-            self._plot()
-        self._finish([stage for stage, _, _ in stages])
-
-    def _sources(self, stage_seed: int) -> Any:
-        from agents.actor.task_sources import draw_pools, training_sources
-        from agents.actor.vector_env import MultiTaskVectorEnv
-
-        pools = draw_pools(
-            self.args.pool, self.args.seed, self.folder.part("pools", "x").parent, self._say
-        )
-        seed = 1_000_000_007 + 1000 * (2 * self.args.seed + stage_seed)
-        return MultiTaskVectorEnv(
-            training_sources(self.args.worlds, pools), seed, self.args.threads
-        )
-
-    def _imitate(self, steps: int, resume: Checkpoint | None) -> None:
-        from agents.actor.training import warm_start
-
-        gym = self._sources(0)
-        with ProgressBar(self.console, self.stage, steps, "steps") as bar:
-            warm_start(
-                self.network,
-                gym,
-                steps=steps,
-                seed=2 * self.args.seed,
-                on_progress=lambda progress: self._log(progress, bar),
-                save=self._offer,
-                resume=resume,
-            )
-
-    def _reinforce(self, steps: int, resume: Checkpoint | None) -> None:
-        from agents.actor.training import reinforce
-
-        args, rewarder = self.args, None
-        if args.reward == "truth":
-            gym = self._sources(1)
-        else:
-            from agents.actor.task_sources import VISIBLE
-            from agents.actor.vector_env import MultiTaskVectorEnv
-            from rewards.reward import DetectorReward
-            from run.detectors import DetectorRewarder, load_detector
-
-            # The detector can judge only what can be seen.
-            gym = MultiTaskVectorEnv([(VISIBLE, args.worlds)], 2 * args.seed + 1, args.threads)
-            rewarder = DetectorRewarder(DetectorReward(load_detector(args.reward, args.device)))
-        with ProgressBar(self.console, self.stage, steps, "steps") as bar:
-            reinforce(
-                self.network,
-                gym,
-                steps=steps,
-                seed=2 * self.args.seed + 1,
-                learning_rate=self.args.ppo_learning_rate,
-                rewarder=rewarder,
-                device=self.args.device,
-                on_progress=lambda progress: self._log(progress, bar),
-                save=self._offer,
-                resume=resume,
-            )
-
-    def _log(self, progress: Progress, bar: ProgressBar) -> None:
-        """Enter a round into the curves; now and then with an evaluation on held-out items."""
-        held_out: float | str = ""
-        every = self.args.evaluate_every
-        whole = progress.steps + (self.args.imitation_steps if progress.stage == "ppo" else 0)
-        if every and whole // every > self._evaluated // every:
-            held_out = self._evaluate()
-            self._evaluated = whole
-        seconds = round(time.monotonic() - self.started, 1)
-        row = [progress.stage, whole, progress.loss, progress.success, progress.reward]
-        row += [held_out, seconds]
-        self.curve.add(row)
-        text = f"{progress.stage}: success {progress.success:.3f}, loss {progress.loss:.4f}"
-        bar.update(text, progress.steps)
-
-    def _evaluate(self) -> float:
-        from agents.actor.task_sources import TESTS
-        from agents.actor.vector_env import measure
-
-        source = next(t for t in TESTS if "held-out" in t.name).source(200)
-        # Other rooms than those that the table at the end is made of.
-        return measure(self._policy(), source, 200, seed=600_000_000).carried_out / 200
-
-    def _policy(self, network: ActorNetwork | None = None) -> Callable[[Any], Any]:
-        from agents.actor.learned import choose
-
-        return lambda seen: choose(network or self.network, seen)
-
-    def _offer(self, make: Callable[[], Checkpoint]) -> None:
-        """Write a checkpoint, if the last is old enough."""
-        if not self.state.is_due():
-            return
-        saved = make()
-        head = {
-            "stage": self.stage,
-            "numbers": saved.numbers,
-            "rows": self.rows,
-            "seconds": time.monotonic() - self.started,
-        }
-        self.state.write(saved.tensors, head)
-        self._save_network(self.folder.part("checkpoints", "latest"))
-
-    def _save_network(self, path: Path) -> None:
-        self.network.save_pretrained(path)
-
-    def _finish(self, stages: list[str]) -> None:
-        from agents.actor.learned import load_network
-
-        chosen = stages[-1] if stages else "init"
-        validated: dict[str, float] = {}
-        if len(stages) > 1 and self.args.validation_commands:
-            for stage in stages:
-                network = load_network(self.folder.path / "checkpoints" / stage)
-                validated[stage] = self._validate(network)
-                self._say(f"validation after {stage}: {validated[stage]:.4f}")
-            chosen = max(stages, key=lambda s: validated[s])
-            best = load_network(self.folder.path / "checkpoints" / chosen)
-            self.network.load_state_dict(best.state_dict())
+            _plot(curve, self.folder)
+        chosen, validated = self._choose(names)
         for path in (self.folder.part("checkpoints", "final"), self.args.out):
             if path is not None:
-                self._save_network(path)
-        scores = score(self._policy(), self.args.score_commands, self._say)
+                self.network.save_pretrained(path)
+        scores = score(self._policy(self.network), self.args.score_commands, self._say)
         self.folder.write_json(
             "summary.json",
             {
@@ -299,53 +169,176 @@ class _Training:
                 "seed": self.args.seed,
                 "n": sum(s["n"] for s in scores.values()),
                 "n_errors": 0,
-                "seconds": round(time.monotonic() - self.started, 1),
+                "seconds": round(trainer.seconds, 1),
                 "validation": validated,
                 "chosen": chosen,
                 "scores": scores,
             },
         )
 
+    def _stages(self) -> list[Stage]:
+        from agents.actor.imitation import ActorImitation, ActorImitationConfig
+        from agents.actor.ppo import ActorPPOConfig
+
+        args = self.args
+        stages: list[Stage] = []
+        if args.imitation_steps:
+            imitation = ActorImitationConfig(args.imitation_steps, args.worlds, seed=2 * args.seed)
+            stages.append(ActorImitation(self.network, lambda: self._worlds(0), imitation))
+        if args.ppo_steps:
+            ppo = ActorPPOConfig(
+                args.ppo_steps,
+                args.worlds,
+                args.ppo_learning_rate,
+                device=args.device,
+                first_env_step=args.imitation_steps,
+                seed=2 * args.seed + 1,
+            )
+            stages.append(self._ppo(ppo))
+        return stages
+
+    def _ppo(self, config: ActorPPOConfig) -> Stage:
+        """PPO on the true success, or on a detector's answers."""
+        from agents.actor.ppo import ActorPPO
+
+        args = self.args
+        if args.reward == "truth":
+            return ActorPPO(self.network, lambda: self._worlds(1), config)
+        from agents.actor.task_sources import VISIBLE
+        from agents.actor.vector_env import MultiTaskVectorEnv
+        from rewards.reward import DetectorReward
+        from run.detectors import DetectorRewarder, load_detector
+
+        def make_worlds() -> MultiTaskVectorEnv:
+            # A detector can judge only commands whose success is visible.
+            return MultiTaskVectorEnv([(VISIBLE, args.worlds)], config.seed, args.threads)
+
+        rewarder = DetectorRewarder(DetectorReward(load_detector(args.reward, args.device)))
+        return ActorPPO(self.network, make_worlds, config, rewarder)
+
+    def _worlds(self, stage: int) -> MultiTaskVectorEnv:
+        """The worlds of stage number ``stage``."""
+        from agents.actor.task_sources import draw_pools, training_sources
+        from agents.actor.vector_env import MultiTaskVectorEnv
+
+        args = self.args
+        pools = draw_pools(args.pool, args.seed, self.folder.part("pools", "x").parent, self._say)
+        seed = 1_000_000_007 + 1000 * (2 * args.seed + stage)
+        return MultiTaskVectorEnv(training_sources(args.worlds, pools), seed, args.threads)
+
+    def _held_out_success(self) -> float:
+        """The share of commands carried out with items that training never shows."""
+        from agents.actor.task_sources import TESTS
+        from agents.actor.vector_env import measure
+
+        source = next(t for t in TESTS if "held-out" in t.name).source(200)
+        # Other rooms than those of the final table.
+        return measure(self._policy(self.network), source, 200, seed=600_000_000).carried_out / 200
+
+    @staticmethod
+    def _policy(network: ActorNetwork) -> Callable[[Any], Any]:
+        from agents.actor.learned import choose
+
+        return lambda observations: choose(network, observations)
+
+    def _save_stage(self, name: str) -> None:
+        self.network.save_pretrained(self.folder.part("checkpoints", name))
+
+    def _choose(self, stages: list[str]) -> tuple[str, dict[str, float]]:
+        """Load the stage that does best in validation; returns its name and all scores."""
+        from agents.actor.learned import load_network
+
+        if not stages:
+            return "init", {}
+        if len(stages) == 1 or not self.args.validation_commands:
+            return stages[-1], {}
+        folder = self.folder.path / "checkpoints"
+        scores: dict[str, float] = {}
+        for stage in stages:
+            scores[stage] = self._validate(load_network(folder / stage))
+            self._say(f"validation after {stage}: {scores[stage]:.4f}")
+        chosen = max(stages, key=lambda stage: scores[stage])
+        self.network.load_state_dict(load_network(folder / chosen).state_dict())
+        return chosen, scores
+
     def _validate(self, network: ActorNetwork) -> float:
         from agents.actor.task_sources import validation
         from agents.actor.vector_env import measure
 
         n = self.args.validation_commands
-        found = [
+        shares = [
             measure(self._policy(network), source, n, seed=700_000_000).carried_out / n
             for source in validation(n)
         ]
-        return sum(found) / len(found)
-
-    def _plot(self) -> None:
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(8, 4.5), layout="constrained")
-        axes = figure.subplots()
-        noise = {"imitation": ", 5 % of actions at random", "ppo": ""}
-        for stage in dict.fromkeys(r[0] for r in self.rows):
-            rows = [r for r in self.rows if r[0] == stage]
-            axes.plot(
-                [r[1] / 1e6 for r in rows],
-                [r[3] for r in rows],
-                label=f"{stage}: all practice{noise[stage]}",
-            )
-        seen = [(r[1] / 1e6, r[4]) for r in self.rows if r[4] != ""]
-        if seen:
-            axes.plot(*zip(*seen, strict=True), "ko-", ms=4, label="8x8 rooms, held-out items")
-        axes.set(xlabel="million environment steps", ylabel="commands carried out", ylim=(0, 1.02))
-        axes.grid(alpha=0.3)
-        axes.legend(loc="lower right")
-        figure.savefig(self.folder.part("plots", "curve.png"), dpi=120)
+        return sum(shares) / len(shares)
 
     def _say(self, text: str) -> None:
         self.console.print(text, highlight=False)
 
 
+class _HeldOutCallback(TrainerCallback):
+    """Enters the success with held-out items into the metrics, each ``every`` environment steps."""
+
+    name = "held_out"
+
+    def __init__(self, every: int, success: Callable[[], float]) -> None:
+        self._every = every
+        self._success = success
+        self._evaluated = 0
+
+    def on_step_end(self, trainer: Trainer) -> None:
+        steps = trainer.metrics["steps"]
+        if self._every and steps // self._every > self._evaluated // self._every:
+            trainer.metrics["held_out"] = self._success()
+            self._evaluated = steps
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"evaluated": self._evaluated}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._evaluated = state["evaluated"]
+
+
+class _SaveLatestCallback(TrainerCallback):
+    """Saves the weights beside each checkpoint, which is written next."""
+
+    def __init__(self, checkpoints: CheckpointManager, save: Callable[[], None]) -> None:
+        self._checkpoints = checkpoints
+        self._save = save
+
+    def on_step_end(self, trainer: Trainer) -> None:
+        if self._checkpoints.is_due():
+            self._save()
+
+
+def _plot(curve: CurveCallback, folder: RunFolder) -> None:
+    """Success in training, stage by stage, and with held-out items."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    noise = {"imitation": ", 5 % of actions at random", "ppo": ""}
+    for stage in dict.fromkeys(r["stage"] for r in curve.records()):
+        points = [(r["steps"] / 1e6, r["success"]) for r in curve.records(stage)]
+        axes.plot(*zip(*points, strict=True), label=f"{stage}: training{noise[stage]}")
+    points = [(r["steps"] / 1e6, r["held_out"]) for r in curve.records() if r["held_out"] != ""]
+    if points:
+        axes.plot(*zip(*points, strict=True), "ko-", ms=4, label="8x8 rooms, held-out items")
+    axes.set(xlabel="million environment steps", ylabel="commands carried out", ylim=(0, 1.02))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    figure.savefig(folder.part("plots", "curve.png"), dpi=120)
+
+
 def score(
     policy: Callable[[Any], Any], n: int, say: Callable[[str], None] = lambda _: None
 ) -> dict[str, dict[str, Any]]:
-    """The table of the model card: ``n`` commands a line, deterministic policy, with intervals."""
+    """The table of the model card, with 95 % intervals.
+
+    :param policy: observations to actions, without sampling
+    :param n: commands for each line; 0 for no table
+    :param say: is told each line
+    """
     from agents.actor.task_sources import TESTS
     from agents.actor.vector_env import measure
     from envs.batched import Pool
@@ -354,17 +347,18 @@ def score(
     scores: dict[str, dict[str, Any]] = {}
     for test in TESTS if n else ():
         source = test.source(n)
-        found = measure(policy, source, n, seed=0)
+        result = measure(policy, source, n, seed=0)
         # BabyAI's episodes end by themselves; as command tasks they go on until ``done``.
-        told = measure(policy, source.as_commands(), n, 0) if isinstance(source, Pool) else found
+        until_done = source.as_commands() if isinstance(source, Pool) else None
+        done = result if until_done is None else measure(policy, until_done, n, 0)
         scores[test.name] = {
             "n": n,
-            "success_rate": found.carried_out / n,
-            "success_ci95": wilson(found.carried_out, n),
+            "success_rate": result.carried_out / n,
+            "success_ci95": wilson(result.carried_out, n),
             "floor": test.floor,
-            "said_done": (told.said_done or 0) / n,
-            "said_done_ci95": wilson(told.said_done or 0, n),
-            "mean_steps": found.mean_steps if found.carried_out else None,
+            "said_done": (done.said_done or 0) / n,
+            "said_done_ci95": wilson(done.said_done or 0, n),
+            "mean_steps": result.mean_steps if result.carried_out else None,
         }
         line = scores[test.name]
         say(

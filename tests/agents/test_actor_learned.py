@@ -18,12 +18,13 @@ from safetensors.torch import load_file, save_file
 
 from agents.actor import make_actor, map_memory
 from agents.actor.expert import expert_actions
+from agents.actor.imitation import ActorImitation, ActorImitationConfig
 from agents.actor.learned import WEIGHTS, LearnedActor, choose, load_network
 from agents.actor.map_memory import MIDDLE, OBSERVATION_SIZE
 from agents.actor.network import ActorNetwork
+from agents.actor.ppo import ActorPPO, ActorPPOConfig, CommandSB3VecEnv
 from agents.actor.route import STEPS
 from agents.actor.task_sources import TESTS, training_sources, with_key
-from agents.actor.training import Checkpoint, CommandSB3VecEnv, reinforce, warm_start
 from agents.actor.vector_env import CommandVectorEnv, MultiTaskVectorEnv, measure
 from envs.attributes import SECRET_PROPERTY, Attribute
 from envs.batched import Pool, Rooms
@@ -32,6 +33,8 @@ from envs.commands import VERBS, Command, all_commands
 from envs.errors import BadInput
 from envs.items import HELD_OUT_ITEMS, Item
 from envs.worlds import Worlds
+from models.training.trainer import Stage, Trainer
+from tests.models.training.recorder import StepRecorder, train
 
 SMALL = Rooms("command", n_items=(3,), room_sizes=(6,), verbs=("go to",), max_steps=16)
 ROOMS = Rooms(
@@ -264,28 +267,30 @@ def test_the_vec_env_tells_truncation_from_termination() -> None:
     assert not any(i["TimeLimit.truncated"] for i in infos)
 
 
+def stages(network: ActorNetwork, seed: int, worlds_seed: int) -> list[Stage]:
+    def make_worlds() -> MultiTaskVectorEnv:
+        return MultiTaskVectorEnv([(SMALL, 8)], worlds_seed)
+
+    return [
+        ActorImitation(network, make_worlds, ActorImitationConfig(2048, 8, seed=seed)),
+        ActorPPO(network, make_worlds, ActorPPOConfig(1024, 8, seed=seed)),
+    ]
+
+
 def trained(seed: int, stop: bool = False) -> ActorNetwork:
-    """A little training; with ``stop``, broken off in each stage and gone on from a checkpoint."""
+    """A little training; with ``stop``, broken off in each stage and resumed from a checkpoint."""
     torch.manual_seed(seed)
     network = ActorNetwork(channels=8, width=32)
-    for stage, steps in ((warm_start, 2048), (reinforce, 1024)):
+    for number in range(2):
+        stage = stages(network, seed, seed)[number]
         if not stop:
-            stage(network, MultiTaskVectorEnv([(SMALL, 8)], seed), steps=steps, seed=seed)
+            train(stage)
             continue
-        saved: list[Checkpoint] = []
-
-        def keep(make, saved=saved) -> None:
-            saved.append(make())
-            if len(saved) == 3:
-                raise KeyboardInterrupt
-
+        recorder = StepRecorder(stop_after=3)
         with pytest.raises(KeyboardInterrupt):
-            stage(
-                network, MultiTaskVectorEnv([(SMALL, 8)], seed), steps=steps, seed=seed, save=keep
-            )
+            Trainer([stage], [recorder]).train()
         network = ActorNetwork(channels=8, width=32)  # as a new process would have it
-        anew = MultiTaskVectorEnv([(SMALL, 8)], seed + 99)
-        stage(network, anew, steps=steps, seed=seed, resume=saved[2])
+        train(stages(network, seed, seed + 99)[number], recorder.checkpoints[1])
     return network
 
 
@@ -304,20 +309,15 @@ def test_training_goes_on_after_a_checkpoint_as_if_it_had_not_stopped() -> None:
 
 
 def test_a_checkpoint_of_another_network_is_refused() -> None:
-    saved: list[Checkpoint] = []
-    network = ActorNetwork(channels=8, width=32)
-    warm_start(
-        network,
-        MultiTaskVectorEnv([(SMALL, 8)], 0),
-        steps=512,
-        seed=0,
-        save=lambda make: saved.append(make()),
-    )
-    for other, n in ((ActorNetwork(channels=8, width=16), 8), (ActorNetwork(8, 4, 32), 4)):
-        with pytest.raises(BadInput, match="another network or other worlds"):
-            warm_start(
-                other, MultiTaskVectorEnv([(SMALL, n)], 0), steps=512, seed=0, resume=saved[-1]
-            )
+    def imitation(network: ActorNetwork, n: int) -> ActorImitation:
+        config = ActorImitationConfig(512, n)
+        return ActorImitation(network, lambda: MultiTaskVectorEnv([(SMALL, n)], 0), config)
+
+    (*_, saved) = train(imitation(ActorNetwork(channels=8, width=32), 8)).checkpoints
+    with pytest.raises(BadInput, match=r"of another network: network.*does not fit"):
+        train(imitation(ActorNetwork(channels=8, width=16), 8), saved)
+    with pytest.raises(BadInput, match="of other worlds"):
+        train(imitation(ActorNetwork(channels=8, width=32), 4), saved)
 
 
 def test_imitation_learns_a_small_world() -> None:
@@ -328,8 +328,8 @@ def test_imitation_learns_a_small_world() -> None:
         return choose(network, seen)
 
     before = measure(policy, SMALL, 100, seed=500)
-    gym_ = MultiTaskVectorEnv([(SMALL, 64)], seed=7)
-    warm_start(network, gym_, steps=65_536, seed=7, learning_rate=5e-3, batch=512)
+    config = ActorImitationConfig(65_536, 64, learning_rate=5e-3, batch=512, seed=7)
+    train(ActorImitation(network, lambda: MultiTaskVectorEnv([(SMALL, 64)], seed=7), config))
     after = measure(policy, SMALL, 100, seed=500)
     assert after.carried_out >= before.carried_out + 30
     assert after.carried_out >= 80

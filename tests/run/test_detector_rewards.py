@@ -8,11 +8,13 @@ import numpy as np
 
 from agents.actor.expert import expert_actions
 from agents.actor.network import ActorNetwork
+from agents.actor.ppo import ActorPPO, ActorPPOConfig, CommandSB3VecEnv
 from agents.actor.task_sources import VISIBLE
-from agents.actor.training import Checkpoint, CommandSB3VecEnv, reinforce
 from agents.actor.vector_env import MultiTaskVectorEnv
+from models.training.checkpoints import TrainingCheckpoint
 from rewards.reward import DetectorReward, task_question
 from run.detectors import DetectorRewarder
+from tests.models.training.recorder import train
 
 
 class Holding:
@@ -60,25 +62,19 @@ def test_each_episode_is_judged_once_by_its_own_last_views_and_command() -> None
     assert ended > 10
 
 
-def test_training_goes_on_as_if_it_had_not_stopped() -> None:
-    found = []
-    saved: list[Checkpoint] = []
-    for resume in (False, True):
+def test_training_resumes_exactly() -> None:
+    results = []
+    resume: TrainingCheckpoint | None = None
+    for _ in range(2):
         network = ActorNetwork()
-        rewarder = DetectorRewarder(DetectorReward(Holding()))
-        told: list[float] = []
-        reinforce(
+        stage = ActorPPO(
             network,
-            MultiTaskVectorEnv([(VISIBLE, 4)], seed=1),
-            steps=3 * 4 * 32,
-            seed=0,
-            batch=64,
-            epochs=1,
-            rewarder=rewarder,
-            on_progress=lambda p, told=told: told.append(p.reward),  # type: ignore[misc]
-            save=lambda make: saved.append(make()),
-            resume=saved[1] if resume else None,
+            lambda: MultiTaskVectorEnv([(VISIBLE, 4)], seed=1),
+            ActorPPOConfig(3 * 4 * 32, 4, batch=64, epochs=1),
+            DetectorRewarder(DetectorReward(Holding())),
         )
-        found.append((told[-1], [p.detach().clone() for p in network.parameters()]))
-    assert found[0][0] == found[1][0]
-    assert all(np.array_equal(a, b) for a, b in zip(found[0][1], found[1][1], strict=True))
+        recorder = train(stage, resume)
+        resume = recorder.checkpoints[0]
+        results.append((recorder.metrics[-1], [p.detach().clone() for p in network.parameters()]))
+    assert results[0][0] == results[1][0]
+    assert all(np.array_equal(a, b) for a, b in zip(results[0][1], results[1][1], strict=True))
