@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -59,16 +60,35 @@ def test_questions_of_commands_and_tasks() -> None:
 def test_the_wrapper_asks_once_the_episode_ends() -> None:
     judge = Fixed(0.7)
     env = SuccessReward(gym.make("Parley/Command-v0", max_steps=10), DetectorReward(judge))
-    env.reset(seed=1)
-    mission = env.unwrapped.mission  # type: ignore[attr-defined]
-    rewards, over = [], False
-    while not over:
-        _, reward, terminated, truncated, info = env.step(1)
-        rewards.append(reward)
-        over = terminated or truncated
-    assert rewards == [0.0] * 9 + [0.7] and info["true_reward"] == 0.0
-    assert judge.questions == [f"Did the agent successfully {mission}?"]
-    assert judge.clips[0].shape == (8, 56, 56, 3)
-    assert np.array_equal(judge.clips[0][-1], env.unwrapped.get_frame(tile_size=8, agent_pov=True))  # type: ignore[attr-defined]
+    world: Any = env.unwrapped
+    # Twice, for nothing of an episode may be left when the next begins.
+    for seed, episode in ((1, 0), (2, 1)):
+        env.reset(seed=seed)
+        mission = world.mission
+        rewards, over = [], False
+        views = [world.get_frame(tile_size=8, agent_pov=True)]
+        while not over:
+            _, reward, terminated, truncated, info = env.step(1 if len(rewards) % 3 else 2)
+            views.append(world.get_frame(tile_size=8, agent_pov=True))
+            rewards.append(reward)
+            over = terminated or truncated
+        assert rewards == [0.0] * 9 + [0.7] and info["true_reward"] == 0.0
+        assert judge.questions[episode:] == [f"Did the agent successfully {mission}?"]
+        # The start and the end, and of what lies between six moments, evenly spread.
+        expected = np.stack([views[k] for k in (0, 1, 3, 4, 6, 7, 9, 10)])
+        assert np.array_equal(judge.clips[episode], expected)
+        assert len(np.unique(np.stack(views[-3:]), axis=0)) == 3
     with pytest.raises(BadInput, match="no MiniGrid world"):
         SuccessReward(gym.make("CartPole-v1"), DetectorReward(judge))
+
+
+def test_a_short_episode_is_shown_whole() -> None:
+    judge = Fixed(0.7)
+    env = SuccessReward(gym.make("Parley/Command-v0", max_steps=3), DetectorReward(judge))
+    world: Any = env.unwrapped
+    env.reset(seed=1)
+    views = [world.get_frame(tile_size=8, agent_pov=True)]
+    for action in (0, 2, 0):
+        env.step(action)
+        views.append(world.get_frame(tile_size=8, agent_pov=True))
+    assert np.array_equal(judge.clips[0], np.stack(views))
