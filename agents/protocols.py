@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from agents.dialogue import Decision, Dialogue, Rollout
+from agents.messages import NOTHING, Report
 from envs.commands import Command
 from envs.worlds import Worlds
 
@@ -28,9 +29,9 @@ class TeamMember:
     def on_step(self, worlds: Worlds) -> None:
         """Called, of a Reporter, after each low-level step of the Actors: it may look."""
 
-    def opening(self, worlds: Worlds, i: int) -> str:
-        """Of a Reporter: what the Planner is told of world i before its first command."""
-        return ""
+    def opening(self, worlds: Worlds, i: int) -> Report:
+        """Of a Reporter: the report on world i before the Planner's first command."""
+        return NOTHING
 
 
 class Planner(Protocol):
@@ -64,8 +65,10 @@ class Reporter(Protocol):
 
     def begin(self, worlds: Worlds) -> None: ...
 
-    def opening(self, worlds: Worlds, i: int) -> str: ...
+    def opening(self, worlds: Worlds, i: int) -> Report: ...
 
     def on_step(self, worlds: Worlds) -> None: ...
 
-    def report(self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]) -> list[str]: ...
+    def report(
+        self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]
+    ) -> list[Report]: ...

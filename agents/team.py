@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agents.dialogue import NOT_UNDERSTOOD, Decision, Dialogue, Rollout, Turn, one_line
+from agents.grounding import ground
+from agents.messages import NOTHING, Report
 from agents.protocols import Actor, Planner, Reporter
+from envs.commands import Command
 from envs.errors import BadInput
 from envs.worlds import Worlds
 
@@ -34,7 +37,7 @@ class Episode:
     ended: str
     unparsed: int
     error: str | None = None
-    opening: str = ""
+    opening: Report = NOTHING
 
 
 class Callback:
@@ -111,7 +114,7 @@ class Team:
             else:
                 task = one_line(worlds.tasks[i])
                 verbs = self.actor.verbs or worlds.verbs(i)
-                opening = one_line(self.reporter.opening(worlds, i))
+                opening = _on_one_line(self.reporter.opening(worlds, i))
                 dialogues[i] = Dialogue(task, verbs, world=i, seed=seed, opening=opening)
         for part in (self.planner, self.actor, self.reporter):
             part.begin(worlds)
@@ -157,9 +160,9 @@ class Team:
             )
         )
         for i, decision in chosen.items():
-            report = one_line(reports.get(i, NOT_UNDERSTOOD))
-            said = one_line(decision.said)
-            dialogues[i] = dialogues[i].add(Turn(said, decision.command, report))
+            report = _on_one_line(reports.get(i, NOT_UNDERSTOOD), decision.command)
+            turn = Turn(one_line(decision.said), decision.command, report)
+            dialogues[i] = dialogues[i].add(turn)
             watcher.on_report(i, dialogues[i])
             if worlds.over[i] or len(dialogues[i].turns) >= self.most_turns:
                 self._end(dialogues.pop(i), worlds, watcher)
@@ -192,3 +195,11 @@ class Team:
             opening=dialogue.opening,
         )
         watcher.on_end(i, self._episodes[i])
+
+
+def _on_one_line(report: Report | str, command: Command | None = None) -> Report:
+    """The report with its text on one line, so that it can never pretend to be another turn. The
+    plain strings of a user's own Reporter become reports here."""
+    if isinstance(report, str):
+        return ground(one_line(report), command)
+    return replace(report, text=one_line(report.text))

@@ -43,6 +43,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agents.dialogue import Dialogue, Turn
+from agents.grounding import ground
 from agents.planner.language import LanguagePlanner
 from agents.planner.options import PlannerOptions
 from agents.planner.registry import make_planner
@@ -163,7 +164,7 @@ def dialogues(n: int, seed: int) -> tuple[list[Dialogue], list[Dialogue]]:
         examine = Command("examine", a)
         report = f"I examined the {a}, it has secret property bad. I see the {d}."
         first.append(Dialogue(task, VERBS, (), world=i, seed=seed + i))
-        second.append(first[-1].add(Turn(examine.sentence(), examine, report)))
+        second.append(first[-1].add(Turn(examine.sentence(), examine, ground(report, examine))))
     return first, second
 
 

@@ -126,12 +126,17 @@ def find_items(text: str) -> tuple[Item, ...]:
 
 def names_of_items(text: str) -> list[tuple[Item, int]]:
     """Every item named in a text, as often as it is named, with the place where the name ends."""
-    found = []
-    for match in _NAME.finditer(text.lower()):
-        texture, colour, shape, place = match.groups()
-        if texture or colour or shape not in SHAPES:
-            found.append((_named(texture, colour, shape, place), match.end()))
-    return found
+    return [
+        (item, end)
+        for item, _, end in item_spans(text.lower())
+        if item.texture or item.colour or item.shape not in SHAPES
+    ]
+
+
+def item_spans(text: str) -> list[tuple[Item, int, int]]:
+    """Every item named in a lower-case text, with where its name begins and ends there. Shapes of
+    ours that stand alone are among them ("the ring"), which may be ordinary words."""
+    return [(_named(*m.groups()), m.start(), m.end()) for m in _NAME.finditer(text)]
 
 
 ALL_ITEMS = tuple(Item(s, c, t) for t, c, s in product(TEXTURES, COLOURS, SHAPES))

@@ -41,8 +41,8 @@ def counterfactual_dialogue(dialogue: Dialogue) -> Dialogue | None:
     """
     for k in reversed(range(len(dialogue.turns))):
         turn = dialogue.turns[k]
-        if report := counterfactual_report(turn.report, dialogue.task):
-            turns = (*dialogue.turns[:k], replace(turn, report=report), *dialogue.turns[k + 1 :])
+        if report := counterfactual_report(turn.report.text, dialogue.task):
+            turns = (*dialogue.turns[:k], turn.with_text(report), *dialogue.turns[k + 1 :])
             return replace(dialogue, turns=turns)
     return None
 

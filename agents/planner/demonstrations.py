@@ -7,7 +7,6 @@ more than five items, BabyAI's missions) is zero-shot.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -17,11 +16,14 @@ import numpy as np
 
 from agents.actor import make_actor
 from agents.dialogue import Decision, Dialogue, Turn
+from agents.messages import Fact, Report
 from agents.planner.oracle import OraclePlanner, examined
 from agents.protocols import Actor, Planner
 from agents.reporter import make_reporter
+from agents.reporter.scripted import carried_out, with_attributes
 from agents.team import Episode, Team
 from agents.trajectory import TrajectoryCallback
+from envs.attributes import SECRET_PROPERTY
 from envs.commands import VERBS, Command
 from envs.conditional import DEED_VERBS
 from envs.errors import BadInput, unknown
@@ -36,7 +38,6 @@ from models.language.candidate_scorer import ScoringRequest, build_trie
 FIRST_SEED = 1_000_000_000
 MAX_TURNS = 12
 PATIENCE = 64
-_SEEN = re.compile(r"I examined the ([^,.]+), it (has [^.]+\.)")
 
 
 @dataclass(frozen=True)
@@ -254,12 +255,21 @@ def told_before(decided: Sequence[tuple[Dialogue, Decision]]) -> list[tuple[Dial
     n = sum(looked)
     if not all(looked[:n]) or n == len(decided):
         return list(decided)
-    seen = _SEEN.fullmatch(decided[n][0].turns[-1].report)
-    if seen is None or len({d.command for _, d in decided[:n]}) > 1:
+    fact = _secret_alone(decided[n][0].turns[-1].report)
+    if fact is None or len({d.command for _, d in decided[:n]}) > 1:
         return list(decided)
-    task = f"The {seen[1]} {seen[2]} {decided[0][0].task}"
+    task = f"The {fact.subject} {fact.attribute}. {decided[0][0].task}"
     verbs = tuple(v for v in VERBS if v != "examine")
     return [(replace(d, task=task, verbs=verbs, turns=d.turns[n:]), x) for d, x in decided[n:]]
+
+
+def _secret_alone(report: Report) -> Fact | None:
+    """The secret property that a scripted report states, where it states nothing else."""
+    if len(report.facts) != 1 or len(report.done) != 1:
+        return None
+    (fact,), (command,) = report.facts, report.done
+    plain = with_attributes(carried_out(command), fact.subject, [fact.attribute])
+    return fact if fact.predicate == SECRET_PROPERTY and report.text == plain.text else None
 
 
 def with_boxes(
@@ -290,34 +300,45 @@ def with_boxes(
                 texts[f"I {past} the {item}"] = f"I opened the {other}"
         texts[str(item)] = str(other)
 
-    def told(text: str) -> str:
+    def renamed(text: str) -> str:
         for old, new in texts.items():
             text = text.replace(old, new)
         return text
 
-    def done(command: Command | None) -> Command | None:
-        if command is None:
-            return None
+    def relabelled(command: Command) -> Command:
         verb = "open" if command.item in opened else command.verb
         target = command.target and items.get(command.target, command.target)
         return Command(verb, items.get(command.item, command.item), target)
 
-    found = []
+    def relabelled_report(report: Report) -> Report:
+        return Report(
+            renamed(report.text),
+            tuple(
+                replace(
+                    f, subject=items.get(f.subject, f.subject), value=texts.get(f.value, f.value)
+                )
+                for f in report.facts
+            ),
+            tuple(map(relabelled, report.done)),
+            tuple(map(relabelled, report.not_managed)),
+        )
+
+    pairs = []
     for dialogue, decision in decided:
         turns = []
         for turn in dialogue.turns:
-            command = done(turn.command)
-            said = command.sentence() if command else turn.said
-            turns.append(Turn(said, command, told(turn.report)))
-        command = done(decision.command)
-        assert command is not None
-        found.append(
+            command = turn.command and relabelled(turn.command)
+            utterance = command.sentence() if command else turn.said
+            turns.append(Turn(utterance, command, relabelled_report(turn.report)))
+        assert decision.command is not None
+        command = relabelled(decision.command)
+        pairs.append(
             (
-                replace(dialogue, task=told(dialogue.task), verbs=VERBS, turns=tuple(turns)),
+                replace(dialogue, task=renamed(dialogue.task), verbs=VERBS, turns=tuple(turns)),
                 Decision(command.sentence(), command),
             )
         )
-    return found
+    return pairs
 
 
 def lessons_of(

@@ -15,6 +15,7 @@ from rich.console import Console
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from agents.dialogue import Decision, Dialogue, TokenCost, Turn
+from agents.messages import Report
 from agents.planner.adapter import adapter_folder, merge_adapter, other_base, read_about
 from agents.planner.counterfactual import counterfactual_dialogue
 from agents.planner.options import PlannerOptions
@@ -397,5 +398,5 @@ def _not_finite() -> Decision:
 
 _TWO_DIALOGUES = (
     Dialogue("a", VERBS),
-    Dialogue("7 b", VERBS, (Turn("said", None, "report"),)),
+    Dialogue("7 b", VERBS, (Turn("said", None, Report("report")),)),
 )

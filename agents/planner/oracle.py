@@ -24,8 +24,6 @@ from envs.errors import BadInput
 from envs.items import ANY_SHAPE, Item
 from envs.worlds import Worlds
 
-FAILED = "I did not manage"
-
 
 class OraclePlanner(TeamMember):
     """Asks our own families for the next command and reads BabyAI's instructions.
@@ -66,7 +64,9 @@ def examined(dialogue: Dialogue) -> frozenset[Item]:
     return frozenset(
         turn.command.item
         for turn in dialogue.turns
-        if turn.command is not None and turn.command.verb == "examine" and FAILED not in turn.report
+        if turn.command is not None
+        and turn.command.verb == "examine"
+        and not turn.report.denies(turn.command)
     )
 
 

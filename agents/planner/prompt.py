@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from jinja2 import StrictUndefined, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from agents.dialogue import Dialogue, Turn, one_line
+from agents.messages import Report
 from agents.planner.options import SERVER, PlannerOptions
 from agents.protocols import Actor
-from envs.commands import VERBS
+from envs.commands import VERBS, Command
 from envs.errors import BadInput
 from envs.items import MINIGRID_SHAPES, find_items
 
@@ -24,6 +26,14 @@ MOVES = FOLDER / "moves.jinja"
 PROMPTS = {name: FOLDER / f"{name}.jinja" for name in ("dialogue", "short")}
 # A key or door of a colour that no world has is as strange as a star.
 _STRANGE = re.compile(rf"\b(orange|pink|brown) ({'|'.join(MINIGRID_SHAPES)})\b", re.IGNORECASE)
+
+
+class PromptTurn(NamedTuple):
+    """A turn as templates see it: ``said`` is the Planner's text, ``report`` the report's."""
+
+    said: str
+    command: Command | None
+    report: str
 
 
 class Prompt:
@@ -56,9 +66,10 @@ class Prompt:
             text = self._template.render(
                 task=one_line(dialogue.task),
                 verbs=dialogue.verbs,
-                opening=one_line(dialogue.opening),
+                opening=one_line(dialogue.opening.text),
                 turns=[
-                    Turn(one_line(t.said), t.command, one_line(t.report)) for t in dialogue.turns
+                    PromptTurn(one_line(t.said), t.command, one_line(t.report.text))
+                    for t in dialogue.turns
                 ],
                 candidates=[c.sentence() for c in dialogue.candidates()],
                 n_examples=self.n_examples,
@@ -71,7 +82,7 @@ class Prompt:
 
     def _check(self) -> None:
         empty = Dialogue("", VERBS)
-        turn = Turn("<said>", None, "<report>")
+        turn = Turn("<said>", None, Report("<report>"))
         for dialogue in (empty, empty.add(turn)):
             for item in find_items(_STRANGE.sub("star", self.render(dialogue))):
                 raise BadInput(

@@ -125,7 +125,7 @@ class Captioning(Stage):
         log_probabilities = network.log_likelihood(
             network.see(np.stack([c.clip for c in captions])),
             [network.prompt(c.command) for c in captions],
-            [network.sentence(c.report) for c in captions],
+            [network.sentence(c.report.text) for c in captions],
         )
         return -torch.cat(log_probabilities).mean()
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from agents.actor import make_actor
 from agents.dialogue import Dialogue
+from agents.messages import Report
 from agents.planner.registry import make_planner
 from agents.protocols import Reporter
 from agents.reporter.facts import RandomFactReporter
@@ -20,6 +21,7 @@ from agents.reporter.learned import clip_of
 from agents.team import Team
 from agents.trajectory import TrajectoryCallback
 from envs import make_worlds
+from envs.attributes import BESIDE_WALL, FLOOR, IN_CORNER, MARK, NEXT_TO
 from envs.commands import Command
 from envs.conditional import CONDITIONS
 from envs.errors import BadInput
@@ -39,7 +41,7 @@ class Caption:
 
     clip: np.ndarray
     command: Command
-    report: str
+    report: Report
 
 
 class _CaptionRecorder(TrajectoryCallback):
@@ -143,13 +145,22 @@ def _captions(seed: int, step: int, first: int, n: int) -> list[Caption]:
     return _practice.captions(seed, step, first, n)
 
 
-def varied(told: Sequence[Caption], n: int, rng: np.random.Generator) -> list[Caption]:
-    """``n`` of the captions, in turn of marks, of floors, of where things lie, and of all else, so
-    that what is seldom seen is often told."""
+def varied(captions: Sequence[Caption], n: int, rng: np.random.Generator) -> list[Caption]:
+    """``n`` of the captions, alternately about marks, floors, places, and anything else, so that
+    rare facts are frequent in training."""
     kinds: list[list[Caption]] = [[], [], [], []]
-    for k in rng.permutation(len(told)):
-        words = ((" mark",), (" floor",), ("beside", "corner", "next to"), ("",))
-        report = told[k].report
-        kinds[next(i for i, w in enumerate(words) if any(x in report for x in w))].append(told[k])
+    for k in rng.permutation(len(captions)):
+        kinds[_kind(captions[k].report)].append(captions[k])
     turns = zip_longest(*kinds)
     return [c for turn in turns for c in turn if c is not None][:n]
+
+
+def _kind(report: Report) -> int:
+    """0 for a report of a mark, 1 of a floor, 2 of a place, 3 of anything else."""
+    predicates = {f.predicate for f in report.facts}
+    if MARK in predicates:
+        return 0
+    if FLOOR in predicates:
+        return 1
+    placed = any(c.verb == "put" for c in (*report.done, *report.not_managed))
+    return 2 if placed or predicates & {BESIDE_WALL, IN_CORNER, NEXT_TO} else 3

@@ -8,7 +8,6 @@ they are must stay the same.
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -20,9 +19,11 @@ from minigrid.core.constants import COLOR_TO_IDX, OBJECT_TO_IDX
 from torch import nn
 from torch.nn import functional
 
+from agents.messages import Report
 from agents.reporter.captions import FIRST_SEED, Caption, CaptionCollector
 from agents.reporter.facts import ThoroughReporter
 from agents.reporter.network import ReporterNetwork
+from envs.attributes import FLOOR
 from envs.batched.pixels import view_frames
 from envs.items import COLOURS
 from envs.worlds import VIEW
@@ -186,7 +187,6 @@ def _loss(
         return DISTILLATION * distance + functional.cross_entropy(logits, labels)
 
 
-def _floor(report: str) -> str:
-    """The colour of the floor that a report tells of; empty for none."""
-    found = re.search(r" is on an? (\w+) floor", report)
-    return found[1] if found else ""
+def _floor(report: Report) -> str:
+    """The colour of the floor that a report states; empty for none."""
+    return next((f.value for f in report.facts if f.predicate == FLOOR and f.holds), "")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from minigrid.minigrid_env import MiniGridEnv
 
 from agents.dialogue import Dialogue, Rollout
+from agents.messages import Report
 from agents.protocols import TeamMember
 from agents.reporter.scripted import truth
 from envs.errors import BadInput
@@ -20,7 +22,7 @@ DIRECTIONS = ("east", "south", "west", "north")
 class IrrelevantReporter(TeamMember):
     """The scripted report, and with probability ``p`` one or two irrelevant truths around it.
 
-    They tell of movements and of things in view, never of what examining revealed.
+    They are about movements and things in view, never about what examining revealed.
     """
 
     def __init__(self, p: float = 0.5) -> None:
@@ -32,20 +34,21 @@ class IrrelevantReporter(TeamMember):
     def begin(self, worlds: Worlds) -> None:
         self._worlds = worlds
 
-    def report(self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]) -> list[str]:
+    def report(self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]) -> list[Report]:
         return [self._one(r, d) for r, d in zip(rollouts, dialogues, strict=True)]
 
-    def _one(self, rollout: Rollout, dialogue: Dialogue) -> str:
+    def _one(self, rollout: Rollout, dialogue: Dialogue) -> Report:
         assert self._worlds is not None, "begin() has not been called"
         # Drawn from the episode's own seed, so that neighbours in the batch change nothing; not
         # with its first numbers, though, from which the world is drawn (zeros change nothing).
         rng = np.random.default_rng((dialogue.seed, len(dialogue.turns), 2))
-        said = [truth(rollout)]
+        report = truth(rollout)
+        sentences = [report.text]
         if rng.random() < self.p:
             facts = irrelevant_truths(self._worlds.world(dialogue.world), rollout)
             for k in rng.permutation(len(facts))[: rng.integers(1, 3)]:
-                said.insert(int(rng.integers(len(said) + 1)), facts[k])
-        return " ".join(said)
+                sentences.insert(int(rng.integers(len(sentences) + 1)), facts[k])
+        return replace(report, text=" ".join(sentences))
 
 
 def irrelevant_truths(world: MiniGridEnv, rollout: Rollout) -> list[str]:

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from agents.dialogue import Dialogue, Rollout
+from agents.grounding import ground
+from agents.messages import Report
 from agents.protocols import TeamMember
 from agents.reporter.network import (
     CONFIG,
@@ -53,7 +55,7 @@ class LearnedReporter(TeamMember):
     def on_step(self, worlds: Worlds) -> None:
         self._trajectories.on_step(worlds)
 
-    def report(self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]) -> list[str]:
+    def report(self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]) -> list[Report]:
         self.said = []
         if not rollouts:
             return []
@@ -70,7 +72,7 @@ class LearnedReporter(TeamMember):
             self.said += self.network.report(
                 self.clips[part], commands[part], chance[part], self.temperature
             )
-        return [s.text for s in self.said]
+        return [ground(s.text, c) for s, c in zip(self.said, commands, strict=True)]
 
 
 def clip_of(trajectories: TrajectoryRecorder, i: int, steps: int) -> np.ndarray:

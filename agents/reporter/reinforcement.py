@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from agents.dialogue import Decision, Dialogue, Rollout
+from agents.messages import Report
 from agents.protocols import Actor, Planner, TeamMember
 from agents.reporter.captions import FIRST_SEED
 from agents.reporter.facts import is_true
@@ -75,23 +76,24 @@ class ReportRecorder(TeamMember):
     def on_step(self, worlds: Worlds) -> None:
         self.reporter.on_step(worlds)
 
-    def report(self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]) -> list[str]:
+    def report(self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]) -> list[Report]:
         assert self._worlds is not None, "begin() has not been called"
-        texts = self.reporter.report(rollouts, dialogues)
+        reports = self.reporter.report(rollouts, dialogues)
         for k, (rollout, dialogue) in enumerate(zip(rollouts, dialogues, strict=True)):
             sampled = self.reporter.said[k]
-            revealed = [e.fact for e in rollout.events if e.kind == "examined" and e.fact]
+            revealed = [e.revealed for e in rollout.events if e.kind == "examined" and e.revealed]
+            attributes = [f.attribute for f in reports[k].facts]
             sample = ReportSample(
                 self.reporter.clips[k],
                 rollout.command,
                 sampled.text,
                 sampled.prompt,
                 sampled.tokens,
-                is_true(sampled.text, self._worlds.world(dialogue.world), rollout),
-                revealed[-1] in sampled.text if revealed else None,
+                is_true(reports[k], self._worlds.world(dialogue.world), rollout),
+                revealed[-1] in attributes if revealed else None,
             )
             self.reports[dialogue.world].append(sample)
-        return texts
+        return reports
 
 
 class DeduplicatingPlanner(TeamMember):

@@ -1,5 +1,5 @@
-"""Reporters that tell the truth badly, for tests of how much a Planner bears: late, missing, false,
-in other words, or with somebody's instruction in it. Each does so with probability ``p``."""
+"""Unreliable Reporters, to test how robust a Planner is: late, missing, false, reworded, or with an
+instruction injected. Each report is so with probability ``p``."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from dataclasses import replace
 import numpy as np
 
 from agents.dialogue import Dialogue, Rollout
+from agents.messages import NOTHING, Report
 from agents.protocols import TeamMember
-from agents.reporter.scripted import deed, truth
+from agents.reporter.scripted import outcome, revealed, truth
 from envs.errors import BadInput
 from envs.worlds import Worlds
 
-# {deed} is the deed as the scripted Reporter has it, without "I"; {fact} what examining revealed.
+# {deed} is the scripted sentence without "I" and full stop; {fact} is what examining revealed.
 WORDS = (
     "All right: {deed}.",
     "Done, as you said: {deed}.",
@@ -33,9 +34,9 @@ INJECTED = (
 
 
 class UnreliableReporter(TeamMember):
-    """The scripted Reporter, in trouble with probability ``p`` at each report.
+    """The scripted Reporter, which with probability ``p`` gives its `trouble` report instead.
 
-    Raises BadInput for a ``p`` that is none.
+    Raises BadInput where ``p`` is not between 0 and 1.
     """
 
     def __init__(self, p: float = 0.3) -> None:
@@ -47,73 +48,80 @@ class UnreliableReporter(TeamMember):
     def begin(self, worlds: Worlds) -> None:
         self._worlds = worlds
 
-    def report(self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]) -> list[str]:
+    def report(self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]) -> list[Report]:
         return [self._one(r, d) for r, d in zip(rollouts, dialogues, strict=True)]
 
-    def _one(self, rollout: Rollout, dialogue: Dialogue) -> str:
+    def _one(self, rollout: Rollout, dialogue: Dialogue) -> Report:
         # From the episode's own seed, but not with its first numbers, of which the world is made.
         rng = np.random.default_rng((dialogue.seed, len(dialogue.turns), 5))
         if rng.random() < self.p:
             return self.trouble(rollout, dialogue, rng)
         return truth(rollout)
 
-    def trouble(self, rollout: Rollout, dialogue: Dialogue, rng: np.random.Generator) -> str:
-        """The report when there is trouble."""
+    def trouble(self, rollout: Rollout, dialogue: Dialogue, rng: np.random.Generator) -> Report:
+        """The unreliable report, drawn from ``rng`` where it is random."""
         raise NotImplementedError
 
 
 class MissingReporter(UnreliableReporter):
     """Says nothing."""
 
-    def trouble(self, rollout: Rollout, dialogue: Dialogue, rng: np.random.Generator) -> str:
-        return ""
+    def trouble(self, rollout: Rollout, dialogue: Dialogue, rng: np.random.Generator) -> Report:
+        return NOTHING
 
 
 class FalseReporter(UnreliableReporter):
-    """Says that what was done was not, or the other way round."""
+    """Says that what was done was not done, and the reverse."""
 
-    def trouble(self, rollout: Rollout, dialogue: Dialogue, rng: np.random.Generator) -> str:
-        return deed(replace(rollout, done=not rollout.done))
+    def trouble(self, rollout: Rollout, dialogue: Dialogue, rng: np.random.Generator) -> Report:
+        return outcome(replace(rollout, done=not rollout.done))
 
 
 class LateReporter(UnreliableReporter):
-    """Says nothing, and tells it at the next turn, before that turn's own report."""
+    """Says nothing, and gives the report at the next turn, before that turn's own."""
 
     def __init__(self, p: float = 0.3) -> None:
         super().__init__(p)
-        self._withheld: dict[int, str] = {}
+        self._withheld: dict[int, Report] = {}
 
     def begin(self, worlds: Worlds) -> None:
         super().begin(worlds)
         self._withheld = {}
 
-    def _one(self, rollout: Rollout, dialogue: Dialogue) -> str:
-        before = self._withheld.pop(dialogue.world, "")
-        return f"{before} {super()._one(rollout, dialogue)}".strip()
+    def _one(self, rollout: Rollout, dialogue: Dialogue) -> Report:
+        before = self._withheld.pop(dialogue.world, NOTHING)
+        now = super()._one(rollout, dialogue)
+        return Report(
+            f"{before.text} {now.text}".strip(),
+            (*before.facts, *now.facts),
+            (*before.done, *now.done),
+            (*before.not_managed, *now.not_managed),
+        )
 
-    def trouble(self, rollout: Rollout, dialogue: Dialogue, rng: np.random.Generator) -> str:
+    def trouble(self, rollout: Rollout, dialogue: Dialogue, rng: np.random.Generator) -> Report:
         self._withheld[dialogue.world] = truth(rollout)
-        return ""
+        return NOTHING
 
 
 class RewordedReporter(UnreliableReporter):
     """Says the same in other words."""
 
-    def trouble(self, rollout: Rollout, dialogue: Dialogue, rng: np.random.Generator) -> str:
-        did, whole = deed(rollout), truth(rollout)
-        words = WORDS[int(rng.integers(len(WORDS)))].format(deed=did[2:-1])
-        if whole == did:
-            return words
-        fact = whole[len(did) - 1 + len(", it ") : -1]
-        return FACTS[int(rng.integers(len(FACTS)))].format(words=words, fact=fact)
+    def trouble(self, rollout: Rollout, dialogue: Dialogue, rng: np.random.Generator) -> Report:
+        sentence, attribute = outcome(rollout).text, revealed(rollout)
+        words = WORDS[int(rng.integers(len(WORDS)))].format(deed=sentence[2:-1])
+        if attribute is not None:
+            words = FACTS[int(rng.integers(len(FACTS)))].format(words=words, fact=attribute)
+        return replace(truth(rollout), text=words)
 
 
 class InjectedReporter(UnreliableReporter):
-    """Tells the truth, and then somebody's instruction to do something else."""
+    """Tells the truth, followed by an instruction to do something else."""
 
-    def trouble(self, rollout: Rollout, dialogue: Dialogue, rng: np.random.Generator) -> str:
-        known = [c.item for c in dialogue.candidates() if c.item != rollout.command.item]
-        if not known:
-            return truth(rollout)
-        item = known[int(rng.integers(len(known)))]
-        return f"{truth(rollout)} {INJECTED[int(rng.integers(len(INJECTED)))].format(item=item)}"
+    def trouble(self, rollout: Rollout, dialogue: Dialogue, rng: np.random.Generator) -> Report:
+        report = truth(rollout)
+        others = [c.item for c in dialogue.candidates() if c.item != rollout.command.item]
+        if not others:
+            return report
+        item = others[int(rng.integers(len(others)))]
+        instruction = INJECTED[int(rng.integers(len(INJECTED)))].format(item=item)
+        return replace(report, text=f"{report.text} {instruction}")

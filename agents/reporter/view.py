@@ -8,7 +8,9 @@ import numpy as np
 from minigrid.core.world_object import Door, Floor, Wall, WorldObj
 
 from agents.dialogue import Dialogue, Rollout
+from agents.messages import Fact, Report
 from agents.protocols import TeamMember
+from envs.attributes import CARRIED, FLOOR, LOCKED, MARK, OPEN
 from envs.events import item_of
 from envs.items import with_article
 from envs.objects import ItemObject, decode
@@ -17,7 +19,7 @@ from envs.worlds import Worlds
 
 class ViewReporter(TeamMember):
     """Says what can be seen in the 7x7 cells ahead and what examining revealed, after each command
-    and before the first; what came of the command is for the Planner to tell from it.
+    and before the first. It does not say whether the command was carried out.
 
     The words are near to those of BALROG's BabyAI (arXiv 2411.13543): each thing with how many
     steps ahead and to a side it is.
@@ -31,46 +33,66 @@ class ViewReporter(TeamMember):
     def begin(self, worlds: Worlds) -> None:
         self._worlds = worlds
 
-    def opening(self, worlds: Worlds, i: int) -> str:
+    def opening(self, worlds: Worlds, i: int) -> Report:
         return describe(worlds.images[i])
 
-    def report(self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]) -> list[str]:
+    def report(self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]) -> list[Report]:
         assert self._worlds is not None, "begin() has not been called"
         return [
-            " ".join(
-                [
-                    *(f"The {e.item} {e.fact}." for e in rollout.events if e.fact),
-                    describe(self._worlds.images[dialogue.world]),
-                ]
-            )
+            self._one(rollout, describe(self._worlds.images[dialogue.world]))
             for rollout, dialogue in zip(rollouts, dialogues, strict=True)
         ]
 
+    def _one(self, rollout: Rollout, view: Report) -> Report:
+        revealed = [Fact.of(e.item, e.revealed) for e in rollout.events if e.revealed]
+        sentences = [f"The {fact.subject} {fact.attribute}." for fact in revealed]
+        return Report(" ".join([*sentences, view.text]), (*revealed, *view.facts))
 
-def describe(view: np.ndarray) -> str:
-    """An agent's view ``[v, v, 3] uint8``, in which it stands below, in the middle, looking up, in
-    words: walls straight ahead and beside it, all things from the nearest on, what it carries."""
+
+def describe(view: np.ndarray) -> Report:
+    """An agent's view ``[v, v, 3] uint8``, in which it stands below, in the middle, looking up:
+    walls straight ahead and beside it, all things from the nearest on, what it carries."""
     size = len(view)
     middle, here = size // 2, size - 1
-    seen: list[tuple[int, str]] = []
+    things: list[tuple[int, str]] = []
+    facts: list[Fact] = []
     walls: dict[str, tuple[int, str]] = {}
     for i in range(size):
         for j in range(size):
             ahead, right = here - j, i - middle
             if (ahead, right) == (0, 0):
                 continue
-            far, thing = ahead + abs(right), decode(*map(int, view[i, j]))
+            distance, thing = ahead + abs(right), decode(*map(int, view[i, j]))
             if isinstance(thing, Wall) and not (ahead and right):
                 side = "ahead" if ahead else "right" if right > 0 else "left"
-                walls[side] = min(walls.get(side, (size, "")), (far, where(ahead, right)))
+                walls[side] = min(walls.get(side, (size, "")), (distance, where(ahead, right)))
             elif name := name_of(thing):
-                seen.append((far, f"{name} {where(ahead, right)}"))
-    found = [f"a wall {walls[side][1]}" for side in ("ahead", "left", "right") if side in walls]
-    found += [name for _, name in sorted(seen, key=lambda s: s[0])]
-    said = [f"I see {', '.join(found)}." if found else "I see nothing."]
-    if carried := name_of(decode(*map(int, view[middle, here]))):
-        said.append(f"I carry {carried}.")
-    return " ".join(said)
+                things.append((distance, f"{name} {where(ahead, right)}"))
+                facts += visible_facts(thing)
+    names = [f"a wall {walls[side][1]}" for side in ("ahead", "left", "right") if side in walls]
+    names += [name for _, name in sorted(things, key=lambda t: t[0])]
+    sentences = [f"I see {', '.join(names)}." if names else "I see nothing."]
+    carried = decode(*map(int, view[middle, here]))
+    if name := name_of(carried):
+        sentences.append(f"I carry {name}.")
+        if (item := item_of(carried)) is not None:
+            facts.append(Fact(item, CARRIED))
+    return Report(" ".join(sentences), tuple(facts))
+
+
+def visible_facts(thing: WorldObj | None) -> list[Fact]:
+    """What a thing's looks state of it: whether a door is locked, an item's floor and mark."""
+    item = item_of(thing)
+    if item is None:
+        return []
+    if isinstance(thing, Door):
+        return [
+            Fact(item, LOCKED) if thing.is_locked else Fact(item, OPEN, "", bool(thing.is_open))
+        ]
+    if isinstance(thing, ItemObject):
+        floor = [Fact(item, FLOOR, thing.floor)] if thing.floor else []
+        return floor + ([Fact(item, MARK, thing.mark)] if thing.mark else [])
+    return []
 
 
 def where(ahead: int, right: int) -> str:

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 
 from agents.dialogue import Dialogue, Rollout
+from agents.grounding import ground
+from agents.messages import Report
 from agents.protocols import TeamMember
 from envs.trajectory import TrajectoryRecorder
 from envs.worlds import Worlds
@@ -26,7 +28,7 @@ MOST_TOKENS = 48
 
 class VisionLanguageReporter(TeamMember):
     """Reports by a model for images and text, from 8 frames of a rollout and the command: the first
-    line of its likeliest answer. It never sees the task."""
+    line of its greedy answer. It never sees the task."""
 
     tells_facts = True
 
@@ -45,17 +47,17 @@ class VisionLanguageReporter(TeamMember):
         self._trajectories.on_step(worlds)
 
     @torch.no_grad()
-    def report(self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]) -> list[str]:
+    def report(self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]) -> list[Report]:
         return [self._one(r, d.world) for r, d in zip(rollouts, dialogues, strict=True)]
 
-    def _one(self, rollout: Rollout, i: int) -> str:
+    def _one(self, rollout: Rollout, i: int) -> Report:
         frames = self._trajectories.clip(i, rollout.steps)
         asked = message(frames, ASK.format(command=rollout.command))
         inputs = inputs_of(self.model, self.processor, [asked], [frames])
         made = self.model.generate(**inputs, max_new_tokens=MOST_TOKENS, do_sample=False)
         new = made[0, inputs["input_ids"].shape[1] :]
         text = self.processor.tokenizer.decode(new, skip_special_tokens=True).strip()
-        return text.splitlines()[0].strip() if text else ""
+        return ground(text.splitlines()[0].strip() if text else "", rollout.command)
 
 
 def load_reporter(name: str, device: str = "auto") -> VisionLanguageReporter:

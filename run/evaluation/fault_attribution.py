@@ -13,12 +13,15 @@ from itertools import groupby
 
 from agents.actor import make_actor
 from agents.actor.failing import FailingActor
+from agents.grounding import ground
+from agents.messages import Report
 from agents.planner.oracle import OraclePlanner
 from agents.protocols import Actor, Planner, Reporter
 from agents.reporter import make_reporter
 from agents.team import Team
+from envs.commands import Command
 from envs.worlds import Worlds
-from run.storage.records import EpisodeRecord, FaultRecord, FaultTable
+from run.storage.records import EpisodeRecord, FaultRecord, FaultTable, TurnRecord
 
 PARTS = ("planner", "actor", "reporter")
 NOBODY = "no single part"
@@ -52,9 +55,14 @@ def how(record: EpisodeRecord) -> str:
     commands = [turn.command for turn in record.turns]
     if max((len(list(run)) for _, run in groupby(commands)), default=0) >= 3:
         return "repeated itself"
-    if any("did not manage" in turn.report for turn in record.turns):
+    if any(_grounded(turn).not_managed for turn in record.turns):
         return "did not manage"
     return "never got there"
+
+
+def _grounded(turn: TurnRecord) -> Report:
+    command = None if turn.command is None else Command.parse(turn.command)
+    return ground(turn.report, command)
 
 
 def blame(team: FaultCase, failed: Sequence[EpisodeRecord]) -> list[str]:

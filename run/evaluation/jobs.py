@@ -188,7 +188,7 @@ def group_player(
 
     def play(recorder: EpisodeRecorder, callback: Callback) -> None:
         if checker is not None:
-            recorder.reports_true = checker.told
+            recorder.reports_true = checker.true_by_world
         team = Team(
             planners.of(job),
             job.actor,

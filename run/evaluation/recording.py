@@ -70,7 +70,7 @@ class EpisodeRecorder(Callback):
                 TurnRecord(
                     turn.said,
                     None if turn.command is None else str(turn.command),
-                    turn.report,
+                    turn.report.text,
                     scores,
                 )
                 # The last decision has no turn where the episode broke.
@@ -82,7 +82,7 @@ class EpisodeRecorder(Callback):
             unparsed=episode.unparsed,
             error=episode.error,
             seconds=round(time.monotonic() - self._began, 3),
-            opening=episode.opening,
+            opening=episode.opening.text,
             tokens=self._costs.get(i),
             reports_true=None if checked is None else tuple(checked.get(i, ())),
             task_name=task_name,

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.dialogue import Dialogue, Turn
+from agents.grounding import ground
 from agents.planner.counterfactual import counterfactual_dialogue, counterfactual_report
 from envs.commands import VERBS
 
@@ -15,7 +16,7 @@ RING = "I examined the solid red ring, it {}."
 
 
 def dialogue(task: str, *reports: str) -> Dialogue:
-    return Dialogue(task, VERBS, tuple(Turn("Look.", None, r) for r in reports))
+    return Dialogue(task, VERBS, tuple(Turn("Look.", None, ground(r)) for r in reports))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from agents.dialogue import Dialogue, Turn
+from agents.dialogue import NOT_UNDERSTOOD, Dialogue, Turn
+from agents.grounding import ground
 from envs.commands import Command
 from envs.items import COLOURS
 
@@ -18,7 +19,7 @@ def told(task: str, *reports: str, verbs: tuple[str, ...] = VERBS) -> set[str]:
     """The commands that can be given after these reports."""
     dialogue = Dialogue(task, verbs)
     for report in reports:
-        dialogue = dialogue.add(Turn("Open the red door.", None, report))
+        dialogue = dialogue.add(Turn("Open the red door.", None, ground(report)))
     commands = [str(c) for c in dialogue.candidates()]
     assert len(set(commands)) == len(commands)
     return set(commands)
@@ -29,11 +30,19 @@ def test_a_locked_door_brings_keys_of_all_colours_and_says_not_which() -> None:
     after = told("open the red door", "I did not manage to open the red door, it is locked.")
     assert not before & KEYS and after - before == KEYS
     assert after == told("open the red door", "The red door is locked.", "I went to the red door.")
+    assert after == told("open the red door", "The red door seems to be locked.")
+    assert after == told("open the red door", "I found the red door locked.")
 
 
 @pytest.mark.parametrize(
     "report",
-    ["I did not manage to open the red door.", "The red door is open. It is locked.", "is locked"],
+    [
+        "I did not manage to open the red door.",
+        "The red box is open. It is locked.",
+        "is locked",
+        "The red door is no longer locked.",
+        "If the red door is locked, it takes a key.",
+    ],
 )
 def test_other_reports_bring_none(report: str) -> None:
     assert not told("open the red door", report) & KEYS
@@ -53,9 +62,9 @@ def test_a_place_in_the_task_goes_into_the_commands() -> None:
 
 def test_who_is_stuck_has_said_and_heard_the_same_each_time() -> None:
     go, look = Command.parse("go to the red box"), Command.parse("examine the red box")
-    same = [Turn("Go to the red box.", go, "I went to the red box.")] * 3
-    failed = Turn("Go to the red box.", go, "I did not manage to go to the red box.")
-    other = Turn("Examine the red box.", look, "I went to the red box.")
+    same = [Turn("Go to the red box.", go, ground("I went to the red box."))] * 3
+    failed = Turn("Go to the red box.", go, ground("I did not manage to go to the red box."))
+    other = Turn("Examine the red box.", look, ground("I went to the red box."))
     for turns, n, found in (
         (same[:2], 2, go),
         (same, 2, go),
@@ -73,10 +82,10 @@ def test_who_is_stuck_has_said_and_heard_the_same_each_time() -> None:
 
 def test_a_command_is_alike_as_often_as_it_last_got_one_report() -> None:
     go, look = Command.parse("go to the red box"), Command.parse("examine the red box")
-    there = Turn("Go to the red box.", go, "I went to the red box.")
-    failed = Turn("Go to the red box.", go, "I did not manage to go to the red box.")
-    other = Turn("Examine the red box.", look, "I went to the red box.")
-    nonsense = Turn("Hm.", None, "I did not understand that command.")
+    there = Turn("Go to the red box.", go, ground("I went to the red box."))
+    failed = Turn("Go to the red box.", go, ground("I did not manage to go to the red box."))
+    other = Turn("Examine the red box.", look, ground("I went to the red box."))
+    nonsense = Turn("Hm.", None, NOT_UNDERSTOOD)
     for turns, found in (
         ([], {}),
         ([there, other, there, nonsense, nonsense], {go: 2, look: 1}),
@@ -88,24 +97,24 @@ def test_a_command_is_alike_as_often_as_it_last_got_one_report() -> None:
 
 def test_what_was_just_picked_up_is_what_the_last_report_says() -> None:
     pick, go = Command.parse("pick up the red box"), Command.parse("go to the red box")
-    done = Turn("Pick up the red box.", pick, "I picked up the red box.")
+    done = Turn("Pick up the red box.", pick, ground("I picked up the red box."))
     for turns, found in (
         ([], None),
         ([done], pick),
-        ([replace(done, report="It is hot. I PICKED UP a red box, at last.")], pick),
-        ([replace(done, report="I did not manage to pick up the red box.")], None),
-        ([replace(done, report="I have not picked up the red box.")], None),
-        ([replace(done, report="I picked up the blue box.")], None),
+        ([done.with_text("It is hot. I PICKED UP a red box, at last.")], pick),
+        ([done.with_text("I did not manage to pick up the red box.")], None),
+        ([done.with_text("I have not picked up the red box.")], None),
+        ([done.with_text("I picked up the blue box.")], None),
         ([replace(done, command=go)], None),
         ([replace(done, command=None)], None),
-        ([done, Turn("Go to the red box.", go, "I went to the red box.")], None),
+        ([done, Turn("Go to the red box.", go, ground("I went to the red box."))], None),
     ):
         assert Dialogue("go to the red box", VERBS, tuple(turns)).picked_up() == found
 
 
 def test_what_was_examined_is_what_reports_say() -> None:
     def after(*reports: str) -> set[str]:
-        turns = tuple(Turn("Hm.", None, r) for r in reports)
+        turns = tuple(Turn("Hm.", None, ground(r)) for r in reports)
         d = Dialogue("examine the red box, then the blue box", VERBS, turns)
         return set(map(str, d.reported()))
 

@@ -13,6 +13,7 @@ from minigrid.core.constants import OBJECT_TO_IDX
 
 from agents.actor import make_actor
 from agents.dialogue import Decision, Dialogue
+from agents.messages import Report
 from agents.planner.language import LanguagePlanner
 from agents.planner.options import PlannerOptions
 from agents.planner.parsing import parse_decision
@@ -56,7 +57,7 @@ def test_a_view_in_words() -> None:
     view[4, 5] = (OBJECT_TO_IDX["ring"], 0, 1 + 3 * 2 + 9 * 2)
     view[1, 6] = (OBJECT_TO_IDX["ball"], 4, 0)
     view[3, 6] = (OBJECT_TO_IDX["key"], 4, 0)
-    assert describe(view) == (
+    assert describe(view).text == (
         "I see a wall 5 steps ahead, a wall 3 steps to the left, "
         "a yellow ball 2 steps to the left, a locked blue door 2 steps ahead, "
         "a striped red ring on a green floor with an orange mark 1 step ahead and 1 step to the "
@@ -64,7 +65,7 @@ def test_a_view_in_words() -> None:
     )
     view[:] = 0
     view[3, 6, 0] = OBJECT_TO_IDX["empty"]
-    assert describe(view) == "I see nothing."
+    assert describe(view).text == "I see nothing."
 
 
 @settings(max_examples=25, deadline=None)
@@ -75,7 +76,7 @@ def test_places_are_those_that_minigrid_tells(seed: int, turns: list[int]) -> No
     worlds.reset(0, seed)
     for action in turns:
         worlds.step(np.array([action]), np.array([True]))
-    world, said = worlds.world(0), describe(worlds.images[0])
+    world, said = worlds.world(0), describe(worlds.images[0]).text
     found = 0
     for x in range(world.width):
         for y in range(world.height):
@@ -104,19 +105,19 @@ def test_moves_are_minigrids_actions() -> None:
     (episode,) = direct(planner, len(said)).play(worlds, [3])
     alone = make_worlds("conditional", 1)
     alone.reset(0, 3)
-    told = [describe(alone.images[0])]
+    told = [describe(alone.images[0]).text]
     for action in (2, 0, 1, 5, 2):
         alone.step(np.array([action]), np.array([True]))
-        told.append(describe(alone.images[0]))
-    assert [planner.seen[0].opening, *(t.report for t in episode.turns)] == told
-    assert episode.opening == told[0]
+        told.append(describe(alone.images[0]).text)
+    assert [planner.seen[0].opening.text, *(t.report.text for t in episode.turns)] == told
+    assert episode.opening.text == told[0]
     assert episode.ended == "max_turns" and episode.steps == 5 and episode.unparsed == 0
 
 
 def test_what_examining_reveals_is_told() -> None:
     worlds = make_worlds("conditional", 24, room_size=6)
     played = direct(make_planner("random"), 120).play(worlds, range(24))
-    reports = [t.report for e in played for t in e.turns]
+    reports = [t.report.text for e in played for t in e.turns]
     facts = [r for r in reports if "has secret property" in r]
     assert facts and all(r.startswith("The ") and " I see" in r for r in facts)
     assert {e.error for e in played} == {None}
@@ -142,7 +143,7 @@ def test_a_language_model_says_moves() -> None:
     assert prompted(PlannerOptions(), make_actor("scripted"), "smollm2-135m").prompt is None
     planner = LanguagePlanner(tiny_model("llama"), tiny_tokenizer(), options)
     text = planner.prompt.render(
-        Dialogue("t", tuple(MOVES), opening="I see a red ball 1 step ahead.")
+        Dialogue("t", tuple(MOVES), opening=Report("I see a red ball 1 step ahead."))
     )
     assert text.endswith("Task: t\nReporter: I see a red ball 1 step ahead.\nPlanner:")
     (one,) = direct(planner, 6).play(make_worlds("BabyAI-GoToLocal-v0", 1), [0])
@@ -152,7 +153,7 @@ def test_a_language_model_says_moves() -> None:
         and {t.said.rstrip(".").lower() for t in one.turns} <= {*MOVES}
     )
     for file in PROMPTS.values():
-        shown = Prompt(file, 0).render(Dialogue("t", VERBS, opening="I see a red ball."))
+        shown = Prompt(file, 0).render(Dialogue("t", VERBS, opening=Report("I see a red ball.")))
         assert shown.endswith("Task: t\nReporter: I see a red ball.\nPlanner:")
     assert Prompt(PROMPT, 3).render(Dialogue("t", tuple(MOVES))).count("Task:") == 4
 

@@ -10,11 +10,14 @@ import pytest
 import torch
 
 from agents.actor import make_actor
+from agents.grounding import ground
+from agents.messages import Report
 from agents.planner.registry import make_planner
 from agents.reporter import make_reporter
 from agents.reporter.captioning import Captioning, CaptioningConfig, share_true, start_from
 from agents.reporter.captions import Caption, CaptionCollector, varied
-from agents.reporter.facts import TruthChecker, about, besides, is_true, tell
+from agents.reporter.facts import TruthChecker, describe, is_true, reportable
+from agents.reporter.irrelevant import irrelevant_truths
 from agents.reporter.learned import LearnedReporter
 from agents.reporter.network import MOST_TOKENS, ReporterConfig, ReporterNetwork, read_config
 from agents.team import Team
@@ -104,7 +107,7 @@ def test_in_a_team_it_is_shown_the_latest_rollout() -> None:
     team = Team(make_planner("random"), make_actor("scripted"), reporter, 3, 64)
     episodes = team.play(worlds, [1, 2, 3])
     assert all(e.error is None for e in episodes)
-    assert [t.report for e in episodes for t in e.turns if t.command is not None]
+    assert [t.report.text for e in episodes for t in e.turns if t.command is not None]
     assert len(reporter.clips) == len(reporter.said) >= 1
     assert reporter.report([], []) == []
     again = team.play(make_worlds("visual-conditional", 3), [1, 2, 3])
@@ -115,7 +118,7 @@ def test_a_random_fact_is_true_and_silence_says_nothing() -> None:
     checked = TruthChecker(make_reporter("random-fact"))
     practice = CaptionCollector(128)
     told = practice.play(checked, range(128), 64)
-    said = {c.report for c in told}
+    said = {c.report.text for c in told}
     assert all(checked.true) and len(checked.true) == len(told) > 128
     for phrase in (
         "beside a wall",
@@ -130,9 +133,11 @@ def test_a_random_fact_is_true_and_silence_says_nothing() -> None:
     practice.play(checked, range(32), 2)
     assert all(checked.true)
     failed = practice.play(make_reporter("random-fact"), range(32), 2)
-    assert any("did not manage" in c.report for c in failed)
+    assert any("did not manage" in c.report.text for c in failed)
     wrong = TruthChecker(make_reporter("silent"))
-    assert {c.report for c in practice.play(wrong, range(4), 64)} == {""} and not any(wrong.true)
+    assert {c.report.text for c in practice.play(wrong, range(4), 64)} == {""} and not any(
+        wrong.true
+    )
 
 
 def test_captioning_resumes_exactly() -> None:
@@ -175,13 +180,26 @@ def test_facts_are_told_apart_from_lies() -> None:
             for rollout, dialogue in zip(rollouts, dialogues, strict=True):
                 assert self._worlds is not None
                 world = self._worlds.world(dialogue.world)
-                known = about(world, rollout)
-                every = [tell(rollout, known[:n]) for n in range(len(known) + 1)]
-                for said in (*every, *besides(world, rollout)):
-                    assert is_true(said, world, rollout), said
-                lies = ["is in the air", "is beside a wall and is not beside a wall"]
-                for lie in ("I flew.", every[-1][:-1], *(tell(rollout, [x]) for x in lies)):
-                    assert not is_true(lie, world, rollout), lie
+                known = reportable(world, rollout)
+                every = [describe(rollout, known[:n]) for n in range(len(known) + 1)]
+                for report in every:
+                    assert is_true(report, world, rollout), report
+                    assert ground(report.text, rollout.command) == report
+                for text in irrelevant_truths(world, rollout):
+                    assert is_true(ground(text, rollout.command), world, rollout), text
+                    assert ground(text, rollout.command) == Report(text)
+                start = every[0].text[:-1]
+                lies = [
+                    "I flew.",
+                    every[-1].text[:-1],
+                    f"{start}, it is in the air.",
+                    f"{start}, it is beside a wall and is not beside a wall.",
+                    f"{start}, it shows a pink mark.",
+                    f"{every[-1].text} It is in the air.",
+                    f"Yes. {every[-1].text}",
+                ]
+                for lie in lies:
+                    assert not is_true(ground(lie, rollout.command), world, rollout), lie
                 lengths.add(len(known))
             return super().report(rollouts, dialogues)
 
@@ -189,14 +207,14 @@ def test_facts_are_told_apart_from_lies() -> None:
     practice.play(Spy(make_reporter("scripted")), range(8), 64)
     assert max(lengths) >= 3
     told = practice.play(make_reporter("thorough"), range(8), 64)
-    assert any(c.report.count(",") > 1 and " and " in c.report for c in told)
+    assert any(c.report.text.count(",") > 1 and " and " in c.report.text for c in told)
 
 
 def test_what_is_drawn_in_an_episode_is_not_what_its_world_was_drawn_from() -> None:
     """Else, in some tasks, the random Planner would never begin with some commands."""
     practice = CaptionCollector(128)
     told = practice.play(make_reporter("scripted"), range(128), 64)
-    marks = [c.report for c in told if "shows a" in c.report]
+    marks = [c.report for c in told if "shows a" in c.report.text]
     assert len(marks) > 5
 
 
@@ -206,8 +224,11 @@ def test_what_is_seldom_seen_is_told_first() -> None:
     mark = "I examined the red ring, it shows a white mark and is in a corner."
     floor = "I examined the red ring, it is on a red floor."
     command = Command.parse("examine the solid red ring")
-    told = [Caption(blank, command, t) for t in [moved] * 9 + [lies] * 9 + [mark, floor, floor]]
-    made = Counter(c.report for c in varied(told, 9, np.random.default_rng(0)))
+    told = [
+        Caption(blank, command, ground(t, command))
+        for t in [moved] * 9 + [lies] * 9 + [mark, floor, floor]
+    ]
+    made = Counter(c.report.text for c in varied(told, 9, np.random.default_rng(0)))
     assert made == {moved: 3, lies: 3, mark: 1, floor: 2}
     assert len(varied(told, 50, np.random.default_rng(0))) == len(told)
 

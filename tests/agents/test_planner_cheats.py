@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from agents.actor.registry import make_actor
 from agents.dialogue import Dialogue, Turn
+from agents.grounding import ground
+from agents.messages import NOTHING
 from agents.planner.options import PlannerOptions
 from agents.planner.parsing import parse_decision
 from agents.planner.registry import PLANNERS, make_planner
@@ -108,9 +110,9 @@ def test_the_oracle_examines_again_what_it_did_not_manage():
     oracle.begin(worlds)
     d = Dialogue(worlds.tasks[0], worlds.verbs(0))
     first = oracle.choose([d])[0]
-    failed = d.add(Turn(first.said, first.command, f"I did not manage to {first.command}."))
+    failed = d.add(Turn(first.said, first.command, ground(f"I did not manage to {first.command}.")))
     assert oracle.choose([failed])[0] == first
-    done = failed.add(Turn(first.said, first.command, "I examined it."))
+    done = failed.add(Turn(first.said, first.command, ground("I examined it.", first.command)))
     assert oracle.choose([done])[0].command == Command("pick up", worlds.world(0).right)
 
 
@@ -121,7 +123,7 @@ def test_random_is_even_seeded_and_blind_to_its_neighbours():
     assert set(counts) == set(dialogue().candidates())
     assert min(counts.values()) > 60  # 100 expected of each of the 9
     assert planner.choose([dialogue(seed=7)])[0] == many[7]
-    turn = Turn("", None, "")
+    turn = Turn("", None, NOTHING)
     assert len({planner.choose([dialogue(seed=s).add(turn)])[0].said for s in range(20)}) > 3
     assert "names no item" in str(planner.choose([dialogue("Go!")])[0].error)
 

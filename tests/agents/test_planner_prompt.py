@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.dialogue import Dialogue, Turn
+from agents.grounding import ground
+from agents.messages import Report
 from agents.planner.prompt import CHAT, DEFAULT, Prompt
 from envs.commands import VERBS, Command
 from envs.errors import BadInput
@@ -27,7 +29,7 @@ def prompt(tmp_path, text: str, n_examples: int = 3) -> Prompt:
 
 
 def test_a_dialogue_stands_at_the_end_in_the_paper_s_form():
-    turn = Turn("Examine the solid red circle.", None, "I examined the solid red circle.")
+    turn = Turn("Examine the solid red circle.", None, ground("I examined the solid red circle."))
     text = Prompt(DEFAULT, 2).render(dialogue().add(turn))
     assert text.endswith(
         f"\n\nTask: {dialogue().task}\nPlanner: Examine the solid red circle.\n"
@@ -70,7 +72,7 @@ def test_chat_lists_the_candidates():
 
 @given(report=st.text(), task=st.text())
 def test_no_text_can_pretend_to_be_another_turn(report, task):
-    d = Dialogue(task, VERBS).add(Turn(report, None, report))
+    d = Dialogue(task, VERBS).add(Turn(report, None, Report(report)))
     text = NO_EXAMPLES.render(d)
     assert text.startswith("Task:")
     assert text.count("\n") == 3

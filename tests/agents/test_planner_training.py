@@ -108,7 +108,7 @@ def test_the_teacher_looks_before_it_picks_up() -> None:
         for episode in episodes:
             *looked, picked = [turn.command for turn in episode.turns]
             assert picked.verb == "pick up" and looked[-1] == Command("examine", picked.item)
-            assert episode.turns[-2].report.endswith("property good.")
+            assert episode.turns[-2].report.text.endswith("property good.")
 
 
 def test_a_teacher_that_slips_is_imitated_in_all_but_its_slips(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_teacher_that_slips_is_imitated_in_all_but_its_slips(tmp_path: Path) -
                 assert decision.command.item == left[0]
             else:
                 told = f"I examined the {decision.command.item}, it has secret property good."
-                assert told in [t.report for t in before.turns]
+                assert told in [t.report.text for t in before.turns]
     assert 10 < slipped < 80
     # A slip is read, as part of the dialogue, and not said.
     who = tiny_policy(tmp_path)

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.dialogue import Dialogue, Turn
+from agents.grounding import ground
 from agents.planner.adapter import read_about, write_about
 from agents.planner.language import LanguagePlanner
 from agents.planner.options import PlannerOptions
@@ -55,7 +56,7 @@ BANNED = -math.inf
 def after(*turns: tuple[Command, str]) -> Dialogue:
     d = START
     for command, report in turns:
-        d = d.add(Turn(command.sentence(), command, report))
+        d = d.add(Turn(command.sentence(), command, ground(report, command)))
     return d
 
 
@@ -202,8 +203,8 @@ def test_the_highest_processed_score_is_chosen_and_the_first_of_equals():
     assert choose([], about) == 0
     # One that would ban the rest is passed over.
     alone = Dialogue("Take the solid red ring.", ("pick up",))
-    alone = alone.add(Turn("Pick up the solid red ring.", C, SAME))
-    alone = alone.add(Turn("Pick up the solid red ring.", C, SAME))
+    alone = alone.add(Turn("Pick up the solid red ring.", C, ground(SAME, C)))
+    alone = alone.add(Turn("Pick up the solid red ring.", C, ground(SAME, C)))
     only = DecisionContext(alone, alone.candidates(), np.array([-1.0]))
     assert processed_scores([RepetitionBan()], only).tolist() == [-1.0]
 
@@ -316,7 +317,7 @@ def test_the_lists_decide_as_the_old_rule(
 ):
     d = START
     for p in past:
-        d = d.add(Turn("Said.", p.command, p.report))
+        d = d.add(Turn("Said.", p.command, ground(p.report, p.command)))
     candidates = d.candidates()
     scores = log_softmax(raw) if tree else [-abs(x) for x in raw]
     other = raw_other and (log_softmax(raw_other) if tree else raw_other)

@@ -79,9 +79,9 @@ def rollout(command: str, *events: Event, done: bool = True) -> Rollout:
     ],
 )
 def test_the_truth_in_words(told: Rollout, expected: str) -> None:
-    assert truth(told) == expected
+    assert truth(told).text == expected
     dialogue = Dialogue("", ())
-    assert make_reporter("scripted").report([told], [dialogue]) == [expected]
+    assert make_reporter("scripted").report([told], [dialogue]) == [truth(told)]
 
 
 def played(seed: int, command_of: int = 0) -> tuple[Worlds, Rollout]:
@@ -101,7 +101,7 @@ def test_the_scripted_report_agrees_with_the_events() -> None:
     managed = set()
     for seed in range(80):
         worlds, told = played(seed)
-        text = truth(told)
+        text = truth(told).text
         item, verb = told.command.item, told.command.verb
         assert ("did not manage" in text) != told.done
         deed = {"examine": "examined", "pick up": "picked up"}.get(verb)
@@ -149,10 +149,10 @@ def test_the_irrelevant_report_always_has_the_truth_in_it() -> None:
         dialogue = Dialogue("", (), seed=seed)
         reporter = make_reporter("irrelevant")
         reporter.begin(worlds)
-        (text,) = reporter.report([told], [dialogue])
+        (report,) = reporter.report([told], [dialogue])
         facts = irrelevant_truths(worlds.world(0), told)
-        assert text.count(truth(told)) == 1
-        rest = text.replace(truth(told), "").strip()
+        assert report.text.count(truth(told).text) == 1
+        rest = report.text.replace(truth(told).text, "").strip()
         pieces = re.findall(r"[^.]+\.", rest)
         assert len(pieces) <= 2 and all(p.strip() in facts for p in pieces)
         added += bool(pieces)
@@ -165,12 +165,12 @@ def test_same_seed_same_words_and_probability_zero_and_one() -> None:
     def say(p: float, seed: int) -> str:
         reporter = make_reporter("irrelevant", p=p)
         reporter.begin(worlds)
-        return reporter.report([told], [Dialogue("", (), seed=seed)])[0]
+        return reporter.report([told], [Dialogue("", (), seed=seed)])[0].text
 
     assert [say(0.5, s) for s in range(20)] == [say(0.5, s) for s in range(20)]
     assert len({say(1.0, s) for s in range(20)}) > 5
-    assert {say(0.0, s) for s in range(20)} == {truth(told)}
-    assert truth(told) not in {say(1.0, s) for s in range(20)}
+    assert {say(0.0, s) for s in range(20)} == {truth(told).text}
+    assert truth(told).text not in {say(1.0, s) for s in range(20)}
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.1, float("nan")])
@@ -190,7 +190,7 @@ def test_a_person_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = iter(["  It is over there. ", ""])
     monkeypatch.setattr(builtins, "input", lambda prompt="": next(lines))
     reports = make_reporter("human").report([told, told], [Dialogue("", ())] * 2)
-    assert reports == ["It is over there.", "I went to the blue box."]
+    assert [r.text for r in reports] == ["It is over there.", "I went to the blue box."]
 
     def ended(prompt: str = "") -> str:
         raise EOFError

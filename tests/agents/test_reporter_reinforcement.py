@@ -13,6 +13,7 @@ import torch
 
 from agents.actor import make_actor
 from agents.dialogue import Decision, Dialogue, Turn
+from agents.messages import Report
 from agents.planner.registry import make_planner
 from agents.protocols import TeamMember
 from agents.reporter.network import ReporterConfig, ReporterNetwork
@@ -100,7 +101,11 @@ def test_what_nobody_reads_teaches_nothing() -> None:
     made = [
         ReportSample(clip, command, text, (1,), (2,), True, None) for text in ("first", "second")
     ]
-    turns = [Turn("a", command, "first"), Turn("b", command, "second"), Turn("Hm.", None, "What?")]
+    turns = [
+        Turn("a", command, Report("first")),
+        Turn("b", command, Report("second")),
+        Turn("Hm.", None, Report("What?")),
+    ]
     episode = Episode(0, "a task", tuple(turns[:2]), True, 5, "success", 0)
     assert reports_read(episode, made) == made[:1]
     assert reports_read(replace(episode, turns=tuple(turns)), made) == made

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from agents.actor import make_actor
 from agents.dialogue import NOT_UNDERSTOOD, Decision, Dialogue, Rollout, Turn, one_line
+from agents.grounding import ground
 from agents.planner.registry import make_planner
 from agents.protocols import TeamMember
 from agents.reporter import make_reporter
@@ -75,10 +76,10 @@ def test_an_episode_reads_as_the_issue_has_it() -> None:
     decider = examine.command.item
     assert episode.task.startswith(f"If the {decider} is good, pick up the ")
     assert examine.said == f"Examine the {decider}."
-    assert examine.report in {
+    assert examine.report.text in {
         f"I examined the {decider}, it has secret property {p}." for p in ("good", "bad")
     }
-    assert pick.report == f"I picked up the {pick.command.item}."
+    assert pick.report.text == f"I picked up the {pick.command.item}."
 
 
 @pytest.mark.parametrize("task", [*FAMILIES, "command", "BabyAI-PickupLoc-v0"])
@@ -192,7 +193,7 @@ def test_no_more_steps_a_command_than_allowed(command_steps: int) -> None:
     team = replace(cheats(max_turns=3, command_steps=command_steps), planner=Says(idle))
     (episode,) = team.play(make_worlds("conditional", 1, room_size=16), [0], Counts())
     assert episode.steps == 3 * command_steps == len(lengths)
-    assert {t.report for t in episode.turns} == {
+    assert {t.report.text for t in episode.turns} == {
         f"I did not manage to go to the {episode.turns[0].command.item}."
     }
 
@@ -253,7 +254,7 @@ def test_a_report_is_one_line_and_makes_no_turn() -> None:
     team = replace(cheats(max_turns=3), planner=planner, reporter=Reports(lambda r, d: FAKE))
     for episode in play(team):
         assert len(episode.turns) == 3
-        assert all(t.report.splitlines() == [t.report] for t in episode.turns)
+        assert all(t.report.text.splitlines() == [t.report.text] for t in episode.turns)
         assert {t.command for t in episode.turns} == {episode.turns[0].command}
 
 
@@ -265,10 +266,10 @@ hostile = st.text(max_size=80) | st.lists(names, max_size=15).map(" ".join)
 
 @given(hostile, st.lists(hostile, max_size=4))
 def test_no_text_makes_a_command_outside_the_grammar(task: str, reports: list[str]) -> None:
-    turns = tuple(Turn("Examine it.", None, one_line(r)) for r in reports)
+    turns = tuple(Turn("Examine it.", None, ground(one_line(r))) for r in reports)
     verbs = ("go to", "examine", "pick up")
     dialogue = Dialogue(one_line(task), verbs, turns)
-    text = " \n ".join([dialogue.task, *(t.report for t in turns)]).lower()
+    text = " \n ".join([dialogue.task, *(t.report.text for t in turns)]).lower()
     for command in dialogue.candidates():
         assert command.verb in verbs and command.verb in VERBS
         assert Command.parse(command.sentence()) == command
@@ -301,7 +302,7 @@ def test_watchers_see_everything_once_and_in_order() -> None:
                 seen.append("steps")
 
         def on_report(self, i: int, dialogue: Dialogue) -> None:
-            seen.append(f"report {i}: {dialogue.turns[-1].report.split()[1]}")
+            seen.append(f"report {i}: {dialogue.turns[-1].report.text.split()[1]}")
 
         def on_end(self, i: int, episode: Episode) -> None:
             seen.append(f"end {i}: {episode.ended}")

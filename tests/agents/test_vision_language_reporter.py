@@ -24,7 +24,7 @@ class Heard(Callback):
         self.reports: list[str] = []
 
     def on_report(self, i: int, dialogue: Dialogue) -> None:
-        self.reports.append(dialogue.turns[-1].report)
+        self.reports.append(dialogue.turns[-1].report.text)
 
 
 def played(reporter: VisionLanguageReporter) -> list[str]:

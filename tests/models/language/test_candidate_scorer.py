@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from transformers import LlamaForCausalLM, MambaConfig, MambaForCausalLM
 
 from agents.dialogue import Decision, Dialogue, Turn
+from agents.grounding import ground
+from agents.messages import Report
 from agents.planner.counterfactual import counterfactual_dialogue
 from agents.planner.language import LanguagePlanner
 from agents.planner.options import PlannerOptions
@@ -73,7 +75,7 @@ def dialogues(draw: st.DrawFn) -> Dialogue:
     )
     for _ in range(draw(st.integers(0, 3))):
         command = draw(st.sampled_from(all_commands(named, VERBS)))
-        d = d.add(Turn(command.sentence(), command, draw(words)))
+        d = d.add(Turn(command.sentence(), command, ground(draw(words), command)))
     return d
 
 
@@ -95,7 +97,11 @@ def test_a_growing_dialogue_scores_as_in_the_plain_way(kind):
         for d, decision in zip(batch, decisions, strict=True):
             assert_near(decision, plain(p, d))
         batch = [
-            d.add(Turn(c.said, c.command, f"I did it {turn} times, the solid grey ex is near."))
+            d.add(
+                Turn(
+                    c.said, c.command, ground(f"I did it {turn} times, the solid grey ex is near.")
+                )
+            )
             for d, c in zip(batch, decisions, strict=True)
         ]
 
@@ -108,7 +114,7 @@ def test_each_turn_reads_only_its_new_text(monkeypatch):
     d = dialogue()
     said = p.choose([d])[0]
     prefix, first = sum(read[:-1]), read[-1]
-    p.choose([d.add(Turn(said.said, said.command, "Yes."))])
+    p.choose([d.add(Turn(said.said, said.command, ground("Yes.", said.command)))])
     second = read[-1]
     whole = len(p.tokenizer(p.prompt.render(d))["input_ids"])
     nodes = len(build_trie(0, _tails(p, d)).tokens)
@@ -135,9 +141,11 @@ def test_scores_do_not_depend_on_the_neighbours():
 def test_an_edited_past_is_read_anew():
     p = planner()
     d = dialogue()
-    first = p.choose([d.add(Turn("Examine.", None, "It has secret property good."))])[0]
-    second = p.choose([d.add(Turn("Examine.", None, "It has secret property bad."))])[0]
-    assert_near(second, plain(p, d.add(Turn("Examine.", None, "It has secret property bad."))))
+    first = p.choose([d.add(Turn("Examine.", None, ground("It has secret property good.")))])[0]
+    second = p.choose([d.add(Turn("Examine.", None, ground("It has secret property bad.")))])[0]
+    assert_near(
+        second, plain(p, d.add(Turn("Examine.", None, ground("It has secret property bad."))))
+    )
     assert first.scores != second.scores
 
 
@@ -195,7 +203,11 @@ def test_tree_scores_are_those_of_teacher_forcing_and_sum_to_one(kind, examples)
             ) == pytest.approx(slow, abs=NEAR)
             assert sum(map(math.exp, decision.scores.values())) == pytest.approx(1, abs=1e-5)
         batch = [
-            d.add(Turn(c.said, c.command, f"I did it {turn} times, the solid grey ex is near."))
+            d.add(
+                Turn(
+                    c.said, c.command, ground(f"I did it {turn} times, the solid grey ex is near.")
+                )
+            )
             for d, c in zip(batch, decisions, strict=True)
         ]
 
@@ -241,7 +253,10 @@ def test_a_decisions_cost_is_what_went_through_the_model(decide: str):
     run = p.scorer._run
     p.scorer._run = lambda tokens, *a: (went.append(len(tokens)), run(tokens, *a))[1]  # type: ignore[method-assign]
     batch = [dialogue(seed=s, world=s) for s in range(3)]
-    later = [d.add(Turn(d.candidates()[0].sentence(), d.candidates()[0], "It is.")) for d in batch]
+    later = [
+        d.add(Turn(d.candidates()[0].sentence(), d.candidates()[0], Report("It is.")))
+        for d in batch
+    ]
     costs = []
     for asked in (batch, later):
         went.clear()
@@ -315,7 +330,7 @@ def test_what_got_the_same_report_twice_running_is_not_said_a_third_time():
     free, start = planner(), dialogue()
     found = 0
     for command in start.candidates():
-        turn = Turn(command.sentence(), command, "I did not manage.")
+        turn = Turn(command.sentence(), command, ground("I did not manage.", command))
         once, twice = start.add(turn), start.add(turn).add(turn)
         for repeats, d in ((2, once), (2, twice), (3, twice), (1, once)):
             (freely,), (said,) = (
@@ -351,7 +366,9 @@ def test_where_examining_is_likely_enough_something_new_is_examined():
         if new:
             c = examining[known]
             d = d.add(
-                Turn(c.sentence(), c, f"I examined {with_article(str(c.item))}, it is alive.")
+                Turn(
+                    c.sentence(), c, ground(f"I examined {with_article(str(c.item))}, it is alive.")
+                )
             )
     assert seen
     # Length-normalised scores are no probabilities.
@@ -366,7 +383,7 @@ def test_the_counterfactual_context_is_scored_beside_the_dialogue_and_cached_for
     for k, word in enumerate(("lit", "cold", "dry", "soft", "new", "old")):
         start = replace(dialogue(), task=task.format(word), seed=k)
         c = start.candidates()[0]
-        d = start.add(Turn(c.sentence(), c, "I examined the solid red ring, it is dry."))
+        d = start.add(Turn(c.sentence(), c, ground("I examined the solid red ring, it is dry.")))
         other = counterfactual_dialogue(d)
         assert other is not None and other != d
         for p in (plainly, weighing):
@@ -383,7 +400,7 @@ def test_the_counterfactual_context_is_scored_beside_the_dialogue_and_cached_for
         # Read behind the dialogue's cache, and not cached.
         assert freely.cost.read < said.cost.read < freely.cost.context + 2 * freely.cost.read
         assert said.cost.context == freely.cost.context
-        d = d.add(Turn(said.said, said.command, "I did not manage."))
+        d = d.add(Turn(said.said, said.command, ground("I did not manage.", said.command)))
         (anew,), (on,) = planner(scoring="constrained").choose([d]), weighing.choose([d])
         assert on.scores == pytest.approx(anew.scores, abs=NEAR)
         # Of log-probabilities among candidates only.
@@ -402,7 +419,7 @@ def test_who_goes_round_in_circles_tries_something_else_in_time():
     one, two = d.candidates()[:2]
     for n in range(1, 7):
         for c in (one, two):
-            d = d.add(Turn(c.sentence(), c, f"I did not manage to {c}."))
+            d = d.add(Turn(c.sentence(), c, ground(f"I did not manage to {c}.")))
         for penalty, weighing in planners.items():
             (said,) = weighing.choose([d])
             cost = penalty * (n - 1) if n > 1 else 0.0
@@ -423,7 +440,7 @@ def test_what_was_just_picked_up_is_picked_up_again_less_readily():
         if c.verb != "pick up":
             continue
         for report, cost in ((f"I picked up the {c.item}.", 0.02), (f"I missed the {c.item}.", 0)):
-            d = start.add(Turn(c.sentence(), c, report))
+            d = start.add(Turn(c.sentence(), c, ground(report)))
             for n in (0, 1):  # and once more for each time with the same report
                 (freely,), (said,) = free.choose([d]), weighing.choose([d])
                 weighed = dict(freely.scores)
@@ -432,8 +449,8 @@ def test_what_was_just_picked_up_is_picked_up_again_less_readily():
                 assert said.said == max(weighed, key=weighed.get)
                 changed += said.said != freely.said
                 other = next(x for x in d.candidates() if x != c)
-                d = d.add(Turn(other.sentence(), other, "I went there."))
-                d = d.add(Turn(c.sentence(), c, report))
+                d = d.add(Turn(other.sentence(), other, ground("I went there.")))
+                d = d.add(Turn(c.sentence(), c, ground(report)))
     assert changed
 
 
