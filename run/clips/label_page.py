@@ -23,7 +23,7 @@ from PIL import Image
 from envs.errors import BadInput
 from models.vision.encoder import N_FRAMES
 from rewards.success_vqa.clips import Clip
-from run.commands.label import AnnotationSession
+from run.clips.annotation import AnnotationSession
 
 HOST = "127.0.0.1"
 HOSTS = (HOST, "localhost")

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from envs.errors import BadInput
+from run.clips.annotation import AnnotationSession, LabelQuestion
 from run.storage.settings import at_least
-
-if TYPE_CHECKING:
-    from rewards.success_vqa.clips import Clip
-    from rewards.success_vqa.labels import Label
 
 NAME = re.compile(r"[\w-]{1,40}")
 _Split = Literal["train", "validation", "test1", "test2", "test3", "test4", "test5", "test6"]
@@ -92,15 +87,6 @@ def label(args: LabelSettings) -> None:
     print(f"{len(desk.answers)} of {len(questions)} questions answered by {args.by}: {file}")
 
 
-@dataclass(frozen=True)
-class LabelQuestion:
-    """A clip, its place in the split, and what is asked of it."""
-
-    clip: Clip
-    place: int
-    text: str
-
-
 def choose(args: LabelSettings) -> list[LabelQuestion]:
     """The questions to ask: of each of so many clips one, drawn from the seed."""
     import numpy as np
@@ -118,79 +104,6 @@ def choose(args: LabelSettings) -> list[LabelQuestion]:
         for k in places
         if found[k].questions
     ]
-
-
-class AnnotationSession:
-    """The questions, what was answered so far, and the file that keeps it.
-
-    Raises BadInput where the file holds another person's answers or those to other clips, or cannot
-    be written.
-    """
-
-    def __init__(self, split: str, questions: Sequence[LabelQuestion], file: Path, by: str) -> None:
-        from rewards.success_vqa.labels import read_labels
-
-        if not questions:
-            raise BadInput(f"the clips of {split} have no questions")
-        self.split = split
-        self.questions = questions
-        self.file = file
-        self.by = by
-        self.answers: dict[int, Label] = {}
-        there = {(split, q.place, q.text): k for k, q in enumerate(questions)}
-        for given in read_labels(file) if file.exists() else ():
-            if given.by != by:
-                raise BadInput(f"'{file}' has answers of '{given.by}'; choose another --out")
-            k = there.get(given.key)
-            if k is None:
-                continue  # of another seed, or asked when there were more questions
-            if given.seed != questions[k].clip.seed:
-                raise BadInput(f"'{file}' has answers to other clips than these; choose another")
-            self.answers[k] = given
-        self._open()
-
-    def first_open(self) -> int:
-        """The place of the first question without an answer; their number if there is none."""
-        n = len(self.questions)
-        return next((k for k in range(n) if k not in self.answers), n)
-
-    def take(self, k: int, answer: str, frame: int, seconds: float) -> None:
-        """Keep an answer to question ``k``; it is on disk when this returns."""
-        from rewards.success_vqa.labels import Label
-
-        asked = self.questions[k]
-        given = Label(
-            self.split,
-            asked.place,
-            asked.clip.seed,
-            asked.text,
-            answer,
-            self.by,
-            frame=frame,
-            seconds=round(seconds, 1),
-            at=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
-        try:
-            with self.file.open("ab") as out:
-                out.write(given.line().encode())
-                out.flush()
-                os.fsync(out.fileno())
-        except OSError as error:
-            raise self._refused(error) from error
-        self.answers[k] = given
-
-    def _open(self) -> None:
-        """Make the file if it is not there; take off a last line that a kill has cut off."""
-        try:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            with self.file.open("a+b") as out:
-                out.seek(0)
-                out.truncate(out.read().rfind(b"\n") + 1)
-        except OSError as error:
-            raise self._refused(error) from error
-
-    def _refused(self, error: OSError) -> BadInput:
-        return BadInput(f"the answers cannot be written to '{self.file}': {error}")
 
 
 def _compare(files: Sequence[Path], export: Path | None) -> None:

@@ -14,7 +14,8 @@ import pytest
 from envs.errors import BadInput
 from rewards.success_vqa.labels import read_labels
 from run.__main__ import main
-from run.commands.label import AnnotationSession, LabelSettings, choose
+from run.clips.annotation import AnnotationSession
+from run.commands.label import LabelSettings, choose
 from tests.run.command import start
 
 
