@@ -30,13 +30,13 @@ COMMANDS = {
     name: CommandSpec(f"run.commands.{module}", settings, module, about)
     for name, module, settings, about in (
         ("episode", "episode", "EpisodeSettings", "play episodes: a Planner commands an Actor"),
-        ("evaluate", "evaluate", "EvaluateSettings", "score a Planner on the cells of a suite"),
-        ("report", "report", "ReportSettings", "show what evaluations came to, as one page"),
+        ("evaluate", "evaluate", "EvaluateSettings", "score a team on the tasks of a suite"),
+        ("report", "report", "ReportSettings", "show the results of evaluations, as one page"),
         (
             "leaderboard",
             "leaderboard",
             "LeaderboardSettings",
-            "put the evaluations that are kept together",
+            "put kept results of evaluations side by side",
         ),
         ("train-actor", "train_actor", "TrainActorSettings", "train the learned Actor with PPO"),
         (
@@ -49,9 +49,9 @@ COMMANDS = {
             "make-clips",
             "make_clips",
             "MakeClipsSettings",
-            "film episodes and ask questions about them",
+            "film episodes, with questions about them",
         ),
-        ("label", "label", "LabelSettings", "answer clips' questions yourself, on a local page"),
+        ("label", "label", "LabelSettings", "answer questions about clips, on a local page"),
         ("score-detector", "score_detector", "ScoreDetectorSettings", "score detectors on clips"),
         (
             "train-detector",
@@ -63,20 +63,20 @@ COMMANDS = {
             "train-planner",
             "train_planner",
             "TrainPlannerSettings",
-            "adapt a small model as the Planner",
+            "adapt a small language model as the Planner",
         ),
         (
             "train-reporter",
             "train_reporter",
             "TrainReporterSettings",
-            "teach a Reporter to see and speak",
+            "train a Reporter that sees frames",
         ),
-        ("curves", "curves", "CurvesSettings", "draw the curves of training runs together"),
+        ("curves", "curves", "CurvesSettings", "draw the curves of training runs in one picture"),
         (
             "check-engine",
             "check_engine",
             "CheckEngineSettings",
-            "play MiniGrid and the engine alike",
+            "compare the batched engine with MiniGrid",
         ),
     )
 }
@@ -108,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 2
     except BrokenPipeError:
-        # Whoever read what is printed has had enough (``--help | head``).
+        # The reader of standard output has closed it (``--help | head``).
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0
@@ -162,9 +162,9 @@ def parse(name: str, cls: type, rest: Sequence[str], default: Any = None) -> Any
     from envs.errors import BadInput
 
     prog = f"{PROG} {name}"
-    said = io.StringIO()
+    message = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(message):
             return tyro.cli(
                 cls,
                 prog=prog,
@@ -178,11 +178,11 @@ def parse(name: str, cls: type, rest: Sequence[str], default: Any = None) -> Any
     except SystemExit as end:
         if end.code in (0, None):
             raise
-        raise BadInput(f"{_sentence(said.getvalue())} (see {prog} --help)") from None
+        raise BadInput(f"{_sentence(message.getvalue())} (see {prog} --help)") from None
 
 
 def _sentence(box: str) -> str:
-    """What tyro's framed message says, as one sentence."""
+    """Tyro's framed message as one sentence."""
     parts: list[list[str]] = [[]]
     for row in box.splitlines():
         text = row.strip(" │")
@@ -193,10 +193,10 @@ def _sentence(box: str) -> str:
         elif text:
             parts[-1].append(text)
     if "╭" not in box:
-        # Where there is no UTF-8, the title is a part of its own.
+        # Without UTF-8, the title is a part of its own.
         parts = parts[1:]
     text = " ".join(parts[0]).rstrip(".").replace("'None', ", "")
-    # What our own settings classes say needs nothing before it.
+    # Messages of our own settings classes need no prefix.
     text = re.sub(r"^Error parsing \w+: ", "", text)
     number = re.match(r"Error parsing (--\S+): .*\b(int|float|INT|FLOAT)\b.*?'([^']*)'", text)
     if number:

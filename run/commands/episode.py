@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -185,7 +185,7 @@ class EpisodeSettings:
         return "instruction" if self.instruction is not None else self.task.rpartition("/")[2]
 
 
-def environment_settings(settings: EpisodeSettings) -> dict[str, Any]:
+def environment_settings(settings: EpisodeSettings) -> Mapping[str, Any]:
     """The arguments of the environment's constructor. Raises BadInput for a malformed one."""
     names = ("items", "n_items", "room_size", "instruction")
     given = {n: getattr(settings, n) for n in names if getattr(settings, n) is not None}

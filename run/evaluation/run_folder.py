@@ -14,10 +14,10 @@ from envs.errors import BadInput
 from run.display.messages import warn
 from run.storage.folder import RunFolder, without_keys
 from run.storage.records import EpisodeRecord
-from run.storage.settings import to_json
+from run.storage.settings import DataclassSettings, to_json
 
 
-class PlayingSettings(Protocol):
+class PlayingSettings(DataclassSettings, Protocol):
     """What the settings of a command that plays episodes have."""
 
     @property

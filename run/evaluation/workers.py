@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -120,7 +120,7 @@ def _by_ray(
     except ImportError as error:
         raise BadInput("--engine ray needs Ray: pip install 'parley[ray]'") from error
     _check_address(settings.address)
-    local: dict[str, Any] = {
+    local: Mapping[str, Any] = {
         "num_cpus": settings.workers,
         "include_dashboard": False,
         "_node_ip_address": "127.0.0.1",

@@ -1,7 +1,7 @@
-"""Options and values that have had another name: what a script still says is understood.
+"""Options and values that were renamed: their former names still work.
 
-One table serves the command line (with a line that names the new option) and the ``config.json``
-of older run folders (in silence: nobody typed it).
+One table serves the command line, with a warning that gives the new name, and the ``config.json``
+of older run folders, without one.
 """
 
 from __future__ import annotations

@@ -236,7 +236,7 @@ class RunFolder:
         )
 
 
-def read_config(path: Path, command: str) -> dict[str, Any]:
+def read_config(path: Path, command: str) -> Mapping[str, Any]:
     """A run folder's settings. Raises BadInput where it is no run folder of this command."""
     try:
         config = json.loads((path / "config.json").read_text("utf-8"))
@@ -249,7 +249,7 @@ def read_config(path: Path, command: str) -> dict[str, Any]:
     return current_settings(command, config)
 
 
-def versions() -> dict[str, Any]:
+def versions() -> Mapping[str, Any]:
     """Package versions, git commit and machine of this process."""
     packages: dict[str, str | None] = {}
     for name in PACKAGES:

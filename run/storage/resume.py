@@ -1,15 +1,15 @@
-"""How a command goes on: ``--resume RUN_FOLDER`` takes its settings from the folder.
+"""Resuming a run: ``--resume RUN_FOLDER`` takes the settings from the folder.
 
-The arguments are parsed on top of the stored settings, so an option that is given and contradicts
-them shows, even where its value is the default. One rule for every command: the class of settings
-only lists, in ``FREE_ON_RESUME``, the settings that may differ.
+The arguments are parsed on top of the stored settings, so that an option that contradicts them is
+detected, even if its value is the default. The rule is the same for every command: its class of
+settings only lists, in ``FREE_ON_RESUME``, the settings that may differ.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -17,20 +17,18 @@ import tyro
 
 from envs.errors import BadInput
 from run.storage.folder import read_config
-from run.storage.settings import differences, from_json
+from run.storage.settings import DataclassSettings, differences, from_json
 
 OPTION = "--resume"
-# What no command minds on resume: where the run lies, and which folder it is.
+# Settings that may differ in every command: where the run folder is.
 ALWAYS_FREE = ("resume", "runs_dir", "name")
 
 
-class ResumableSettings(Protocol):
+class ResumableSettings(DataclassSettings, Protocol):
     """The settings of a command that has ``--resume``: a frozen dataclass."""
 
     FREE_ON_RESUME: ClassVar[tuple[str, ...]]
     """Settings beside ``ALWAYS_FREE`` that do not change what a run computes."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
     def resume(self) -> Path | None: ...
@@ -58,7 +56,7 @@ def resume_folder(cls: type, arguments: Sequence[str]) -> Path | None:
 
 
 def stored_settings(cls: type[S], command: str, folder: Path) -> S:
-    """The settings that a run began with, ready to go on.
+    """The settings that a run began with.
 
     Args:
         cls: The command's class of settings.
@@ -76,7 +74,7 @@ def stored_settings(cls: type[S], command: str, folder: Path) -> S:
 
 
 def resumed_settings(cls: type[S], command: str, folder: Path, parse: Callable[[S], S]) -> S:
-    """The settings to go on with: those of the folder, and what may differ as it is given.
+    """The settings to resume with: those of the folder, except free ones that are given.
 
     Args:
         cls: The command's class of settings.
@@ -85,10 +83,10 @@ def resumed_settings(cls: type[S], command: str, folder: Path, parse: Callable[[
         parse: Parses the command's arguments on top of default settings.
 
     Raises:
-        BadInput: Something is given that contradicts the folder's settings.
+        BadInput: An argument contradicts the folder's settings.
     """
     stored = stored_settings(cls, command, folder)
-    # An appended option would be added to what is stored, so it starts from nothing.
+    # A repeated option would be appended to the stored values, so it starts from nothing.
     appended = {f: getattr(stored, f) for f in _appended(cls)}
     given = parse(_replaced(stored, dict.fromkeys(appended, ())))
     given = _replaced(given, {f: v for f, v in appended.items() if not getattr(given, f)})
@@ -97,7 +95,7 @@ def resumed_settings(cls: type[S], command: str, folder: Path, parse: Callable[[
 
 
 def check_resumed(settings: ResumableSettings, command: str) -> None:
-    """Check that complete settings are those of the folder that they go on with.
+    """Check that complete settings match those of the folder that they resume.
 
     Raises:
         BadInput: A setting that may not differ does.
@@ -120,7 +118,7 @@ def _refuse_differences(given: ResumableSettings, stored: ResumableSettings) -> 
 
 
 def _appended(cls: type) -> list[str]:
-    """The settings of which an option gives one value each time."""
+    """The settings whose option is repeated, with one value each time."""
     hints = typing.get_type_hints(cls, include_extras=True)
     return [
         field.name
@@ -129,5 +127,5 @@ def _appended(cls: type) -> list[str]:
     ]
 
 
-def _replaced(settings: S, changes: dict[str, Any]) -> S:
+def _replaced(settings: S, changes: Mapping[str, object]) -> S:
     return typing.cast(S, dataclasses.replace(typing.cast(Any, settings), **changes))

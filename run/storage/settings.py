@@ -7,7 +7,7 @@ import types
 import typing
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import tyro
 
@@ -16,7 +16,13 @@ from envs.errors import BadInput
 T = TypeVar("T")
 
 
-def to_json(settings: Any) -> dict[str, Any]:
+class DataclassSettings(Protocol):
+    """A dataclass of settings."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+def to_json(settings: DataclassSettings) -> Mapping[str, Any]:
     """Settings as plain JSON values."""
     return {
         f.name: _plain(getattr(settings, f.name)) for f in dataclasses.fields(settings) if f.init
@@ -24,10 +30,10 @@ def to_json(settings: Any) -> dict[str, Any]:
 
 
 def from_json(cls: type[T], stored: Mapping[str, Any]) -> T:
-    """The settings that ``to_json`` has stored. Raises BadInput where they are not all there."""
+    """The settings that ``to_json`` has stored. Raises BadInput where one is missing."""
     assert dataclasses.is_dataclass(cls)
     hints = typing.get_type_hints(cls)
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     for field in dataclasses.fields(cls):
         if field.name not in stored:
             raise BadInput(f"config.json has no setting '{field.name}'; start anew")
@@ -42,21 +48,29 @@ def from_json(cls: type[T], stored: Mapping[str, Any]) -> T:
     return typing.cast(T, cls(**values))
 
 
-def at_least(settings: Any, lows: Mapping[str, float]) -> None:
-    """Raise BadInput for a setting that is below its least value, or is no number."""
+def at_least(settings: DataclassSettings, lows: Mapping[str, float]) -> None:
+    """Raise BadInput for a setting that is below its least value in ``lows``, or is no number."""
     for name, low in lows.items():
         value = getattr(settings, name)
         if not value >= low:
             raise BadInput(f"--{name.replace('_', '-')} must be at least {low}, not {value}")
 
 
-def differences(given: Any, stored: Any, leave_out: Collection[str] = ()) -> list[str]:
-    """Which settings differ, each as ``--seed 1 (there 0)``."""
-    there = dict(_flat(stored))
+def differences(
+    given: DataclassSettings, stored: DataclassSettings, leave_out: Collection[str] = ()
+) -> list[str]:
+    """The settings that differ, each as ``--seed 1 (there 0)``.
+
+    Args:
+        given: Settings.
+        stored: Settings of the same class, perhaps nested like ``given``.
+        leave_out: Names of settings that are not compared.
+    """
+    stored_values = dict(_flat(stored))
     return [
-        f"--{name.replace('_', '-')} {_shown(value)} (there {_shown(there[name])})"
+        f"--{name.replace('_', '-')} {_shown(value)} (there {_shown(stored_values[name])})"
         for name, value in _flat(given)
-        if name not in leave_out and value != there[name]
+        if name not in leave_out and value != stored_values[name]
     ]
 
 
@@ -64,17 +78,17 @@ def _shown(value: Any) -> Any:
     return "left out" if value is None else value
 
 
-def _flat(settings: Any) -> Iterator[tuple[str, Any]]:
+def _flat(settings: DataclassSettings) -> Iterator[tuple[str, Any]]:
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
-        if dataclasses.is_dataclass(value):
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
             yield from ((n, v) for n, v in _flat(value) if n != "seed")
         else:
             yield field.name, value
 
 
 def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return to_json(value)
     if isinstance(value, tuple):
         return [_plain(v) for v in value]
@@ -88,5 +102,5 @@ def _is_path(hint: Any) -> bool:
 
 
 def shown(metavar: str, default: str) -> Any:
-    """How an option whose default is None stands in the help."""
+    """An option whose default is None: its placeholder in the help, and the default to show."""
     return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")

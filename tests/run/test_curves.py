@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from run.__main__ import main
-from run.commands.curves import points
+from run.display.training_curves import curve_points, draw_curves, run_labels
 
 HEAD = "stage,step,loss,success\n"
 
@@ -26,17 +26,15 @@ def run(path: Path, shift: float = 0.0) -> Path:
 
 def test_a_stage_is_counted_from_its_beginning_and_smoothed(tmp_path: Path) -> None:
     path = run(tmp_path / "r")
-    assert points(path, "loss") == ([*range(1, 8)], [8, 7, 6, 1, 1, 1, 1])
-    x, y = points(path, "success", "second", 2)
+    assert curve_points(path, "loss") == ([*range(1, 8)], [8, 7, 6, 1, 1, 1, 1])
+    x, y = curve_points(path, "success", "second", 2)
     assert x == [1, 2, 3, 4] and y == pytest.approx([0.1, 0.15, 0.25, 0.35])
-    assert points(path, "success")[0] == [4, 5, 6, 7]
+    assert curve_points(path, "success")[0] == [4, 5, 6, 7]
 
 
 def test_runs_that_differ_in_a_number_alone_share_a_colour(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from run.commands.curves import CurvesSettings, _draw, _named
-
     runs = tuple(
         run(tmp_path / f"20260102-03040{k}-{name}", 0.1 * k)
         for k, name in enumerate(("truth-0", "truth-1", "detector-0"))
@@ -45,9 +43,9 @@ def test_runs_that_differ_in_a_number_alone_share_a_colour(
     command = ["curves", *map(str, runs), "--columns", "success", "loss", "--out", str(out)]
     assert main(command) == 0
     assert capsys.readouterr().out.strip() == str(out) and out.stat().st_size > 5_000
-    named = _named(runs)
-    lines = {n: {"success": points(p, "success")} for n, p in named.items()}
-    (axes,) = _draw(lines, CurvesSettings(runs)).axes
+    named = run_labels(runs)
+    lines = {n: {"success": curve_points(p, "success")} for n, p in named.items()}
+    (axes,) = draw_curves(lines, ["success"]).axes
     drawn = {line.get_label(): line for line in axes.lines}
     assert list(drawn) == ["truth-0", "truth-1", "detector-0"]
     one, two, other = drawn.values()

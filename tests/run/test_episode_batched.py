@@ -22,8 +22,8 @@ def test_the_lines_are_the_same(task: str, tmp_path: Path, monkeypatch: pytest.M
         return worlds
 
     monkeypatch.setattr(command, "make_worlds", noted)
-    for many in (command.MANY, 10):
-        monkeypatch.setattr(command, "MANY", many)
+    for many in (command.BATCHED_FROM, 10):
+        monkeypatch.setattr(command, "BATCHED_FROM", many)
         args = command.EpisodeSettings(
             task=task, planner="oracle", actor="scripted", episodes=10, runs_dir=tmp_path
         )
