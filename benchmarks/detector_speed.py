@@ -40,7 +40,8 @@ from envs.errors import BadInput
 from envs.items import TRAIN_ITEMS
 from models.precision import faster_on_cpu
 from rewards.success_vqa.detector import FlamingoDetector, SuccessDetector
-from run.detectors import NAMES, SHIPPED, load_judge
+from rewards.success_vqa.loading import WEIGHTS, load_trained
+from rewards.success_vqa.registry import DETECTORS
 
 QUESTIONS = 4
 PLAIN_CLIPS = 4  # the plain way takes as long for each
@@ -69,7 +70,7 @@ def main(options: DetectorSpeedOptions) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     judges = {
-        name: load_judge(SHIPPED / name if name in NAMES else Path(name), "cpu")
+        name: load_trained(WEIGHTS / name if name in DETECTORS else Path(name), "cpu")
         for name in options.detectors
     }
     rng = np.random.default_rng(0)

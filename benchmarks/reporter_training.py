@@ -54,7 +54,8 @@ from models.language.loading import load_model
 from models.training.process_group import ProcessGroup
 from models.training.trainer import Trainer
 from rewards.reward import DetectorReward
-from run.detectors import episode_term, load_detector
+from rewards.success_vqa.loading import load_detector
+from run.reward_functions import episode_component
 
 MAX_TURNS = 8
 PARTS = ("world", "actor", "planner", "sampling", "detector", "gradient")
@@ -121,7 +122,7 @@ def main(options: ReporterTrainingOptions) -> None:
     clock = Clock()
     terms: dict[str, tuple[float, RewardComponent]] = {"truth": (1.0, success_component)}
     if options.detector != "truth":
-        judged = episode_term(DetectorReward(load_detector(options.detector, "cpu")))
+        judged = episode_component(DetectorReward(load_detector(options.detector, "cpu")))
         terms["episode"] = (1.0, clock.timed("detector", judged))
     together = make_worlds("visual-conditional", options.groups * options.members, items="train")
     alone = make_worlds("visual-conditional", 1, items="train")

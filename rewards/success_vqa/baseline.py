@@ -7,8 +7,10 @@ also learns to say what happened, by a small decoder that is used in training on
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -66,6 +68,12 @@ class BaselineDetector(SuccessDetector):
         )
         self.teller = nn.TransformerDecoder(teller, 2)
         self.words = nn.Linear(width, 2 + len(config.words))
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], device: str = "auto", cache: Path | None = None
+    ) -> BaselineDetector:
+        return cls(BaselineConfig(**{**config, "words": tuple(config["words"])}))
 
     def check(self, question: str) -> None:
         super().check(question)

@@ -10,7 +10,7 @@ what the frames are compared with before they are fed in (`CrossModalEncoder`).
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,12 @@ from models.precision import half
 from models.vision.cross_attention import GatedLanguage, alike
 from models.vision.encoder import VisionEncoder, prepare, stack
 from rewards.success_vqa.cross_modal_encoder import AuxiliaryLogits, CrossModalEncoder
+from rewards.success_vqa.registry import DETECTOR_KINDS
 
 MOST_TOKENS = 128
 TELL = "What happened?"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 VERSION = 3
-KINDS = ("detector", "baseline", "vision-language")
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,23 @@ class SuccessDetector(nn.Module):
         self.config = config
         self.encoder = encoder or VisionEncoder(config.width, config.depth, config.latents)
         self.temperature = float(config.temperature)
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], device: str = "auto", cache: Path | None = None
+    ) -> SuccessDetector:
+        """An untrained detector.
+
+        Args:
+            config: as `read_config` reads it.
+            device: where a pretrained model that it needs is loaded: cpu, cuda or auto.
+            cache: folder for fetched and converted weights of that model.
+
+        Raises:
+            TypeError: a setting is missing or unknown.
+            BadInput: the pretrained model cannot be loaded.
+        """
+        raise NotImplementedError
 
     @property
     def device(self) -> torch.device:
@@ -205,7 +222,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         about = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BadInput(f"'{folder}' holds no detector: {error}") from error
-    if not isinstance(about, dict) or about.get("kind") not in KINDS:
+    if not isinstance(about, dict) or about.get("kind") not in DETECTOR_KINDS:
         raise BadInput(f"'{file}' does not describe a detector")
     if about.get("version") != VERSION:
         raise BadInput(
@@ -242,6 +259,15 @@ class FlamingoDetector(SuccessDetector):
         self._yes, self._no = (self._word(w) for w in (" Yes", " No"))
         if self._yes == self._no:
             raise BadInput(f"the tokenizer of {config.base} does not tell 'Yes' from 'No'")
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], device: str = "auto", cache: Path | None = None
+    ) -> FlamingoDetector:
+        from models.language.loading import load_model
+
+        settings = FlamingoConfig(**config)
+        return cls(*load_model(settings.base, device=device, cache=cache), settings)
 
     def _word(self, word: str) -> int:
         return int(self.tokenizer.encode(word, add_special_tokens=False)[-1])

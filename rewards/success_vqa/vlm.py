@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -111,6 +112,13 @@ class TunedVisionLanguageDetector(SuccessDetector):
         self.adapted = get_peft_model(detector.model, lora)
         self._asker = VisionLanguageDetector(self.adapted, detector.processor)
 
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], device: str = "auto", cache: Path | None = None
+    ) -> TunedVisionLanguageDetector:
+        settings = TunedVisionLanguageConfig(**config)
+        return cls(load_untuned(settings.base, device), settings)
+
     def logits(
         self, media: torch.Tensor, which: torch.Tensor, questions: Sequence[str]
     ) -> torch.Tensor:
@@ -143,6 +151,6 @@ def _first_tokens(tokenizer: Any) -> list[tuple[int, int]]:
     return found
 
 
-def load_whole(name: str, device: str = "auto") -> VisionLanguageDetector:
+def load_untuned(name: str, device: str = "auto") -> VisionLanguageDetector:
     """A model by hub id or folder. Raises BadInput where there is none, or none for images."""
     return VisionLanguageDetector(*load_vision_language(name, device))

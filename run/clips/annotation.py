@@ -1,4 +1,4 @@
-"""An annotation session: questions about clips, and the file of a person's answers."""
+"""An annotation session: which questions a person is asked, and the file that keeps the answers."""
 
 from __future__ import annotations
 
@@ -7,41 +7,68 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from envs.errors import BadInput
-
-if TYPE_CHECKING:
-    from rewards.success_vqa.clips import Clip
-    from rewards.success_vqa.labels import Label
+from rewards.success_vqa.clips import Clip, count_clips, read_clips
+from rewards.success_vqa.labels import Label, read_labels
 
 
 @dataclass(frozen=True)
 class LabelQuestion:
-    """A clip, its place in the split, and what is asked of it."""
+    """A question about a clip, with the clip's place in its split."""
 
     clip: Clip
     place: int
     text: str
 
 
-class AnnotationSession:
-    """The questions of one session, the answers given so far, and the file that keeps them.
+def draw_label_questions(
+    data: Path, split: str, n: int = 100, seed: int = 0
+) -> list[LabelQuestion]:
+    """The questions to ask: one about each of ``n`` clips.
 
     Args:
-        split: The split of the clips.
-        questions: The questions, in the order in which they are asked.
-        file: Answers are read from it and appended to it, one JSON line each.
-        by: Who answers.
+        data: folder of clips.
+        split: whose clips to show.
+        n: how many clips; 0 for all. Fewer are the first of more.
+        seed: which clips and questions, and in which order.
 
     Raises:
-        BadInput: Where there are no questions, or where the file holds another person's answers or
-            answers to other clips, or cannot be written.
+        BadInput: as `read_clips` does.
+    """
+    rng = np.random.default_rng([seed, 11])
+    order = rng.permutation(count_clips(data, split))
+    places = [int(k) for k in order[: n or None]]
+    draws = dict(zip(places, rng.random(len(places)), strict=True))
+    clips = dict(zip(sorted(places), read_clips(data, split, set(places)), strict=True))
+    questions = []
+    for place in places:
+        clip = clips[place]
+        if clip.questions:
+            text = clip.questions[int(draws[place] * len(clip.questions))].text
+            questions.append(LabelQuestion(clip, place, text))
+    return questions
+
+
+class AnnotationSession:
+    """The questions that one person is asked, the answers so far, and the file that keeps them.
+
+    ``answers`` holds the label of each answered question by the question's number.
+
+    Args:
+        split: whose clips are shown.
+        questions: what is asked, in order.
+        file: where the answers go; those that it has already are taken up.
+        by: who answers.
+
+    Raises:
+        BadInput: there are no questions, or the file holds another person's answers, or answers to
+            other clips, or cannot be written.
     """
 
     def __init__(self, split: str, questions: Sequence[LabelQuestion], file: Path, by: str) -> None:
-        from rewards.success_vqa.labels import read_labels
-
         if not questions:
             raise BadInput(f"the clips of {split} have no questions")
         self.split = split
@@ -49,11 +76,11 @@ class AnnotationSession:
         self.file = file
         self.by = by
         self.answers: dict[int, Label] = {}
-        number_of = {(split, q.place, q.text): k for k, q in enumerate(questions)}
+        numbers = {(split, q.place, q.text): k for k, q in enumerate(questions)}
         for label in read_labels(file) if file.exists() else ():
             if label.by != by:
                 raise BadInput(f"'{file}' has answers of '{label.by}'; choose another --out")
-            k = number_of.get(label.key)
+            k = numbers.get(label.key)
             if k is None:
                 continue  # of another seed, or asked when there were more questions
             if label.seed != questions[k].clip.seed:
@@ -62,14 +89,23 @@ class AnnotationSession:
         self._open()
 
     def first_open(self) -> int:
-        """The place of the first question without an answer; their number if there is none."""
+        """The number of the first question without an answer; the number of all where there is
+        none."""
         n = len(self.questions)
         return next((k for k in range(n) if k not in self.answers), n)
 
-    def take(self, k: int, answer: str, frame: int, seconds: float) -> None:
-        """Keep an answer to question ``k``; it is on disk when this returns."""
-        from rewards.success_vqa.labels import Label
+    def record(self, k: int, answer: str, frame: int, seconds: float) -> None:
+        """Keep an answer; it is on disk when this returns.
 
+        Args:
+            k: the number of the question.
+            answer: one of `labels.ANSWERS`.
+            frame: the number, from 1, of the first frame that shows the success; 0 if not said.
+            seconds: how long the answer took.
+
+        Raises:
+            BadInput: the file cannot be written.
+        """
         question = self.questions[k]
         label = Label(
             self.split,
@@ -88,18 +124,18 @@ class AnnotationSession:
                 out.flush()
                 os.fsync(out.fileno())
         except OSError as error:
-            raise self._refused(error) from error
+            raise self._not_writable(error) from error
         self.answers[k] = label
 
     def _open(self) -> None:
-        """Make the file if it is not there; take off a last line that a kill has cut off."""
+        """Make the file if it is not there; cut off a last line that a kill left incomplete."""
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with self.file.open("a+b") as out:
                 out.seek(0)
                 out.truncate(out.read().rfind(b"\n") + 1)
         except OSError as error:
-            raise self._refused(error) from error
+            raise self._not_writable(error) from error
 
-    def _refused(self, error: OSError) -> BadInput:
+    def _not_writable(self, error: OSError) -> BadInput:
         return BadInput(f"the answers cannot be written to '{self.file}': {error}")

@@ -1,4 +1,4 @@
-"""The page of ``python -m run label``: Gradio, on 127.0.0.1 alone."""
+"""The page of ``python -m run label``, made with Gradio and served on 127.0.0.1 only."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ footer {display: none !important}
 """
 
 
-def serve(desk: AnnotationSession, port: int, browser: bool) -> None:
+def serve(session: AnnotationSession, port: int, browser: bool) -> None:
     """Show the page until Ctrl-C. Raises BadInput where the port is taken."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -79,18 +79,18 @@ def serve(desk: AnnotationSession, port: int, browser: bool) -> None:
     print(f"the page is at {address} (Ctrl-C ends it)", flush=True)
     if browser:
         threading.Timer(1.0, webbrowser.open, [address]).start()
-    server = uvicorn.Server(uvicorn.Config(application(desk), log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(application(session), log_level="warning"))
     with listener:
         server.run([listener])
 
 
-def application(desk: AnnotationSession) -> LoopbackOnly:
+def application(session: AnnotationSession) -> LoopbackOnly:
     """The page as an ASGI application."""
     # Gradio reads it when it builds a page: it then reports nothing and fetches nothing.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     return LoopbackOnly(
         gr.mount_gradio_app(
-            FastAPI(openapi_url=None), _page(desk), "/", css=CSS, head=HEAD, theme=_theme()
+            FastAPI(openapi_url=None), _page(session), "/", css=CSS, head=HEAD, theme=_theme()
         )
     )
 
@@ -100,7 +100,7 @@ Message = MutableMapping[str, Any]
 
 
 class LoopbackOnly:
-    """Refuses what another host's page asks of this one, by its Host and Origin headers."""
+    """Middleware that refuses requests from other hosts' pages, by Host and Origin headers."""
 
     def __init__(self, app: Callable[[Scope, Any, Any], Awaitable[None]]) -> None:
         self._app = app
@@ -124,9 +124,9 @@ def _is_from_here(headers: dict[bytes, bytes]) -> bool:
         except ValueError:
             return None
 
-    asked = host("//" + headers.get(b"host", b"").decode("latin-1"))
+    requested = host("//" + headers.get(b"host", b"").decode("latin-1"))
     origin = headers.get(b"origin", b"").decode("latin-1")
-    return asked in HOSTS and (not origin or host(origin) in HOSTS)
+    return requested in HOSTS and (not origin or host(origin) in HOSTS)
 
 
 def _theme() -> gr.themes.Base:
@@ -134,47 +134,56 @@ def _theme() -> gr.themes.Base:
     return gr.themes.Base(font=plain, font_mono=["monospace"])
 
 
-def _page(desk: AnnotationSession) -> gr.Blocks:
-    n = len(desk.questions)
+def _page(session: AnnotationSession) -> gr.Blocks:
+    n = len(session.questions)
 
     def show(k: int) -> tuple[Any, ...]:
-        """Question ``k``, or the end: the place, when it was shown, what is seen and read."""
-        done = k >= n
-        there = 0 if done else len(desk.questions[k].clip.frames)
-        seen = "" if done else _seen(desk.questions[k].clip)
-        text = f"All {n} questions are answered. Thank you!" if done else desk.questions[k].text
-        given = desk.answers.get(k)
-        told = f"Question {k + 1} of {n}" if not done else f"by {desk.by}, in {desk.file}"
+        """The contents of all components, in the order of ``outputs``, for question ``k``; after
+        the last question those of the closing page."""
+        finished = k >= n
+        n_frames = 0 if finished else len(session.questions[k].clip.frames)
+        clip_html = "" if finished else _clip_html(session.questions[k].clip)
+        if finished:
+            text = f"All {n} questions are answered. Thank you!"
+            status = f"by {session.by}, in {session.file}"
+        else:
+            text = session.questions[k].text
+            status = f"Question {k + 1} of {n}"
+        given = session.answers.get(k)
         if given is not None:
-            told += f"; you said: {given.answer}" + (f", frame {given.frame}" * bool(given.frame))
+            status += f"; you said: {given.answer}" + (
+                f", frame {given.frame}" if given.frame else ""
+            )
         now = time.monotonic()
         return (
             k,
             now,
-            seen,
+            clip_html,
             f'<div class="question" id="shown-{now}">{html.escape(text)}</div>',
-            f'<div class="place">{html.escape(told)}</div>',
-            *(gr.Button(interactive=not done) for _ in range(3)),
+            f'<div class="place">{html.escape(status)}</div>',
+            *(gr.Button(interactive=not finished) for _ in range(3)),
             gr.Button(interactive=k > 0),
-            *(gr.Button(interactive=j < there) for j in range(N_FRAMES)),
+            *(gr.Button(interactive=j < n_frames) for j in range(N_FRAMES)),
         )
 
-    def after(answer: str, frame: int) -> Callable[[int, float], tuple[Any, ...]]:
-        def take(k: int, since: float) -> tuple[Any, ...]:
+    def on_answer(answer: str, frame: int) -> Callable[[int, float], tuple[Any, ...]]:
+        """What a button does: record its answer and show the next open question."""
+
+        def press(k: int, since: float) -> tuple[Any, ...]:
             if k < n:
                 try:
-                    desk.take(k, answer, frame, time.monotonic() - since)
+                    session.record(k, answer, frame, time.monotonic() - since)
                 except BadInput as error:
                     raise gr.Error(str(error)) from error
-            later = (j for j in range(k + 1, n) if j not in desk.answers)
-            return show(next(later, desk.first_open()))
+            later = (j for j in range(k + 1, n) if j not in session.answers)
+            return show(next(later, session.first_open()))
 
-        return take
+        return press
 
     with gr.Blocks(title="Parley: label clips", analytics_enabled=False) as page:
         place, since = gr.State(0), gr.State(0.0)
-        asked = gr.HTML()
-        seen = gr.HTML()
+        question = gr.HTML()
+        clip = gr.HTML()
         with gr.Row():
             yes = gr.Button("Yes (Y)", elem_id="yes", variant="primary")
             no = gr.Button("No (N)", elem_id="no", variant="primary")
@@ -183,21 +192,21 @@ def _page(desk: AnnotationSession) -> gr.Blocks:
         gr.HTML('<div class="place">Yes, and first seen in frame</div>')
         with gr.Row(elem_id="frames"):
             frames = [gr.Button(str(k), elem_id=f"frame-{k}") for k in range(1, N_FRAMES + 1)]
-        told = gr.HTML()
-        shown = [place, since, seen, asked, told, yes, no, skip, back, *frames]
-        page.load(lambda: show(desk.first_open()), None, shown)
+        status = gr.HTML()
+        outputs = [place, since, clip, question, status, yes, no, skip, back, *frames]
+        page.load(lambda: show(session.first_open()), None, outputs)
         for button, answer, frame in (
             (yes, "yes", 0),
             (no, "no", 0),
             (skip, "skip", 0),
             *((b, "yes", k) for k, b in enumerate(frames, 1)),
         ):
-            button.click(after(answer, frame), [place, since], shown, show_progress="hidden")
-        back.click(lambda k: show(max(k - 1, 0)), place, shown, show_progress="hidden")
+            button.click(on_answer(answer, frame), [place, since], outputs, show_progress="hidden")
+        back.click(lambda k: show(max(k - 1, 0)), place, outputs, show_progress="hidden")
     return page
 
 
-def _seen(clip: Clip) -> str:
+def _clip_html(clip: Clip) -> str:
     """The clip, played over and over, beside its numbered frames."""
     pictures = [Image.fromarray(frame) for frame in clip.frames]
     strip = "".join(
@@ -209,7 +218,7 @@ def _seen(clip: Clip) -> str:
 
 
 def _url(pictures: list[Image.Image]) -> str:
-    """Pictures as the address of one that moves."""
+    """Pictures as the data URL of one animated picture."""
     out = io.BytesIO()
     stay = [FRAME] * (len(pictures) - 1) + [LAST]
     pictures[0].save(out, "png", save_all=True, append_images=pictures[1:], duration=stay, loop=0)

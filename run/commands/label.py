@@ -1,4 +1,4 @@
-"""``python -m run label``: people answer the questions of clips, on a page of this machine."""
+"""``python -m run label``: people answer questions about clips on a local web page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Literal
 
 from envs.errors import BadInput
-from run.clips.annotation import AnnotationSession, LabelQuestion
 from run.storage.settings import at_least
 
 NAME = re.compile(r"[\w-]{1,40}")
@@ -20,12 +19,12 @@ _Split = Literal["train", "validation", "test1", "test2", "test3", "test4", "tes
 
 @dataclass(frozen=True)
 class LabelSettings:
-    """Answer the questions of clips yourself, on a local web page, or compare what people answered.
+    """Answer questions about clips on a local web page, or compare the answers of people.
 
     The page plays a clip and shows a question. Y answers yes, N no; 1 to 8 answer yes and say when:
     the number of the first frame that shows it. S skips, B goes back. Every answer is on disk
     before the next clip is shown, with who gave it and how long it took; started again, the page
-    goes on where it was. Whoever labels with the same --seed is asked the same questions.
+    goes on where it was. Everybody who labels with the same --seed gets the same questions.
 
     train-detector and score-detector take the file with --labels in place of the world's truth.
     --compare shows how far people agree (Cohen's kappa), and --export writes what they agree on.
@@ -48,7 +47,7 @@ class LabelSettings:
     questions: int = 100
     """How many questions to ask, of as many clips; 0 for one of each clip."""
     seed: int = 0
-    """Which questions, and in which order."""
+    """Seed of which questions are asked, and in which order."""
     out: Path | None = None
     """File to which the answers go. If not given: labels/SPLIT-BY.jsonl."""
     port: int = 0
@@ -75,39 +74,22 @@ def label(args: LabelSettings) -> None:
     if args.compare:
         _compare(args.compare, args.export)
         return
-    questions = choose(args)
+    from run.clips.annotation import AnnotationSession, draw_label_questions
+
+    questions = draw_label_questions(args.data, args.split, args.questions, args.seed)
     file = args.out or Path("labels") / f"{args.split}-{args.by}.jsonl"
-    desk = AnnotationSession(args.split, questions, file, args.by)
+    session = AnnotationSession(args.split, questions, file, args.by)
     try:
         from run.clips.label_page import serve
     except ImportError as error:
         raise BadInput(f"the page needs Gradio ({error}): pip install 'parley[label]'") from None
     with suppress(KeyboardInterrupt):
-        serve(desk, args.port, args.browser)
-    print(f"{len(desk.answers)} of {len(questions)} questions answered by {args.by}: {file}")
-
-
-def choose(args: LabelSettings) -> list[LabelQuestion]:
-    """The questions to ask: of each of so many clips one, drawn from the seed."""
-    import numpy as np
-
-    from rewards.success_vqa.clips import count_clips, read_clips
-
-    rng = np.random.default_rng([args.seed, 11])
-    order = rng.permutation(count_clips(args.data, args.split))
-    places = [int(k) for k in order[: args.questions or None]]
-    draws = dict(zip(places, rng.random(len(places)), strict=True))
-    clips = read_clips(args.data, args.split, set(places))
-    found = dict(zip(sorted(places), clips, strict=True))
-    return [
-        LabelQuestion(found[k], k, found[k].questions[int(draws[k] * len(found[k].questions))].text)
-        for k in places
-        if found[k].questions
-    ]
+        serve(session, args.port, args.browser)
+    print(f"{len(session.answers)} of {len(questions)} questions answered by {args.by}: {file}")
 
 
 def _compare(files: Sequence[Path], export: Path | None) -> None:
-    """Print how far every two of the files agree; write what all agree on."""
+    """Print how far every two of the files agree; write the answers on which all agree."""
     from rich.console import Console
     from rich.table import Table
 
@@ -119,13 +101,13 @@ def _compare(files: Sequence[Path], export: Path | None) -> None:
     names = [", ".join(sorted({a.by for a in labels})) or "nobody" for labels in read]
     table = Table("first", "second", "both answered", "agree", "Cohen's kappa", "95 % interval")
     for i, j in combinations(range(len(files)), 2):
-        found = agreement(read[i], read[j])
-        told = ("0", "", "", "")
-        if found is not None:
-            kappa = "" if found.kappa is None else f"{found.kappa:.2f}"
-            spread = "" if found.ci95 is None else "{:.2f} to {:.2f}".format(*found.ci95)
-            told = (str(found.n), f"{found.share:.0%}", kappa, spread)
-        table.add_row(names[i], names[j], *told)
+        both = agreement(read[i], read[j])
+        cells = ("0", "", "", "")
+        if both is not None:
+            kappa = "" if both.kappa is None else f"{both.kappa:.2f}"
+            interval = "" if both.ci95 is None else "{:.2f} to {:.2f}".format(*both.ci95)
+            cells = (str(both.n), f"{both.share:.0%}", kappa, interval)
+        table.add_row(names[i], names[j], *cells)
     console = Console(soft_wrap=True)
     console.print(table)
     alike, differ = agreed([a for labels in read for a in labels])

@@ -122,7 +122,7 @@ def score_detector(args: ScoreDetectorSettings) -> Path:
     from rich.console import Console
 
     from rewards.success_vqa.labels import all_labels
-    from run.detectors import load_detector
+    from rewards.success_vqa.loading import load_detector
 
     if args.threads:
         torch.set_num_threads(args.threads)

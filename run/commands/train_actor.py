@@ -115,7 +115,7 @@ def _prepared(args: TrainActorSettings, folder: RunFolder) -> _ActorTraining:
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         raise BadInput(f"--device {args.device}: torch finds no such GPU here; use --device cpu")
     if args.reward != "truth":
-        from run.detectors import check_detector
+        from rewards.success_vqa.loading import check_detector
 
         check_detector(args.reward)
     return _ActorTraining(args, folder)
@@ -207,7 +207,8 @@ class _ActorTraining:
         from agents.actor.task_sources import VISIBLE
         from agents.actor.vector_env import MultiTaskVectorEnv
         from rewards.reward import DetectorReward
-        from run.detectors import DetectorRewarder, load_detector
+        from rewards.success_vqa.loading import load_detector
+        from run.reward_functions import DetectorRewarder
 
         def make_worlds() -> MultiTaskVectorEnv:
             # A detector can judge only commands whose success is visible.

@@ -175,6 +175,7 @@ class _Training:
         import torch
         from rich.console import Console
 
+        from models.language.loading import load_model
         from rewards.success_vqa.auxiliary_heads import AuxiliaryHeads, load_training_weights
         from rewards.success_vqa.baseline import BaselineConfig, BaselineDetector, vocabulary
         from rewards.success_vqa.clips import read_clips
@@ -186,9 +187,8 @@ class _Training:
         from rewards.success_vqa.vlm import (
             TunedVisionLanguageConfig,
             TunedVisionLanguageDetector,
-            load_whole,
+            load_untuned,
         )
-        from run.detectors import language_model
 
         self.args = args
         self.folder = folder
@@ -218,12 +218,12 @@ class _Training:
                 BaselineConfig(vocabulary(self.store.texts()), args.width)
             )
         elif args.model == "vision-language":
-            whole = load_whole(args.base, args.device)
+            whole = load_untuned(args.base, args.device)
             self.detector = TunedVisionLanguageDetector(
                 whole, TunedVisionLanguageConfig(args.base, args.rank)
             )
         else:
-            model, tokenizer = language_model(args.base, args.device, args.cache)
+            model, tokenizer = load_model(args.base, device=args.device, cache=args.cache)
             self.detector = FlamingoDetector(model, tokenizer, self._config())
             self.detector.to(model.device)
         self.heads = AuxiliaryHeads(self.detector.config.width) if own_encoder else None

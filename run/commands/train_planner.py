@@ -183,7 +183,7 @@ def _prepared(args: TrainPlannerSettings, folder: RunFolder) -> _PlannerTraining
     from agents.planner.demonstrations import families_without
     from agents.planner.options import PlannerOptions
     from models.language.loading import load_model
-    from run.detectors import check_detector
+    from rewards.success_vqa.loading import check_detector
 
     if args.reward != "truth":
         check_detector(args.reward)
@@ -287,7 +287,7 @@ class _PlannerTraining:
     def _stages(self) -> list[Stage]:
         from agents.planner.imitation import PlannerImitation, PlannerImitationConfig
         from agents.planner.reinforcement import PlannerReinforcement, PlannerReinforcementConfig
-        from run.detectors import episode_reward
+        from run.reward_functions import episode_reward
 
         args = self.args
         stages: list[Stage] = []

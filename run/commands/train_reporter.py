@@ -228,7 +228,7 @@ class _ReporterTraining:
         from agents.reporter.captions import CaptionCollector
         from agents.reporter.network import ReporterConfig, ReporterNetwork
         from models.language.loading import load_model
-        from run.detectors import load_detector
+        from rewards.success_vqa.loading import load_detector
 
         self.args = args
         self.folder = folder
@@ -302,7 +302,7 @@ class _ReporterTraining:
         """The reward's components by name, with their weights."""
         from agents.reporter.reinforcement import success_component
         from rewards.reward import DetectorReward
-        from run.detectors import command_term, episode_term
+        from run.reward_functions import command_component, episode_component
 
         args = self.args
         components: dict[str, tuple[float, RewardComponent]] = {
@@ -311,9 +311,9 @@ class _ReporterTraining:
         if self.detector is not None:
             reward = DetectorReward(self.detector)
             if args.episode_weight:
-                components["episode"] = (args.episode_weight, episode_term(reward))
+                components["episode"] = (args.episode_weight, episode_component(reward))
             if args.command_weight:
-                components["command"] = (args.command_weight, command_term(reward))
+                components["command"] = (args.command_weight, command_component(reward))
         return components
 
     def _stages(self, components: Mapping[str, tuple[float, RewardComponent]]) -> list[Stage]:

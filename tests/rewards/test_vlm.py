@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from envs.errors import BadInput
+from rewards.success_vqa.loading import load_detector
 from rewards.success_vqa.vlm import FewShotExample, VisionLanguageDetector
-from run.detectors import load_detector
 from tests.tiny_vision import small
 
 

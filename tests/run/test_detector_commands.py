@@ -17,12 +17,12 @@ from envs.errors import BadInput
 from envs.items import HELD_OUT_ITEMS, find_items
 from rewards.success_vqa.clips import Clip, read_clips
 from rewards.success_vqa.labels import Label
+from rewards.success_vqa.loading import load_detector
 from rewards.success_vqa.questions import VERBS, ItemEvent, QuestionSpec
 from rewards.success_vqa.scoring import balanced_accuracy
 from run.__main__ import main
 from run.clips.behaviours import OTHER, TRAINING, record_rollouts
 from run.clips.splits import SPLITS
-from run.detectors import load_detector
 from tests.agents.tiny import tiny_model, tiny_tokenizer
 from tests.run.warm import in_two_processes, kill_when
 from tests.tiny_vision import small
@@ -302,16 +302,16 @@ def test_bad_input_is_one_sentence(
 
 def test_a_checkpoint_with_another_language_model_is_refused(base: Path, tmp_path: Path) -> None:
     from rewards.success_vqa.detector import FlamingoConfig, FlamingoDetector
-    from run.detectors import load_judge
+    from rewards.success_vqa.loading import load_trained
 
     small = FlamingoConfig(str(base), 16, 1, 4, gates=1, every=1)
     judge = FlamingoDetector(tiny_model("llama"), tiny_tokenizer(), small)
     judge.save(tmp_path / "mine")
-    assert load_judge(tmp_path / "mine").config == small
+    assert load_trained(tmp_path / "mine").config == small
     config = (tmp_path / "mine" / "config.json").read_text()
     (tmp_path / "mine" / "config.json").write_text(config.replace('"gates": 1', '"gates": 2'))
     with pytest.raises(BadInput, match="of another detector"):
-        load_judge(tmp_path / "mine")
+        load_trained(tmp_path / "mine")
 
 
 def test_find_items_reads_what_questions_name(data: Path) -> None:

@@ -14,8 +14,7 @@ import pytest
 from envs.errors import BadInput
 from rewards.success_vqa.labels import read_labels
 from run.__main__ import main
-from run.clips.annotation import AnnotationSession
-from run.commands.label import LabelSettings, choose
+from run.clips.annotation import AnnotationSession, draw_label_questions
 from tests.run.command import start
 
 
@@ -27,49 +26,47 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def desk(data: Path, file: Path, by: str = "anna", **settings: int) -> AnnotationSession:
-    return AnnotationSession(
-        "test1", choose(LabelSettings(data, by=by, **{"questions": 6, **settings})), file, by
-    )
+def session(data: Path, file: Path, by: str = "anna") -> AnnotationSession:
+    return AnnotationSession("test1", draw_label_questions(data, "test1", 6), file, by)
 
 
 def test_whoever_labels_with_the_same_seed_is_asked_the_same(data: Path) -> None:
-    def asked(**settings: int) -> list[tuple[int, str]]:
-        return [(q.place, q.text) for q in choose(LabelSettings(data, by="x", **settings))]
+    def drawn(n: int, seed: int = 0) -> list[tuple[int, str]]:
+        return [(q.place, q.text) for q in draw_label_questions(data, "test1", n, seed)]
 
-    assert asked(questions=6) == asked(questions=24)[:6]
-    assert asked(questions=6) != asked(questions=6, seed=1)
-    assert sorted(k for k, _ in asked(questions=0)) == list(range(24))
+    assert drawn(6) == drawn(24)[:6]
+    assert drawn(6) != drawn(6, seed=1)
+    assert sorted(k for k, _ in drawn(0)) == list(range(24))
 
 
 def test_answers_are_kept_and_taken_up_again(data: Path, tmp_path: Path) -> None:
     file = tmp_path / "labels" / "a.jsonl"
-    first = desk(data, file)
-    first.take(0, "yes", 2, 1.26)
-    first.take(1, "skip", 0, 2.0)
+    first = session(data, file)
+    first.record(0, "yes", 2, 1.26)
+    first.record(1, "skip", 0, 2.0)
     with file.open("a") as out:
         out.write('{"parley_labels": 1, "split": "te')  # as a kill may leave it
-    again = desk(data, file)
+    again = session(data, file)
     assert again.first_open() == 2
-    again.take(0, "no", 0, 3.0)
+    again.record(0, "no", 0, 3.0)
     for k in range(2, 6):
-        again.take(k, "no", 0, 1.0)
-    assert desk(data, file).first_open() == 6
+        again.record(k, "no", 0, 1.0)
+    assert session(data, file).first_open() == 6
     labels = read_labels(file)
     assert [a.answer for a in labels] == ["no", "skip", "no", "no", "no", "no"]
     assert labels[0].by == "anna" and labels[0].seconds == 3.0 and labels[0].at.endswith("+00:00")
     assert len(file.read_text().splitlines()) == 7
     with pytest.raises(BadInput, match="has answers of 'anna'"):
-        desk(data, file, "ben")
+        session(data, file, "ben")
 
 
 def test_answers_to_other_clips_are_not_taken_up(data: Path, tmp_path: Path) -> None:
-    first = desk(data, tmp_path / "a.jsonl")
-    first.take(0, "yes", 0, 1.0)
+    first = session(data, tmp_path / "a.jsonl")
+    first.record(0, "yes", 0, 1.0)
     line = json.loads((tmp_path / "a.jsonl").read_text())
     (tmp_path / "a.jsonl").write_text(json.dumps(line | {"seed": 1}) + "\n")
     with pytest.raises(BadInput, match="has answers to other clips"):
-        desk(data, tmp_path / "a.jsonl")
+        session(data, tmp_path / "a.jsonl")
 
 
 def test_two_people_are_compared(
@@ -77,9 +74,9 @@ def test_two_people_are_compared(
 ) -> None:
     files = [tmp_path / f"{who}.jsonl" for who in ("anna", "ben")]
     for who, file, answers in zip(("anna", "ben"), files, ("yynnyn", "yynnnn"), strict=True):
-        at = desk(data, file, who)
+        answering = session(data, file, who)
         for k, answer in enumerate(answers):
-            at.take(k, {"y": "yes", "n": "no"}[answer], 0, 1.0)
+            answering.record(k, {"y": "yes", "n": "no"}[answer], 0, 1.0)
     both = tmp_path / "both.jsonl"
     assert main(["label", "--compare", *map(str, files), "--export", str(both)]) == 0
     out = capsys.readouterr().out
@@ -128,7 +125,7 @@ def test_requests_of_other_hosts_are_refused(
 
     from run.clips.label_page import application
 
-    client = TestClient(application(desk(data, tmp_path / "a.jsonl")), "http://127.0.0.1")
+    client = TestClient(application(session(data, tmp_path / "a.jsonl")), "http://127.0.0.1")
     answer = client.get("/", headers=headers)
     assert answer.status_code == status
     assert ("refused" in answer.text[:20]) == (status == 403)
@@ -168,7 +165,7 @@ def test_a_browser_labels_with_the_keyboard(
 ) -> None:
     from playwright import sync_api
 
-    asked = [q.text for q in choose(LabelSettings(data, by="anna", questions=6))]
+    texts = [q.text for q in draw_label_questions(data, "test1", 6)]
     with sync_api.sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         tab = browser.new_page()
@@ -185,17 +182,17 @@ def test_a_browser_labels_with_the_keyboard(
             sync_api.expect(shown).to_have_text(text, timeout=60_000)
             sync_api.expect(tab.locator("#yes")).to_be_enabled()
 
-        come(page, asked[0])
+        come(page, texts[0])
         assert tab.locator(".clip img.played").evaluate("i => i.naturalWidth") > 0
-        press("y", asked[1])
-        press("3", asked[2])
-        press("b", asked[1])
-        press("n", asked[2])
-        press("s", asked[3])
-        come(page, asked[3])  # a page loaded anew goes on
-        press("nn", asked[4])  # what is not yet shown is not answered
+        press("y", texts[1])
+        press("3", texts[2])
+        press("b", texts[1])
+        press("n", texts[2])
+        press("s", texts[3])
+        come(page, texts[3])  # a page loaded anew goes on
+        press("nn", texts[4])  # what is not yet shown is not answered
         tab.locator("#no").click()
-        sync_api.expect(shown).to_have_text(asked[5])
+        sync_api.expect(shown).to_have_text(texts[5])
         press("y", "All 6 questions are answered. Thank you!")
         press("y", "All 6 questions are answered. Thank you!")
         browser.close()
@@ -203,7 +200,7 @@ def test_a_browser_labels_with_the_keyboard(
     labels = read_labels(tmp_path / "a.jsonl")
     assert [(a.text, a.answer, a.frame) for a in labels] == [
         (text, answer, 0)
-        for text, answer in zip(asked, ["yes", "no", "skip", "no", "no", "yes"], strict=True)
+        for text, answer in zip(texts, ["yes", "no", "skip", "no", "no", "yes"], strict=True)
     ]
     lines = [json.loads(x) for x in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert [x["frame"] for x in lines] == [0, 3, 0, 0, 0, 0, 0]

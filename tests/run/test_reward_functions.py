@@ -13,7 +13,7 @@ from agents.actor.task_sources import VISIBLE
 from agents.actor.vector_env import MultiTaskVectorEnv
 from models.training.checkpoints import TrainingCheckpoint
 from rewards.reward import DetectorReward, task_question
-from run.detectors import DetectorRewarder
+from run.reward_functions import DetectorRewarder
 from tests.models.training.recorder import train
 
 
