@@ -17,7 +17,7 @@ class ProcessGroup:
     """The processes that train together; ``n`` of them, of which this one is number ``rank``.
 
     Unlike with DistributedDataParallel the processes may have unequal work: gradients are averaged
-    when all of them ask for it, and parameters without a gradient count as zeros.
+    when all of them ask for it, and a gradient that only some of them lack counts as zeros.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -39,13 +39,19 @@ class ProcessGroup:
         return number // self.n
 
     def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Replace each gradient by its mean over all processes."""
+        """Replace each gradient by its mean over all processes.
+
+        A parameter that has a gradient in no process keeps none, so that optimisers skip it.
+        """
         if self.n == 1:
             return
-        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        shares = self.mean(torch.tensor([float(p.grad is not None) for p in parameters])).tolist()
+        used = [p for p, share in zip(parameters, shares, strict=True) if share]
+        if not used:
+            return
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in used]
         mean = self.mean(torch.cat([g.reshape(-1) for g in gradients]))
-        sizes = [p.numel() for p in parameters]
-        for p, gradient in zip(parameters, mean.split(sizes), strict=True):
+        for p, gradient in zip(used, mean.split([p.numel() for p in used]), strict=True):
             p.grad = gradient.reshape(p.shape)
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:

@@ -23,6 +23,3 @@ def _warmup_cosine(step: int, steps: int, peak: float, *, warmup: float, last: f
         return peak * progress / warmup
     angle = math.pi * (progress - warmup) / (1 - warmup)
     return peak * (last + (1 - last) * 0.5 * (1 + math.cos(angle)))
-
-
-learning_rate_at = cosine_to_zero

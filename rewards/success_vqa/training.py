@@ -1,302 +1,328 @@
-"""The training loop of detectors.
-
-Every step draws its clips from its own seed, so that training goes on after a checkpoint exactly as
-it would have gone on without one.
-"""
+"""The detector's training: first on what frames show, then on questions about whole clips."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import nn
 from torch.nn import functional
 
 from envs.errors import BadInput
 from models.precision import half
+from models.training.checkpoints import pack, unpack
+from models.training.gradient_step import gradient_step
+from models.training.process_group import ProcessGroup
+from models.training.schedules import cosine_to_fiftieth
+from models.training.trainer import Stage, ValidationResult
 from models.vision.encoder import N_FRAMES
 from rewards.success_vqa.auxiliary_heads import AuxiliaryHeads, auxiliary_loss
 from rewards.success_vqa.clips import QuestionAnswer
 from rewards.success_vqa.dataset import ClipDataset, cross_clip_negatives
 from rewards.success_vqa.detector import SuccessDetector
 from rewards.success_vqa.feature_cache import FrameFeatureCache
-from rewards.success_vqa.targets import ClipOutcome
 
 FRAMES_RATE = 2.0  # learning rate on frames, as a multiple of that on clips
+CAPTIONED = 0.5  # share of the clips with a caption to learn, at first
 
 
-_Losses = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+@dataclass(frozen=True)
+class DetectorTrainingConfig:
+    """Settings of `FrameStage` and `ClipStage`."""
+
+    steps: int
+    """Steps on clips."""
+    frame_steps: int = 0
+    """Steps on frames, before those on clips."""
+    batch: int = 32
+    """Clips in a step, with all their questions; a step on frames has 8 frames for each."""
+    learning_rate: float = 6e-4
+    """The highest learning rate on clips."""
+    auxiliary: float = 1.0
+    """Weight of the auxiliary loss, on what answers rest on."""
+    captions: float = 0.3
+    """Weight of the captions' loss."""
+    cross_clip_negatives: float = 0.0
+    """Share of the clips with a question of another clip, at first."""
+    tune_vision: bool = False
+    """Train the vision encoder on clips too."""
+    seed: int = 0
 
 
-class _TrainingStep(nn.Module):
-    """A step's losses, as one module, so that accelerate can share steps among processes."""
+@dataclass(frozen=True)
+class ClipLosses:
+    """The losses of a step on clips: scalars."""
+
+    answers: torch.Tensor
+    auxiliary: torch.Tensor
+    captions: torch.Tensor
+
+    def total(self, config: DetectorTrainingConfig) -> torch.Tensor:
+        """The sum by the configured weights."""
+        weighted = self.answers + config.auxiliary * self.auxiliary
+        return weighted + config.captions * self.captions
+
+
+class DetectorLearner:
+    """A detector, its auxiliary heads and their optimiser, which all stages share."""
 
     def __init__(
-        self, detector: SuccessDetector, heads: nn.Module, weights: Mapping[str, float]
-    ) -> None:
-        super().__init__()
-        self.detector = detector
-        self.heads = heads
-        self.weights = weights
-
-    def forward(self, stage: str, *what: Any) -> _Losses:
-        """The loss on what frames show, or those on answers, auxiliary logits and captions."""
-        return self._frames(*what) if stage == "frames" else self._answer(*what)
-
-    def _frames(self, frames: torch.Tensor, *targets: torch.Tensor) -> _Losses:
-        loss = self.heads(self.detector.encoder.look(frames), *targets)
-        return loss, torch.zeros_like(loss), torch.zeros_like(loss)
-
-    def _answer(
         self,
-        clips: tuple[torch.Tensor, ...],
-        questions: Sequence[Sequence[QuestionAnswer]],
-        attributes: np.ndarray,
-        outcomes: Sequence[ClipOutcome | None],
-        captions: Sequence[str],
-        captioned: Sequence[bool],
-    ) -> _Losses:
-        """The losses on a batch of clips.
-
-        Args:
-            clips: the clips' frames, or what `FrameFeatureCache` has of them.
-            questions: of each clip.
-            attributes: `FrameTargets.attributes` ``[clips, 8, 10]``.
-            outcomes: what was done in each clip.
-            captions: of each clip.
-            captioned: which captions are to be learned.
+        detector: SuccessDetector,
+        dataset: ClipDataset,
+        config: DetectorTrainingConfig,
+        heads: AuxiliaryHeads | None = None,
+    ) -> None:
         """
-        detector = self.detector
-        media = detector.encoder(*clips) if len(clips) == 1 else detector.encoder.sum_up(*clips)
-        of = [k for k, of_clip in enumerate(questions) for _ in of_clip]
-        which = torch.tensor(of, device=media.device)
+        :param detector: learns
+        :param dataset: what it learns from
+        :param config: the settings
+        :param heads: trained auxiliary heads; None for new ones
+        :raises BadInput: where there are fewer clips in a batch than processes
+        """
+        self.detector = detector
+        self.dataset = dataset
+        self.config = config
+        self.processes = ProcessGroup(detector.device)
+        if config.batch < self.processes.n:
+            raise BadInput(
+                f"a batch of {config.batch} is too small for {self.processes.n} processes"
+            )
+        torch.manual_seed(config.seed)
+        self.heads: nn.Module = nn.Module()
+        if detector.has_vision_encoder:
+            self.heads = (heads or AuxiliaryHeads(detector.config.width)).to(detector.device)
+        trained = (*detector.parameters(), *self.heads.parameters())
+        self.parameters = [p for p in trained if p.requires_grad]
+        matrices = [p for p in self.parameters if p.ndim > 1]
+        others = [p for p in self.parameters if p.ndim <= 1]
+        self.optimiser = torch.optim.AdamW(
+            [{"params": matrices, "weight_decay": 0.02}, {"params": others, "weight_decay": 0.0}],
+            config.learning_rate,
+            betas=(0.9, 0.98),
+        )
+
+    @property
+    def share(self) -> slice:
+        """Which items of a batch are this process's."""
+        return slice(self.processes.rank, None, self.processes.n)
+
+    def descend(self, loss: torch.Tensor, step: int, learning_rate: float) -> None:
+        """Make a gradient step; ``step`` is the number for error messages."""
+        gradient_step(
+            [loss],
+            self.optimiser,
+            self.parameters,
+            step=step,
+            learning_rate=learning_rate,
+            processes=self.processes,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copies of the trained weights and of the optimiser's state."""
+        model, heads = self.detector.trained_state(), self.heads.state_dict()
+        return dict(pack(self.optimiser, model=model, heads=heads))
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned. Raises BadInput for another detector's."""
+        model, heads = self.detector.trained_state(), self.heads.state_dict()
+        unpack(state, self.optimiser, model=model, heads=heads)
+
+
+class FrameStage(Stage):
+    """The vision encoder learns to predict what single frames show.
+
+    In half of the frames the agent faces or holds an item. Raises BadInput where no frame has an
+    annotation.
+    """
+
+    name = "frames"
+
+    def __init__(self, learner: DetectorLearner) -> None:
+        self.learner = learner
+        self.steps = learner.config.frame_steps
+        self._interactions = learner.dataset.interaction_frames()
+        if not len(self._interactions):
+            raise BadInput(
+                "these clips do not tell what their frames show, so that the vision encoder can "
+                "only learn from answers: --frame-steps 0 --tune-vision"
+            )
+
+    def step(self, k: int) -> Mapping[str, float]:
+        learner, config = self.learner, self.learner.config
+        detector = learner.detector.train()
+        rng = np.random.default_rng([config.seed, k])
+        frames, *targets = self._draw(rng)
+        with half(detector.device):
+            loss = learner.heads(detector.encoder.look(frames), *targets)
+        peak = FRAMES_RATE * config.learning_rate
+        learner.descend(loss, k, cosine_to_fiftieth(k, self.steps, peak))
+        return {"loss": loss.item(), "finding_loss": 0.0, "caption_loss": 0.0}
+
+    def _draw(self, rng: np.random.Generator) -> list[torch.Tensor]:
+        """This process's share of the frames, and their targets."""
+        dataset = self.learner.dataset
+        n = N_FRAMES * self.learner.config.batch
+        annotated = dataset.annotated_frames()
+        is_interaction = rng.random(n) < 0.5
+        interactions, others = rng.choice(self._interactions, n), rng.choice(annotated, n)
+        drawn = np.where(is_interaction, interactions, others)[self.learner.share]
+        which = np.unravel_index(drawn, dataset.frames.shape[:2])
+        targets = dataset.targets[which]
+        arrays = (dataset.frames[which], targets.attributes, targets.patches, targets.in_sight)
+        return [torch.from_numpy(a).to(self.learner.detector.device) for a in arrays]
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.learner.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.learner.load_state_dict(state)
+
+
+class ClipStage(Stage):
+    """The detector learns to answer questions about clips.
+
+    Its vision encoder is frozen, so that each frame is encoded once, unless ``tune_vision`` is set
+    or the detector has none of its own. Beside the answers it learns what they rest on
+    (`AuxiliaryLogits`). Two things make the beginning easier and fade out over the first half of
+    the steps: captions of some clips, and questions of other clips (`cross_clip_negatives`),
+    since another item is more easily told apart than a near miss.
+    """
+
+    name = "clips"
+
+    def __init__(
+        self,
+        learner: DetectorLearner,
+        validation: Callable[[], ValidationResult] | None = None,
+    ) -> None:
+        """
+        :param learner: learns
+        :param validation: scores the detector, for `Trainer`'s validation
+        """
+        self.learner = learner
+        self.steps = learner.config.steps
+        self._validation = validation
+        frozen = learner.detector.has_vision_encoder and not learner.config.tune_vision
+        self._features = FrameFeatureCache(learner.detector, learner.dataset) if frozen else None
+        self._kind_weights = learner.dataset.kind_weights()
+
+    def step(self, k: int) -> Mapping[str, float]:
+        learner, config = self.learner, self.learner.config
+        learner.detector.train()
+        with half(learner.detector.device):
+            losses = self._losses(k)
+        rate = cosine_to_fiftieth(k, self.steps, config.learning_rate)
+        learner.descend(losses.total(config), config.frame_steps + k, rate)
+        return {
+            "loss": losses.answers.item(),
+            "finding_loss": losses.auxiliary.item(),
+            "caption_loss": losses.captions.item(),
+        }
+
+    def batch(self, k: int) -> tuple[np.ndarray, list[tuple[QuestionAnswer, ...]], np.ndarray]:
+        """The clips of step ``k`` ``[batch]`` by number, their questions, and which of them have a
+        caption to learn ``[batch] bool``."""
+        dataset, config = self.learner.dataset, self.learner.config
+        step = config.frame_steps + k
+        rng = np.random.default_rng([config.seed, step])
+        per_epoch = max(len(dataset) // config.batch * config.batch, config.batch)
+        epoch, place = divmod(k * config.batch, per_epoch)
+        order = np.random.default_rng([config.seed, epoch, 5]).permutation(len(dataset))
+        which = order[place : place + config.batch]
+        questions = [dataset.questions[i] for i in which]
+        p = config.cross_clip_negatives * fading(k, self.steps)
+        if p:
+            negatives = cross_clip_negatives(
+                dataset, which, p, np.random.default_rng([config.seed, step, 2])
+            )
+            questions = [
+                own if q in own else (*own, q) for own, q in zip(questions, negatives, strict=True)
+            ]
+        share = CAPTIONED * fading(k, self.steps) if config.captions else 0.0
+        return which, questions, rng.random(len(which)) < share
+
+    def _losses(self, k: int) -> ClipLosses:
+        """The losses on this process's share of step ``k``."""
+        learner, dataset = self.learner, self.learner.dataset
+        detector = learner.detector
+        every_clip, every_question, every_captioned = self.batch(k)
+        clips = every_clip[learner.share]
+        questions = every_question[learner.share]
+        captioned = every_captioned[learner.share]
+        if self._features is not None:
+            media = detector.encoder.sum_up(*self._features(clips))
+        else:
+            media = detector.encoder(torch.from_numpy(dataset.frames[clips]).to(detector.device))
+        owners = [i for i, of_clip in enumerate(questions) for _ in of_clip]
+        which = torch.tensor(owners, device=media.device)
         flat = [q for of_clip in questions for q in of_clip]
         texts = [q.text for q in flat]
         if detector.has_vision_encoder:
             logits, predicted = detector(media, which, texts)
+            attributes = dataset.targets.attributes[clips]
+            outcomes = [dataset.outcomes[i] for i in clips]
             auxiliary = auxiliary_loss(
-                predicted, [attributes[k] for k in of], [outcomes[k] for k in of], flat
+                predicted, [attributes[i] for i in owners], [outcomes[i] for i in owners], flat
             )
         else:
             logits = detector.logits(media, which, texts)
             auxiliary = torch.zeros_like(logits).sum()
-        true = torch.tensor([float(q.answer) for q in flat], device=media.device)
-        losses = functional.binary_cross_entropy_with_logits(logits, true, reduction="none")
-        weights = torch.tensor([self.weights[q.kind] for q in flat], device=media.device)
-        losses = losses * weights
-        # Yes and no count the same, however many of each there are.
-        each = [losses[true == t].sum() / weights[true == t].sum() for t in (0, 1) if t in true]
-        loss = torch.stack(each).mean()
-        some = [k for k, c in enumerate(captions) if c and captioned[k]]
+        answers = torch.tensor([float(q.answer) for q in flat], device=media.device)
+        weights = torch.tensor([self._kind_weights[q.kind] for q in flat], device=media.device)
+        captions = [dataset.captions[i] for i in clips]
+        loss = answer_loss(logits, answers, weights)
+        return ClipLosses(loss, auxiliary, self._caption_loss(media, captions, captioned, loss))
+
+    def _caption_loss(
+        self,
+        media: torch.Tensor,
+        captions: Sequence[str],
+        captioned: np.ndarray,
+        like: torch.Tensor,
+    ) -> torch.Tensor:
+        """The captions' loss; a zero ``like`` another loss where none is to be learned."""
+        some = [i for i, caption in enumerate(captions) if caption and captioned[i]]
         if not some:
-            return loss, auxiliary, torch.zeros_like(loss)
+            return torch.zeros_like(like)
         which = torch.tensor(some, device=media.device)
-        return loss, auxiliary, detector.caption_loss(media, which, [captions[k] for k in some])
+        return self.learner.detector.caption_loss(media, which, [captions[i] for i in some])
+
+    def end(self) -> None:
+        self.learner.detector.eval()
+
+    def validate(self) -> ValidationResult | None:
+        return None if self._validation is None else self._validation()
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.learner.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.learner.load_state_dict(state)
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Where training stands after a step. On frames ``loss`` is that on what they show, on clips
-    that on the answers; then those on what answers rest on and on captions."""
-
-    step: int
-    loss: float
-    finding_loss: float
-    caption_loss: float
+def fading(step: int, steps: int) -> float:
+    """A weight that falls from 1 at step 0 to 0 in the middle of the steps, and stays there."""
+    return max(0.0, 1 - 2 * step / steps)
 
 
-@dataclass
-class Checkpoint:
-    """All that training needs to go on."""
+def answer_loss(logits: torch.Tensor, answers: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Binary cross-entropy, weighted within each answer; yes and no count the same, however many
+    there are of each.
 
-    step: int
-    tensors: dict[str, torch.Tensor] = field(default_factory=dict)
-
-
-def train(
-    detector: SuccessDetector,
-    dataset: ClipDataset,
-    *,
-    steps: int,
-    batch: int = 32,
-    learning_rate: float = 6e-4,
-    findings: float = 1.0,
-    captions: float = 0.3,
-    borrowed: float = 0.0,
-    frame_steps: int = 0,
-    tune_vision: bool = False,
-    heads: AuxiliaryHeads | None = None,
-    seed: int = 0,
-    on_progress: Callable[[Progress], None] = lambda p: None,
-    save: Callable[[Callable[[], Checkpoint]], None] = lambda make: None,
-    resume: Checkpoint | None = None,
-) -> None:
-    """Train on ``batch`` clips a step, all questions of each.
-
-    The first ``frame_steps``, on 8 times as many single frames, are for the vision encoder: it
-    learns what frames show, half of them such that the agent faces or holds something. From then on
-    it is frozen, and each frame is encoded once, unless ``tune_vision`` or the detector has no
-    vision encoder of its own. ``findings`` weighs the loss on what answers rest on
-    (`AuxiliaryLogits`). Two things make the beginning easier, and fade until half of the steps are
-    made: half of the clips are told in words, ``captions`` weighs their likelihood; and a share
-    ``borrowed`` of the clips gets a question of another clip as well (`cross_clip_negatives`),
-    since another item is more easily told apart than a near miss. ``heads`` are auxiliary heads
-    that have been trained before.
-    Raises BadInput where the loss is not finite; what was saved is then still there.
+    :param logits: ``[n]`` of yes
+    :param answers: ``[n]``, 1 for yes and 0 for no
+    :param weights: ``[n]`` of the questions' kinds
+    :return: a scalar
     """
-    # In each stage some parameters have no gradient.
-    some_unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-    accelerator = Accelerator(cpu=detector.device.type == "cpu", kwargs_handlers=[some_unused])
-    if batch < accelerator.num_processes:
-        raise BadInput(f"a batch of {batch} is too small for {accelerator.num_processes} processes")
-    torch.manual_seed(seed)
-    auxiliary: nn.Module = nn.Module()
-    if detector.has_vision_encoder:
-        auxiliary = (heads or AuxiliaryHeads(detector.config.width)).to(detector.device)
-    parameters = [p for p in (*detector.parameters(), *auxiliary.parameters()) if p.requires_grad]
-    decayed = [p for p in parameters if p.ndim > 1]
-    others = [p for p in parameters if p.ndim <= 1]
-    optimiser = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.02}, {"params": others, "weight_decay": 0.0}],
-        learning_rate,
-        betas=(0.9, 0.98),
-    )
-    losses_of = accelerator.prepare(_TrainingStep(detector, auxiliary, dataset.kind_weights()))
-    first = 0
-    if resume is not None:
-        first = resume.step
-        _unpack(resume, detector, auxiliary, optimiser, parameters)
-    mine = slice(accelerator.process_index, None, accelerator.num_processes)
-    frozen = detector.has_vision_encoder and not tune_vision
-    features = FrameFeatureCache(detector, dataset)
-    interactions = dataset.interaction_frames()
-    if frame_steps and not len(interactions):
-        raise BadInput(
-            "these clips do not tell what their frames show, so that the vision encoder can only "
-            "learn from answers: --frame-steps 0 --tune-vision"
-        )
-    detector.train()
-    for step in range(first, steps):
-        rng = np.random.default_rng([seed, step])
-        if step < frame_steps:
-            place_in, length = step, frame_steps
-            n_frames = N_FRAMES * batch
-            frames = _some_frames(dataset, interactions, n_frames, mine, rng, detector.device)
-            what = ("frames", *frames)
-        else:
-            place_in, length = step - frame_steps, steps - frame_steps
-            epoch, place = divmod(place_in * batch, max(len(dataset) // batch * batch, batch))
-            order = np.random.default_rng([seed, epoch, 5]).permutation(len(dataset))
-            which = order[place : place + batch]
-            at_first = max(0.0, 1 - 2 * place_in / length)
-            questions = [dataset.questions[k] for k in which]
-            easy = borrowed * at_first
-            if easy:
-                more = cross_clip_negatives(
-                    dataset, which, easy, np.random.default_rng([seed, step, 2])
-                )
-                questions = [
-                    own if q in own else (*own, q) for own, q in zip(questions, more, strict=True)
-                ]
-            captioned = rng.random(len(which)) < (0.5 * at_first if captions else 0.0)
-            own_clips = which[mine]
-            shown: tuple[torch.Tensor, ...]
-            if frozen:
-                shown = features(own_clips)
-            else:
-                shown = (torch.from_numpy(dataset.frames[own_clips]).to(detector.device),)
-            what = (
-                "clips",
-                shown,
-                questions[mine],
-                dataset.targets.attributes[own_clips],
-                [dataset.outcomes[k] for k in own_clips],
-                [dataset.captions[k] for k in own_clips],
-                captioned[mine],
-            )
-        rate = _rate(place_in, length, learning_rate * (FRAMES_RATE if step < frame_steps else 1))
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        with half(detector.device):
-            loss, auxiliary_part, caption = losses_of(*what)
-        total = loss + findings * auxiliary_part + captions * caption
-        if not torch.isfinite(total):
-            raise BadInput(f"the loss is not finite at step {step + 1}; try a lower learning rate")
-        optimiser.zero_grad()
-        accelerator.backward(total)
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        on_progress(Progress(step + 1, loss.item(), auxiliary_part.item(), caption.item()))
-        detector.train()
-        save(lambda done=step + 1: _pack(done, detector, auxiliary, optimiser, parameters))  # type: ignore[misc]
-    detector.eval()
-
-
-def _some_frames(
-    dataset: ClipDataset,
-    interactions: np.ndarray,
-    n: int,
-    mine: slice,
-    rng: np.random.Generator,
-    device: torch.device,
-) -> list[torch.Tensor]:
-    """``n`` frames and their targets: half of them ``interactions``, the others any annotated."""
-    annotated = dataset.annotated_frames()
-    of_both = rng.random(n) < 0.5, rng.choice(interactions, n), rng.choice(annotated, n)
-    drawn = np.where(*of_both)[mine]
-    which = np.unravel_index(drawn, dataset.frames.shape[:2])
-    targets = dataset.targets[which]
-    arrays = (dataset.frames[which], targets.attributes, targets.patches, targets.in_sight)
-    return [torch.from_numpy(a).to(device) for a in arrays]
-
-
-def _rate(step: int, steps: int, peak: float) -> float:
-    """Up over the first 5 % of the steps, then down to a fiftieth along a cosine."""
-    share = (step + 1) / steps
-    if share < 0.05:
-        return peak * share / 0.05
-    return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (share - 0.05) / 0.95)))
-
-
-def _pack(
-    step: int,
-    detector: SuccessDetector,
-    auxiliary: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    parameters: Sequence[nn.Parameter],
-) -> Checkpoint:
-    tensors = {f"model.{n}": t.detach().clone() for n, t in detector.trained_state().items()}
-    tensors |= {f"spotter.{n}": t.detach().clone() for n, t in auxiliary.state_dict().items()}
-    for k, p in enumerate(parameters):
-        for name, value in optimiser.state[p].items():
-            tensors[f"optimiser.{k}.{name}"] = torch.as_tensor(value).detach().clone()
-    return Checkpoint(step, tensors)
-
-
-def _unpack(
-    saved: Checkpoint,
-    detector: SuccessDetector,
-    auxiliary: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    parameters: Sequence[nn.Parameter],
-) -> None:
-    model, other = {}, {}
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, tensor in saved.tensors.items():
-        kind, _, rest = name.partition(".")
-        if kind == "model":
-            model[rest] = tensor
-        elif kind == "spotter":
-            other[rest] = tensor
-        elif kind == "optimiser":
-            k, _, what = rest.partition(".")
-            state.setdefault(int(k), {})[what] = tensor
-    detector.load_state_dict(model)
-    auxiliary.load_state_dict(other)
-    for number, memory in state.items():
-        optimiser.state[parameters[number]] = memory
+    losses = functional.binary_cross_entropy_with_logits(logits, answers, reduction="none")
+    losses = losses * weights
+    by_answer = [
+        losses[answers == answer].sum() / weights[answers == answer].sum()
+        for answer in (0, 1)
+        if answer in answers
+    ]
+    return torch.stack(by_answer).mean()

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from envs.errors import BadInput
-from run.display.progress import ProgressBar
+from models.training.callbacks import CheckpointCallback, ValidationCallback
+from models.training.trainer import Stage, Trainer, TrainerCallback, ValidationResult
 from run.storage.folder import RunFolder
 from run.storage.settings import at_least
 from run.storage.training import (
-    CheckpointFile,
-    CurveLog,
-    best_of,
+    CurveCallback,
+    ProgressCallback,
+    checkpoint_manager,
     rank,
     trained,
-    with_best,
 )
 
 if TYPE_CHECKING:
-    import torch
-
     from rewards.success_vqa.clips import Clip
     from rewards.success_vqa.dataset import ClipDataset
     from rewards.success_vqa.detector import FlamingoConfig, SuccessDetector
-    from rewards.success_vqa.training import Checkpoint, Progress
 
 COLUMNS = ("step", "loss", "finding_loss", "caption_loss", "validation", "seconds")
 
@@ -36,15 +32,14 @@ COLUMNS = ("step", "loss", "finding_loss", "caption_loss", "validation", "second
 class TrainDetectorSettings:
     """Train the success detector on clips: frames and a question in, yes or no out.
 
-    First a vision encoder learns, on single frames, what they show: what the agent faces and
-    holds, and where, and what is in sight. From then on it rests, so each frame is encoded but
-    once. Then a transformer that compares frames and question, and gated cross-attention into a
-    language model, which stays as it is, learn to answer questions about clips, and what their
-    answers rest on, and at first to tell in words what happened. Now and then validation's
-    questions are asked; the best weights by balanced accuracy are kept, and calibrated by a
-    temperature.
+    First a vision encoder learns to predict what single frames show: what the agent faces and
+    holds, and where, and what is in sight. Then it is frozen, so that each frame is encoded only
+    once. A transformer that compares frames and question, and gated cross-attention into a frozen
+    language model, learn to answer questions about clips, to predict what their answers rest on,
+    and at first to caption. Validation's questions are asked at intervals; the best weights by
+    balanced accuracy are kept, and calibrated by a temperature.
 
-    The run folder gets the curve as CSV, TensorBoard log and picture, and in checkpoints/ the final
+    The run folder holds the curve as CSV, TensorBoard log and plot, and in checkpoints/ the final
     weights, which score-detector and --reward take by their path. With several processes:
     torchrun --nproc-per-node N -m run train-detector … (with GPUs also accelerate launch
     --num_processes N --module run train-detector …)
@@ -74,20 +69,19 @@ class TrainDetectorSettings:
     batch: int = 16
     """Clips in a step, with all that is asked of them."""
     learning_rate: float = 6e-4
-    """The highest step size on clips; twice that on frames."""
-    findings: float = 1.0
-    """Weight of the loss on what answers rest on: which frames show an item that the question
-    names, whether its condition holds there, and what was done to it."""
+    """Peak learning rate on clips; twice that on frames."""
+    auxiliary: float = 1.0
+    """Weight of the auxiliary loss, on what answers rest on: which frames show an item that the
+    question names, whether its condition holds there, and what was done to it."""
     captions: float = 0.3
-    """Weight of the loss on what happened in words, told of half of the clips at first; 0 leaves it
-    out."""
-    borrowed: float = 0.3
-    """How many clips are also asked a question of another clip, at first; easier than their own."""
+    """Weight of the captions' loss, on half of the clips at first; 0 leaves it out."""
+    cross_clip_negatives: float = 0.3
+    """Share of the clips that, at first, get a question of another clip too; it is easier."""
     frame_steps: int = 2500
-    """First, steps for what frames show: 8 frames for each clip of a batch. 0 for an encoder that
-    --init brings or that --tune-vision lets learn from answers."""
+    """Steps on what frames show, before those on clips: 8 frames for each clip of a batch. 0 for
+    an encoder of --init or for --tune-vision."""
     tune_vision: bool = False
-    """Let the vision encoder learn from answers too; each step then encodes its frames anew."""
+    """Train the vision encoder on answers too; each step then encodes its frames anew."""
     labels: tuple[Path, ...] = ()
     """Files of people's answers, as label makes them, which take the place of the true ones: only
     what they answer is asked. Validation's stay true where these have none for it."""
@@ -104,9 +98,9 @@ class TrainDetectorSettings:
     seed: int = 0
     """Seed of weights and of the order of clips."""
     validate_every: int = 330
-    """Steps between two looks at validation; 0 keeps the last weights."""
+    """Steps from one validation to the next; 0 keeps the last weights."""
     validation_clips: int = 600
-    """Clips of validation to look at."""
+    """Clips of a validation."""
     device: str = "auto"
     """Where the model learns: cpu, cuda, or auto for the best there is."""
     threads: int = 0
@@ -133,7 +127,7 @@ class TrainDetectorSettings:
             {
                 "steps": 0,
                 "batch": 1,
-                "findings": 0,
+                "auxiliary": 0,
                 "captions": 0,
                 "frame_steps": 0,
                 "width": 8,
@@ -148,8 +142,10 @@ class TrainDetectorSettings:
         )
         if not self.learning_rate > 0:
             raise BadInput("--learning-rate must be above 0")
-        if not 0 <= self.borrowed <= 1:
-            raise BadInput(f"--borrowed must be from 0 to 1, not {self.borrowed}")
+        if not 0 <= self.cross_clip_negatives <= 1:
+            raise BadInput(
+                f"--cross-clip-negatives must be from 0 to 1, not {self.cross_clip_negatives}"
+            )
         if not 0 < self.share <= 1:
             raise BadInput(f"--share must be above 0 and at most 1, not {self.share}")
         blind = not (self.frame_steps or self.init or self.tune_vision)
@@ -163,11 +159,11 @@ class TrainDetectorSettings:
 
 
 def train_detector(args: TrainDetectorSettings) -> Path:
-    """Train as ``args`` say; returns the run folder."""
-    return trained(args, "train-detector", _Training)
+    """Train with these settings and return the run folder."""
+    return trained(args, "train-detector", _DetectorTraining)
 
 
-class _Training:
+class _DetectorTraining:
     """One run of ``train-detector``."""
 
     def __init__(self, args: TrainDetectorSettings, folder: RunFolder) -> None:
@@ -183,7 +179,6 @@ class _Training:
         from rewards.success_vqa.detector import FlamingoDetector, start_from
         from rewards.success_vqa.feature_cache import FrameFeatureCache
         from rewards.success_vqa.labels import all_labels, labelled
-        from rewards.success_vqa.training import Checkpoint
         from rewards.success_vqa.vlm import (
             TunedVisionLanguageConfig,
             TunedVisionLanguageDetector,
@@ -194,28 +189,29 @@ class _Training:
         self.folder = folder
         own_encoder = args.model != "vision-language"
         self.frame_steps = args.frame_steps if own_encoder else 0
-        self.total = self.frame_steps + args.steps
         self.console = Console(stderr=True, quiet=rank() > 0)
         self.console.print(f"reading the clips in {args.data}", highlight=False)
-        given = all_labels(args.labels) if args.labels else {}
+        labels = all_labels(args.labels) if args.labels else {}
 
         def clips(split: str) -> Iterable[Clip]:
-            found = read_clips(args.data, split)
-            mine = split == "train" or any(label.split == split for label in given.values())
-            return labelled(found, split, given) if given and mine else found
+            stored = read_clips(args.data, split)
+            if not labels:
+                return stored
+            is_labelled = any(label.split == split for label in labels.values())
+            return labelled(stored, split, labels) if split == "train" or is_labelled else stored
 
-        self.store: ClipDataset = ClipDataset.from_clips(clips("train"))
+        self.dataset: ClipDataset = ClipDataset.from_clips(clips("train"))
         if args.share < 1:
-            self.store = self.store.subset(args.share, np.random.default_rng([args.seed, 9]))
-            self.store.check()
-        held = ClipDataset.from_clips(clips("validation"))
-        share = min(1.0, args.validation_clips / len(held))
-        self.held = held.subset(share, np.random.default_rng(9))
+            self.dataset = self.dataset.subset(args.share, np.random.default_rng([args.seed, 9]))
+            self.dataset.check()
+        validation = ClipDataset.from_clips(clips("validation"))
+        share = min(1.0, args.validation_clips / len(validation))
+        self.validation = validation.subset(share, np.random.default_rng(9))
         torch.manual_seed(args.seed)
         self.detector: SuccessDetector
         if args.model == "baseline":
             self.detector = BaselineDetector(
-                BaselineConfig(vocabulary(self.store.texts()), args.width)
+                BaselineConfig(vocabulary(self.dataset.texts()), args.width)
             )
         elif args.model == "vision-language":
             whole = load_untuned(args.base, args.device)
@@ -232,18 +228,9 @@ class _Training:
             if self.heads is not None:
                 load_training_weights(args.init, self.detector, self.heads)
         frozen = own_encoder and not args.tune_vision
-        self.features = FrameFeatureCache(self.detector, self.held) if frozen else None
-        self.state = CheckpointFile(folder, args.checkpoint_seconds)
-        found = self.state.read()
-        self.head: dict[str, Any] = found[1] if found else {}
-        self.saved: Checkpoint | None = None
-        self.best: dict[str, torch.Tensor] = {}
-        self.scores: dict[str, float] = self.head.get("scores", {})
-        if found:
-            self.saved = Checkpoint(self.head["step"], found[0])
-            self.best = best_of(found[0])
-        self.started = time.monotonic() - self.head.get("seconds", 0.0)
-        self.curve: CurveLog
+        self.features = FrameFeatureCache(self.detector, self.validation) if frozen else None
+        self.checkpoints = checkpoint_manager(folder, args.checkpoint_seconds)
+        self.resume = self.checkpoints.load()
 
     def _config(self) -> FlamingoConfig:
         from rewards.success_vqa.detector import FlamingoConfig
@@ -255,40 +242,34 @@ class _Training:
         """Train, keep the best, calibrate it."""
         from rewards.success_vqa.auxiliary_heads import save_training_weights
         from rewards.success_vqa.calibration import answers, calibrate
-        from rewards.success_vqa.training import train
 
         args = self.args
-        self.curve = CurveLog(self.folder, COLUMNS, "step", self.head.get("rows", []))
-        with ProgressBar(self.console, "training", self.total, "steps") as bar:
-            train(
-                self.detector,
-                self.store,
-                steps=self.total,
-                batch=args.batch,
-                learning_rate=args.learning_rate,
-                findings=args.findings,
-                captions=args.captions if self.detector.has_vision_encoder else 0,
-                borrowed=args.borrowed,
-                frame_steps=self.frame_steps,
-                tune_vision=args.tune_vision,
-                heads=self.heads,
-                seed=args.seed,
-                on_progress=lambda p: self._log(p, bar),
-                save=self._offer,
-                resume=self.saved,
-            )
+        curve = CurveCallback(self.folder, COLUMNS)
+        validation = ValidationCallback(
+            0 if rank() else args.validate_every,
+            self.detector.trained_state,
+            self.detector.load_state_dict,
+            lambda text: self.console.print(text, highlight=False),
+            by_total_step=True,
+        )
+        shown = {"loss": ".3f", "finding_loss": ".3f", "caption_loss": ".3f"}
+        callbacks: list[TrainerCallback] = [
+            validation,
+            curve,
+            ProgressCallback(self.console, shown),
+            CheckpointCallback(self.checkpoints),
+        ]
+        trainer = Trainer(self._stages(), callbacks)
+        trainer.train(self.resume)
         if rank():
             return
-        if self.best:
-            self.detector.load_state_dict(self.best)
         self.detector.eval()
         self.detector.temperature = 1.0
         if args.steps:
-            told = answers(self.detector, self.held, features=self.features)
-            self.detector.temperature = calibrate(*told)
-        self.curve.close()
-        if self.curve.rows:
-            self._plot()
+            answered = answers(self.detector, self.validation, features=self.features)
+            self.detector.temperature = calibrate(*answered)
+        if curve.records():
+            _plot(curve, self.folder)
         for path in (self.folder.part("checkpoints", "final"), args.out):
             if path is not None:
                 self.detector.save(path)
@@ -301,73 +282,64 @@ class _Training:
             {
                 "command": "train-detector",
                 "seed": args.seed,
-                "n": len(self.store),
+                "n": len(self.dataset),
                 "n_errors": 0,
-                "seconds": round(time.monotonic() - self.started, 1),
-                "validation": self.scores,
+                "seconds": round(trainer.seconds, 1),
+                "validation": validation.scores,
                 "temperature": self.detector.temperature,
             },
         )
 
-    def _log(self, progress: Progress, bar: ProgressBar) -> None:
-        args = self.args
-        score: float | str = ""
-        asked = progress.step - (self.total - args.steps)  # steps on clips; none before
-        every = args.validate_every
-        if (
-            every
-            and not rank()
-            and asked > 0
-            and (progress.step % every == 0 or asked == args.steps)
-        ):
-            score = self._validate(progress.step)
-        seconds = round(time.monotonic() - self.started, 1)
-        losses = [progress.loss, progress.finding_loss, progress.caption_loss]
-        self.curve.add([progress.step, *losses, score, seconds])
-        text = "loss {:.3f}, findings {:.3f}, captions {:.3f}".format(*losses)
-        bar.update(text, progress.step)
+    def _stages(self) -> list[Stage]:
+        from rewards.success_vqa.training import (
+            ClipStage,
+            DetectorLearner,
+            DetectorTrainingConfig,
+            FrameStage,
+        )
 
-    def _validate(self, step: int) -> float:
-        """Validation's balanced accuracy; weights that do better than all before are kept."""
+        args = self.args
+        config = DetectorTrainingConfig(
+            args.steps,
+            self.frame_steps,
+            args.batch,
+            args.learning_rate,
+            args.auxiliary,
+            args.captions if self.detector.has_vision_encoder else 0.0,
+            args.cross_clip_negatives,
+            args.tune_vision,
+            args.seed,
+        )
+        learner = DetectorLearner(self.detector, self.dataset, config, self.heads)
+        frames = [FrameStage(learner)] if self.frame_steps else []
+        return [*frames, ClipStage(learner, self._validate)]
+
+    def _validate(self) -> ValidationResult:
+        """The balanced accuracy."""
         from rewards.success_vqa.calibration import answers
         from rewards.success_vqa.scoring import balanced_accuracy
 
-        sure, true = answers(self.detector, self.held, features=self.features)
-        score = balanced_accuracy(sure > 0.5, true)
-        self.console.print(f"validation after step {step}: {score:.4f}", highlight=False)
-        if not self.best or score >= max(self.scores.values()):
-            self.best = {n: t.detach().clone() for n, t in self.detector.trained_state().items()}
-        self.scores[str(step)] = score
-        return score
+        probabilities, true = answers(self.detector, self.validation, features=self.features)
+        return ValidationResult(balanced_accuracy(probabilities > 0.5, true), "balanced accuracy")
 
-    def _offer(self, make: Callable[[], Checkpoint]) -> None:
-        """Write a checkpoint, if the last is old enough."""
-        if not self.state.is_due():
-            return
-        saved = make()
-        tensors = with_best(saved.tensors, self.best)
-        head = {
-            "step": saved.step,
-            "rows": self.curve.rows,
-            "scores": self.scores,
-            "seconds": time.monotonic() - self.started,
-        }
-        self.state.write(tensors, head)
 
-    def _plot(self) -> None:
-        import numpy as np
-        from matplotlib.figure import Figure
+def _plot(curve: CurveCallback, folder: RunFolder) -> None:
+    """The loss, smoothed, and validation."""
+    import numpy as np
+    from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(8, 4.5), layout="constrained")
-        axes = figure.subplots()
-        steps = [r[0] for r in self.curve.rows]
-        losses = np.array([r[1] for r in self.curve.rows])
-        n = min(25, len(losses))
-        smooth = np.convolve(losses, np.ones(n) / n, "valid")
-        axes.plot(steps[n - 1 :], smooth, label=f"loss, mean of {n} steps")
-        seen = [r for r in self.curve.rows if r[4] != ""]
-        axes.plot([r[0] for r in seen], [r[4] for r in seen], "ko-", ms=4, label="validation")
-        axes.set(xlabel="step", ylabel="loss; balanced accuracy", ylim=(0, 1.02))
-        axes.grid(alpha=0.3)
-        axes.legend(loc="center right")
-        figure.savefig(self.folder.part("plots", "curve.png"), dpi=120)
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    records = curve.records()
+    steps = [r["step"] for r in records]
+    losses = np.array([r["loss"] for r in records])
+    n = min(25, len(losses))
+    smooth = np.convolve(losses, np.ones(n) / n, "valid")
+    axes.plot(steps[n - 1 :], smooth, label=f"loss, mean of {n} steps")
+    points = [(r["step"], r["validation"]) for r in records if r["validation"] != ""]
+    if points:
+        axes.plot(*zip(*points, strict=True), "ko-", ms=4, label="validation")
+    axes.set(xlabel="step", ylabel="loss; balanced accuracy", ylim=(0, 1.02))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="center right")
+    figure.savefig(folder.part("plots", "curve.png"), dpi=120)

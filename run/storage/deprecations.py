@@ -58,6 +58,8 @@ OPTIONS: tuple[RenamedOption, ...] = (
     RenamedOption("--members", "--samples-per-prompt", ("train-planner", "train-reporter")),
     RenamedOption("--sight-steps", "--floor-steps", ("train-reporter",)),
     RenamedOption("--sight-learning-rate", "--floor-learning-rate", ("train-reporter",)),
+    RenamedOption("--findings", "--auxiliary", ("train-detector",)),
+    RenamedOption("--borrowed", "--cross-clip-negatives", ("train-detector",)),
     RenamedOption("--cells", "--tasks", ("evaluate",)),
     RenamedOption("--blame", "--attribute-faults", ("evaluate",)),
     RenamedOption("--keep", "--add", ("leaderboard",)),

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,12 +21,9 @@ from run.storage.resume import check_resumed
 from run.storage.settings import to_json
 
 if TYPE_CHECKING:
-    import torch
     from rich.console import Console
 
 T = TypeVar("T")
-_STATE = "state.safetensors"
-_BEST = "best."
 
 
 class TrainingRun(Protocol):
@@ -226,51 +221,3 @@ class ProgressCallback(TrainerCallback):
 def checkpoint_manager(folder: RunFolder, seconds: float) -> CheckpointManager:
     """Checkpoints in the run's folder, at most every ``seconds`` seconds."""
     return CheckpointManager(folder.part("checkpoints", "state.safetensors"), seconds)
-
-
-def with_best(
-    tensors: dict[str, torch.Tensor], best: Mapping[str, torch.Tensor]
-) -> dict[str, torch.Tensor]:
-    """A checkpoint's tensors, and the best weights so far beside them (see ``best_of``)."""
-    return tensors | {f"{_BEST}{name}": tensor for name, tensor in best.items()}
-
-
-def best_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The best weights so far that a checkpoint holds."""
-    return {n.removeprefix(_BEST): t for n, t in tensors.items() if n.startswith(_BEST)}
-
-
-class CheckpointFile:
-    """The checkpoint's file, ``checkpoints/state.safetensors``: tensors, and a head of texts."""
-
-    def __init__(self, folder: RunFolder, seconds: float) -> None:
-        self.file = folder.part("checkpoints", _STATE)
-        self._seconds = seconds
-        self._written = 0.0
-
-    def is_due(self) -> bool:
-        """Whether the last checkpoint is old enough."""
-        return time.monotonic() - self._written >= self._seconds
-
-    def write(self, tensors: dict[str, torch.Tensor], head: dict[str, Any]) -> None:
-        """Put a checkpoint in the place of the last."""
-        from safetensors.torch import save_file
-
-        half = self.file.with_name(f".{self.file.name}.half")
-        texts = {name: json.dumps(value) for name, value in head.items()}
-        save_file({k: v.contiguous() for k, v in tensors.items()}, half, texts)
-        os.replace(half, self.file)
-        self._written = time.monotonic()
-
-    def read(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-        """The checkpoint, or None where there is none yet. Raises BadInput for a damaged one."""
-        from safetensors import SafetensorError, safe_open
-
-        if not self.file.exists():
-            return None
-        try:
-            with safe_open(self.file, "pt") as found:
-                head = {name: json.loads(text) for name, text in found.metadata().items()}
-                return {n: found.get_tensor(n) for n in found.keys()}, head  # noqa: SIM118
-        except (SafetensorError, OSError, ValueError, AttributeError) as error:
-            raise BadInput(f"the checkpoint '{self.file}' cannot be read: {error}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,9 @@ from safetensors.torch import load_file
 
 from envs.attributes import BESIDE_WALL, FLOOR, IN_CORNER, MARK, Attribute
 from envs.errors import BadInput
-from envs.items import SHAPES
+from envs.items import ALL_ITEMS, SHAPES
+from models.training.checkpoints import TrainingCheckpoint
+from models.training.trainer import Trainer
 from models.vision.encoder import cell_size, prepare, stack
 from rewards.success_vqa.auxiliary_heads import (
     AuxiliaryHeads,
@@ -45,8 +47,17 @@ from rewards.success_vqa.targets import (
     event_targets,
     named_item_targets,
 )
-from rewards.success_vqa.training import train
+from rewards.success_vqa.training import (
+    ClipLosses,
+    ClipStage,
+    DetectorLearner,
+    DetectorTrainingConfig,
+    FrameStage,
+    answer_loss,
+    fading,
+)
 from tests.agents.tiny import tiny_model, tiny_tokenizer
+from tests.models.training.recorder import StepRecorder
 
 SMALL = FlamingoConfig("tiny", 16, 1, 4, gates=1, every=1)
 WORDS = ("agent", "did", "it", "red", "the", "?")
@@ -239,23 +250,43 @@ def lesson(n: int = 24) -> ClipDataset:
     return ClipDataset.from_clips(made)
 
 
+def items_apart(n: int) -> ClipDataset:
+    """Clips that mostly show different items, each with two questions about its own."""
+    made = []
+    for k in range(n):
+        name = str(ALL_ITEMS[k % len(ALL_ITEMS)])
+        asked = tuple(
+            QuestionAnswer(f"Did it {verb} the {name}?", "go to", verb == "see")
+            for verb in ("see", "lift")
+        )
+        annotations = (FrameAnnotation(in_sight=(name,)),)
+        made.append(Clip(np.full((1, 16, 16, 3), 9, np.uint8), asked, "", annotations))
+    return ClipDataset.from_clips(made)
+
+
+def trained(
+    judge: SuccessDetector,
+    dataset: ClipDataset,
+    config: DetectorTrainingConfig,
+    heads: AuxiliaryHeads | None = None,
+    resume: TrainingCheckpoint | None = None,
+) -> StepRecorder:
+    recorder = StepRecorder()
+    learner = DetectorLearner(judge, dataset, config, heads)
+    frames = [FrameStage(learner)] if config.frame_steps else []
+    Trainer([*frames, ClipStage(learner)], [recorder]).train(resume)
+    return recorder
+
+
 @pytest.mark.parametrize(("make", "steps"), [(detector, 45), (baseline, 70)])
 def test_it_learns_what_depends_on_picture_and_question(
     make: type[SuccessDetector], steps: int
 ) -> None:
     judge = make()
     dataset = lesson()
-    told: list[float] = []
-    train(
-        judge,
-        dataset,
-        steps=steps,
-        batch=8,
-        learning_rate=5e-3,
-        tune_vision=True,
-        on_progress=lambda p: told.append(p.loss),
-    )
-    assert sum(told[-5:]) / 5 < 0.3 < told[0]
+    config = DetectorTrainingConfig(steps, batch=8, learning_rate=5e-3, tune_vision=True)
+    losses = trained(judge, dataset, config).column("loss")
+    assert sum(losses[-5:]) / 5 < 0.3 < losses[0]
     bright, dark = dataset.frames[1, 6:], dataset.frames[0, 6:]
     asked = ["Did it?", "Did the red agent?"]
     found = judge.answer([bright, dark], [asked, asked])
@@ -263,36 +294,28 @@ def test_it_learns_what_depends_on_picture_and_question(
 
 
 @pytest.mark.parametrize("make", [detector, baseline])
-def test_training_goes_on_as_if_it_had_not_stopped(make: type[SuccessDetector]) -> None:
-    whole, halves, saved = make(), make(), {}
-    learn = partial(train, dataset=lesson(), steps=7, batch=8, frame_steps=4)
-    learn(whole)
-    learn(halves, save=lambda at: saved.update({(c := at()).step: c}))
+def test_training_resumes_exactly(make: type[SuccessDetector]) -> None:
+    whole = make()
+    config = DetectorTrainingConfig(3, 4, 8)
+    checkpoints = trained(whole, lesson(), config).checkpoints
     for step in (3, 5):
         other = make(5)  # type: ignore[arg-type]
-        learn(other, resume=saved[step])
+        trained(other, lesson(), config, resume=checkpoints[step - 1])
         for name, tensor in whole.trained_state().items():
             assert torch.equal(tensor, other.trained_state()[name]), name
 
 
-def test_the_vision_encoder_learns_what_frames_show_and_then_rests() -> None:
-    judge, heads, saved, told = baseline(), AuxiliaryHeads(16), {}, []
-    train(
-        judge,
-        lesson(),
-        steps=36,
-        frame_steps=32,
-        batch=8,
-        learning_rate=3e-3,
-        heads=heads,
-        on_progress=lambda p: told.append(p.loss),
-        save=lambda at: saved.update({(c := at()).step: c}),
-    )
-    assert told[31] < 0.3 * told[0]
-    rested = [n for n in judge.trained_state() if n.startswith(("encoder.stem", "encoder.blocks"))]
-    for name in rested:
-        assert torch.equal(saved[32].tensors[f"model.{name}"], judge.trained_state()[name]), name
-    assert not torch.equal(saved[32].tensors["model.encoder.time"], judge.encoder.time)
+def test_the_vision_encoder_learns_what_frames_show_and_is_then_frozen() -> None:
+    judge, heads = baseline(), AuxiliaryHeads(16)
+    config = DetectorTrainingConfig(4, 32, 8, 3e-3)
+    recorder = trained(judge, lesson(), config, heads)
+    losses = recorder.column("loss")
+    assert losses[31] < 0.3 * losses[0]
+    before = recorder.checkpoints[31].stage_state
+    frozen = [n for n in judge.trained_state() if n.startswith(("encoder.stem", "encoder.blocks"))]
+    for name in frozen:
+        assert torch.equal(before[f"model.{name}"], judge.trained_state()[name]), name
+    assert not torch.equal(before["model.encoder.time"], judge.encoder.time)
     bright, dark = (torch.from_numpy(lesson(2).frames[k, 6:]) for k in (1, 0))
     with torch.no_grad():
         shapes = [
@@ -302,11 +325,60 @@ def test_the_vision_encoder_learns_what_frames_show_and_then_rests() -> None:
     assert (shapes[0] == 1 + SHAPES.index("ring")).all() and (shapes[1] == 0).all()
 
 
-def test_frames_of_which_nothing_is_told_teach_no_vision_encoder() -> None:
+def test_frames_without_annotations_teach_no_vision_encoder() -> None:
     frames = [np.full((1, 16, 16, 3), v, np.uint8) for v in (9, 99)]
     made = [Clip(f, (QuestionAnswer("Did it?", "go to", f.max() > 50),)) for f in frames]
     with pytest.raises(BadInput, match="do not tell what their frames show"):
-        train(baseline(), ClipDataset.from_clips(made), steps=2, frame_steps=1, batch=2)
+        trained(baseline(), ClipDataset.from_clips(made), DetectorTrainingConfig(1, 1, 2))
+
+
+def test_yes_and_no_count_the_same_and_kinds_by_their_weights() -> None:
+    """Worked out by hand: at logit 0 a loss is log 2, at log 3 it is log 4/3 for yes and log 4 for
+    no."""
+    logits = torch.tensor([0.0, math.log(3), math.log(3), 0.0])
+    answers = torch.tensor([1.0, 1.0, 1.0, 0.0])
+    weights = torch.tensor([1.0, 1.0, 2.0, 5.0])
+    yes = (math.log(2) + math.log(4 / 3) + 2 * math.log(4 / 3)) / 4
+    no = math.log(2)
+    assert answer_loss(logits, answers, weights).item() == pytest.approx((yes + no) / 2)
+    # A batch with one answer only is its weighted mean.
+    assert answer_loss(logits[:3], answers[:3], weights[:3]).item() == pytest.approx(yes)
+    wrong = answer_loss(logits[1:2], torch.zeros(1), weights[:1]).item()
+    assert wrong == pytest.approx(math.log(4))
+
+
+def test_the_total_loss_has_all_parts_by_their_weights() -> None:
+    losses = ClipLosses(*(torch.tensor(x) for x in (1.0, 2.0, 3.0)))
+    config = DetectorTrainingConfig(1, auxiliary=0.5, captions=0.1)
+    assert losses.total(config).item() == pytest.approx(1 + 0.5 * 2 + 0.1 * 3)
+    # And a step learns from that total: another weight gives other weights.
+    moved = []
+    for auxiliary in (0.0, 1.0):
+        judge = baseline()
+        trained(judge, lesson(), DetectorTrainingConfig(1, batch=8, auxiliary=auxiliary))
+        moved.append({n: t.clone() for n, t in judge.trained_state().items()})
+    assert any(not torch.equal(moved[0][n], moved[1][n]) for n in moved[0] if "mixer" in n)
+
+
+def test_captions_and_cross_clip_negatives_fade_until_half_of_the_steps() -> None:
+    assert [fading(k, 8) for k in (0, 1, 2, 3, 4, 5, 7)] == [1, 0.75, 0.5, 0.25, 0, 0, 0]
+    n = 400
+    config = DetectorTrainingConfig(8, batch=n, cross_clip_negatives=1.0)
+    stage = ClipStage(DetectorLearner(baseline(), items_apart(n), config))
+    captioned, negatives = [], []
+    for k in range(8):
+        _, questions, with_caption = stage.batch(k)
+        captioned.append(with_caption.mean())
+        negatives.append(np.mean([len(q) - 2 for q in questions]))
+    assert captioned[:4] == pytest.approx([0.5, 0.375, 0.25, 0.125], abs=0.08)
+    assert negatives[0] > 0.9
+    assert negatives[:4] == pytest.approx(
+        [negatives[0] * x for x in (1, 0.75, 0.5, 0.25)], abs=0.08
+    )
+    assert captioned[4:] == negatives[4:] == [0, 0, 0, 0]
+    without = DetectorTrainingConfig(8, batch=n, captions=0.0)
+    stage = ClipStage(DetectorLearner(baseline(), items_apart(n), without))
+    assert not stage.batch(0)[2].any() and {len(q) for q in stage.batch(0)[1]} == {2}
 
 
 def test_data_from_which_nothing_can_be_learned_is_refused() -> None:

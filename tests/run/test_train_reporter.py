@@ -92,18 +92,18 @@ def test_a_step_is_the_mean_of_all_processes(tmp_path: Path) -> None:
         "import torch\n"
         "from models.training.process_group import ProcessGroup\n"
         "group = ProcessGroup(torch.device('cpu'))\n"
-        "p, q = (torch.nn.Parameter(torch.zeros(2)) for _ in range(2))\n"
+        "p, q, r = (torch.nn.Parameter(torch.zeros(2)) for _ in range(3))\n"
         "if group.rank: p.grad = torch.tensor([4.0, 2.0])\n"
         "else: q.grad = torch.tensor([1.0, 3.0])\n"
-        "group.average_gradients([p, q])\n"
-        "shared = [p.grad.tolist(), q.grad.tolist()]\n"
+        "group.average_gradients([p, q, r])\n"
+        "shared = [p.grad.tolist(), q.grad.tolist(), r.grad]\n"
         "shared += [group.means([group.rank, 1.5]), group.maximum(group.rank)]\n"
         "if not group.rank: print(shared)\n"
     )
     process = start(*how, str(script), code=TORCHRUN, environment={"PYTHONPATH": str(HOUSE)})
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
-    assert out.strip() == "[[2.0, 1.0], [0.5, 1.5], [0.5, 1.5], 1]"
+    assert out.strip() == "[[2.0, 1.0], [0.5, 1.5], None, [0.5, 1.5], 1]"
 
 
 @pytest.mark.parametrize(
