@@ -170,7 +170,7 @@ class CurveCallback(TrainerCallback):
     def records(self, stage: str | None = None) -> list[dict[str, Any]]:
         """The rows, of one stage or of all, by column."""
         records = [dict(zip(self.columns, row, strict=True)) for row in self._rows]
-        return [r for r in records if stage in (None, r["stage"])]
+        return [r for r in records if stage is None or r["stage"] == stage]
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self._rows}
