@@ -316,23 +316,25 @@ class _Reader:
         return self.topic if item is None else self.items.get(item)
 
     def _commands(self, clause: str, lead: str, form: str) -> Iterator[tuple[int, Command]]:
-        """The commands that a clause names behind ``lead``, with where they begin."""
+        """The commands that a clause names behind ``lead``, with where they end."""
         for verb in _VERBS:
             words = getattr(verb, form)
             for m in re.finditer(rf"\b{lead}{_ADVERB} ?(?:{words}){_OBJECT}", clause):
                 if item := self._object(m[1]):
-                    yield m.start(), Command(verb.name, item)
+                    yield m.end(), Command(verb.name, item)
             if verb.name == "pick up":
                 word = "picked" if form == "past" else "pick"
                 for m in re.finditer(rf"\b{lead}{_ADVERB} ?{word}{_OBJECT} up\b", clause):
                     if item := self._object(m[1]):
-                        yield m.start(), Command(verb.name, item)
+                        yield m.end(), Command(verb.name, item)
         put = _PUT_PAST if form == "past" else _PUT_BASE
         pattern = rf"\b{lead}{_ADVERB} ?(?:{put}){_OBJECT}(?: down)? {_BESIDE} {_THE}({_ITEM})"
         for m in re.finditer(pattern, clause):
             item, target = self._object(m[1]), self.items.get(m[3])
-            if item and target and (lead or _SPEAKER.search(clause[: m.start()])):
-                yield m.start(), Command("put", item, target)
+            # "put" is also an imperative; what follows a deed in a list is not.
+            stated = lead or self.deed or _SPEAKER.search(clause[: m.start()])
+            if item and target and stated:
+                yield m.end(), Command("put", item, target)
 
     def _failures(self, clause: str) -> bool:
         found = False
@@ -359,8 +361,8 @@ class _Reader:
     def _deeds(self, clause: str) -> None:
         leads = (("", "past"), (f"{_SUCCEEDS} ", "base"), (f"{_AFTER} ", "gerund"))
         for lead, form in leads:
-            for start, command in self._commands(clause, lead, form):
-                before = clause[:start]
+            for end, command in self._commands(clause, lead, form):
+                before = clause[:end]
                 if not _OTHERS.search(before):
                     if not _NEGATION.search(before):
                         self._add(command, True)
@@ -405,7 +407,9 @@ class _Reader:
         if predicate == LOCKED and _LOCKED_ITEM.search(clause):
             return None
         loose = predicate == MARK  # "I see a white mark" is about the item at hand
-        item = self._subject(clause, m.start(), loose)
+        # "found it good": the subject may stand within the match.
+        position = m.start(1) if predicate == SECRET_PROPERTY else m.start()
+        item = self._subject(clause, position, loose)
         if item is None:
             return None
         value = m[1] if m.re.groups else ""
