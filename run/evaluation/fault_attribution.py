@@ -1,7 +1,7 @@
-"""Whose fault a failure is: an episode is played again with one part replaced by its cheat.
+"""Fault attribution: a failed episode is played again with one part replaced by its oracle.
 
-The first replacement that makes it a success names the part. Planner, Actor, Reporter are tried in
-that order; what no single cheat saves is nobody's alone.
+The first replacement that leads to success names the part at fault. Planner, Actor and Reporter are
+tried in that order; a failure that no single replacement saves is nobody's alone.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from run.storage.records import EpisodeRecord, FaultRecord, FaultTable, TurnReco
 PARTS = ("planner", "actor", "reporter")
 NOBODY = "no single part"
 WAYS = {
-    "wrong thing": "did what the task does not ask for",
-    "no command": "said what is no command",
+    "wrong thing": "did something that the task does not ask for",
+    "no command": "gave no valid command",
     "repeated itself": "gave one command three times or more in a row",
     "did not manage": "the Actor did not manage a command",
     "never got there": "ran out of turns or steps otherwise",
@@ -36,7 +36,7 @@ WAYS = {
 
 @dataclass(frozen=True)
 class FaultCase:
-    """What a team is made of, and where it plays: ``worlds`` makes so many worlds."""
+    """The parts of a team, and where it plays: ``worlds`` makes a number of worlds."""
 
     planner: Planner
     actor: Actor
@@ -46,8 +46,8 @@ class FaultCase:
     command_steps: int
 
 
-def how(record: EpisodeRecord) -> str:
-    """In which way an episode failed, one of ``WAYS``."""
+def way_of_failure(record: EpisodeRecord) -> str:
+    """The way in which an episode failed, one of ``WAYS``."""
     if record.ended == "failure":
         return "wrong thing"
     if record.unparsed:
@@ -65,36 +65,43 @@ def _grounded(turn: TurnRecord) -> Report:
     return ground(turn.report, command)
 
 
-def blame(team: FaultCase, failed: Sequence[EpisodeRecord]) -> list[str]:
-    """For each of some failed episodes of one kind, by their records, the part at fault, of
-    ``PARTS`` or ``NOBODY``. A part that is its own cheat is not replaced."""
-    cheats: dict[str, Callable[[], Team]] = {}
+def parts_at_fault(case: FaultCase, failed: Sequence[EpisodeRecord]) -> list[str]:
+    """Find the part at fault for each of some failed episodes.
 
-    def of(planner: Planner, actor: Actor, reporter: Reporter) -> Team:
-        return Team(planner, actor, reporter, team.max_turns, team.command_steps)
+    Args:
+        case: The team and its worlds. A part that is its own oracle is not replaced.
+        failed: The records of failed episodes in such worlds.
+
+    Returns:
+        For each episode one of ``PARTS``, or ``NOBODY``.
+    """
+    oracles: dict[str, Callable[[], Team]] = {}
+
+    def team(planner: Planner, actor: Actor, reporter: Reporter) -> Team:
+        return Team(planner, actor, reporter, case.max_turns, case.command_steps)
 
     scripted = make_actor("scripted")
     truthful = make_reporter("scripted")
-    if type(team.planner) is not OraclePlanner:
-        cheats["planner"] = lambda: of(OraclePlanner(), team.actor, team.reporter)
-    if isinstance(team.actor, FailingActor) or type(team.actor) is not type(scripted):
-        cheats["actor"] = lambda: of(team.planner, scripted, team.reporter)
-    if type(team.reporter) is not type(truthful):
-        cheats["reporter"] = lambda: of(team.planner, team.actor, truthful)
-    found = [NOBODY] * len(failed)
-    for part, make in cheats.items():
-        left = [k for k, name in enumerate(found) if name == NOBODY]
+    if type(case.planner) is not OraclePlanner:
+        oracles["planner"] = lambda: team(OraclePlanner(), case.actor, case.reporter)
+    if isinstance(case.actor, FailingActor) or type(case.actor) is not type(scripted):
+        oracles["actor"] = lambda: team(case.planner, scripted, case.reporter)
+    if type(case.reporter) is not type(truthful):
+        oracles["reporter"] = lambda: team(case.planner, case.actor, truthful)
+    faults = [NOBODY] * len(failed)
+    for part, make_team in oracles.items():
+        left = [k for k, fault in enumerate(faults) if fault == NOBODY]
         if not left:
             break
-        worlds = team.worlds(len(left))
-        episodes = make().play(worlds, [failed[k].seed for k in left])
+        worlds = case.worlds(len(left))
+        episodes = make_team().play(worlds, [failed[k].seed for k in left])
         for k, episode in zip(left, episodes, strict=True):
             if episode.error is None and episode.success:
-                found[k] = part
-    return found
+                faults[k] = part
+    return faults
 
 
-def table(faults: Sequence[FaultRecord]) -> FaultTable:
+def fault_table(faults: Sequence[FaultRecord]) -> FaultTable:
     """Count episodes by the part at fault, and by part and way."""
     ways: dict[str, dict[str, int]] = {}
     for record in faults:

@@ -11,7 +11,12 @@ from agents.team import Callback, Episode
 from envs.errors import BadInput
 from run.display.live import say
 from run.display.progress import ProgressBar
-from run.evaluation.fault_attribution import FaultCase, blame, how, table
+from run.evaluation.fault_attribution import (
+    FaultCase,
+    fault_table,
+    parts_at_fault,
+    way_of_failure,
+)
 from run.evaluation.jobs import EvaluationJob, PlannerCache, group_player
 from run.evaluation.recording import EpisodeRecorder, finished_episodes, missing_groups
 from run.evaluation.settings import EvaluationSettings
@@ -106,13 +111,13 @@ def attribute_faults(
             continue
         say(f"attributing failures: {' '.join(dict.fromkeys(job.key))}, {len(failed)}")
         # The case is not kept, since it holds a Planner (see `PlannerCache`).
-        parts = blame(_fault_case(settings, job, planners), failed)
-        faults += [FaultRecord(r, p, how(r)) for r, p in zip(failed, parts, strict=True)]
+        parts = parts_at_fault(_fault_case(settings, job, planners), failed)
+        faults += [FaultRecord(r, p, way_of_failure(r)) for r, p in zip(failed, parts, strict=True)]
     text = "".join(json.dumps(fault.to_json()) + "\n" for fault in faults)
     folder.part("blame.jsonl").write_text(text, encoding="utf-8")
     by_task = {name: [f for f in faults if f.episode.task_name == name] for name in left}
     return FaultSummary(
-        table(faults), {name: table(some) for name, some in by_task.items() if some}
+        fault_table(faults), {name: fault_table(some) for name, some in by_task.items() if some}
     )
 
 

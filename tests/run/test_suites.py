@@ -32,7 +32,7 @@ from envs.commands import Command
 from envs.errors import BadInput
 from run.__main__ import main
 from run.commands.evaluate import EvaluateSettings
-from run.evaluation.fault_attribution import NOBODY, FaultCase, blame, how
+from run.evaluation.fault_attribution import NOBODY, FaultCase, parts_at_fault, way_of_failure
 from run.evaluation.report_plots import plots, rates_by_size
 from run.evaluation.results import EvaluationRun
 from run.evaluation.statistics import summarise
@@ -243,10 +243,10 @@ def _failure(
 
 def test_the_part_is_at_fault_whose_oracle_saves_the_episode() -> None:
     def failures(planner: Any, actor: Actor, reporter: str) -> list[str]:
-        team = FaultCase(
+        case = FaultCase(
             planner, actor, make_reporter(reporter), lambda n: make_worlds("conditional", n), 6, 64
         )
-        return blame(team, [_failure(2 * k + 1) for k in range(4)])
+        return parts_at_fault(case, [_failure(2 * k + 1) for k in range(4)])
 
     scripted = make_actor("scripted")
     assert set(failures(OraclePlanner(), Lazy(), "scripted")) == {"actor"}
@@ -256,11 +256,15 @@ def test_the_part_is_at_fault_whose_oracle_saves_the_episode() -> None:
 
 
 def test_ways_to_fail() -> None:
-    assert how(_failure(0, "failure", ["a"])) == "wrong thing"
-    assert how(_failure(0, "max_turns", ["a", "b"], unparsed=1)) == "no command"
-    assert how(_failure(0, "max_turns", ["a", "b", "b", "b"])) == "repeated itself"
-    assert how(_failure(0, "max_turns", ["a"], "I did not manage to a.")) == "did not manage"
-    assert how(_failure(0, "max_steps", ["a", "b"])) == "never got there"
+    def way(ended: str, commands: Sequence[str], report: str = "", unparsed: int = 0) -> str:
+        return way_of_failure(_failure(0, ended, commands, report, unparsed))
+
+    go, look = "go to the solid red ring", "examine the solid red ring"
+    assert way("failure", [go]) == "wrong thing"
+    assert way("max_turns", [go, look], unparsed=1) == "no command"
+    assert way("max_turns", [go, look, look, look]) == "repeated itself"
+    assert way("max_turns", [go], f"I did not manage to {go}.") == "did not manage"
+    assert way("max_steps", [go, look]) == "never got there"
 
 
 def _two_runs(mine: Path, runs: Path, capsys: pytest.CaptureFixture[str]) -> list[Path]:
