@@ -1,4 +1,4 @@
-"""The learned Reporter: it looks at what the Actor saw, and says it in its own words."""
+"""The learned Reporter: a network that describes what the Actor saw."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ SHIPPED = Path(__file__).parent / "weights"
 
 
 class LearnedReporter(TeamMember):
-    """Reports by a network, from 8 frames of a rollout, evenly spread, and the command.
+    """Reports by a network, given 8 frames of a rollout, evenly spread, and the command.
 
-    ``temperature`` 0 says the likeliest; above it, what is said is drawn, from ``seed``, the
-    episode's own seed and the turn. ``said`` and ``clips`` are of the latest reports.
+    With ``temperature`` 0 it takes the likeliest tokens; above that it samples, seeded by ``seed``,
+    the episode's own seed and the turn. ``said`` and ``clips`` (``[N, 8, 64, 64, 3] uint8``) are
+    those of the latest reports.
     """
 
     tells_facts = True
@@ -76,13 +77,13 @@ class LearnedReporter(TeamMember):
 
 
 def clip_of(trajectories: TrajectoryRecorder, i: int, steps: int) -> np.ndarray:
-    """What the agent of world i saw in its last ``steps`` steps, as the network is shown it: ``[8,
-    64, 64, 3] uint8``, black frames first where there are fewer."""
+    """What the agent of world i saw in its last ``steps`` steps, as the network's input: ``[8, 64,
+    64, 3] uint8``, beginning with black frames where there are fewer."""
     return prepare(trajectories.clip(i, steps))
 
 
 def load_reporter(folder: Path, device: str = "auto", cache: Path | None = None) -> LearnedReporter:
-    """A trained Reporter from its folder. Raises BadInput for what is none, or damaged."""
+    """A trained Reporter from its folder. Raises BadInput where there is none, or a damaged one."""
     files = [folder / name for name in (CONFIG, WEIGHTS)]
     age = max((f.stat().st_mtime_ns for f in files if f.is_file()), default=0)
     return LearnedReporter(_network(folder, age, device, cache))

@@ -1,8 +1,8 @@
 """Pixels of batched worlds, put together from tiles that MiniGrid itself drew.
 
-MiniGrid draws a tile from what encoding shows of its object, from whether and how the agent
-stands there, and from whether it is highlighted. Those make a tile's key here. A tile is drawn by
-MiniGrid's ``Grid.render_tile`` when it is first needed; from then on it is copied.
+A tile depends on its object's encoding, on whether and in which direction the agent stands there,
+and on whether it is highlighted; together these are the tile's key. MiniGrid's ``Grid.render_tile``
+draws a tile when it is first needed; from then on it is copied.
 """
 
 from __future__ import annotations

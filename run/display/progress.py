@@ -1,4 +1,4 @@
-"""The progress bar of every long command; where there is no terminal, lines in its place."""
+"""The progress bar of every long command; without a terminal, it prints lines."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class ProgressBar:
             TimeRemainingColumn,
         )
 
-        made: dict[Column, Callable[[], ProgressColumn]] = {
+        available: dict[Column, Callable[[], ProgressColumn]] = {
             "count": MofNCompleteColumn,
             "rate": lambda: TextColumn("{task.fields[rate]} " + unit + "/s"),
             "remaining": TimeRemainingColumn,
@@ -74,7 +74,7 @@ class ProgressBar:
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            *(made[name]() for name in columns),
+            *(available[name]() for name in columns),
             console=console,
         )
         self._task = self._bar.add_task(
