@@ -1,4 +1,4 @@
-"""The three parts of a team, as the loop sees them: each a small protocol."""
+"""The three parts of a team as the loop calls them, each a small protocol."""
 
 from __future__ import annotations
 
@@ -11,23 +11,28 @@ from envs.commands import Command
 from envs.worlds import Worlds
 
 OnStep = Callable[[Worlds], None]
+"""Called with the worlds after each low-level step of the batch."""
 
 
 class TeamMember:
-    """What Planner, Actor and Reporter share; the cheats and those who look override it."""
+    """Defaults that Planners, Actors and Reporters may inherit.
+
+    Only privileged parts (the oracle Planner, the scripted Actor, the checks of reports) and those
+    that look at observations keep the worlds that `begin` hands over.
+    """
 
     tells_facts = False
-    """Of a Reporter: whether its reports are of those that ``agents.reporter.facts`` can check."""
+    """Of a Reporter: whether ``agents.reporter.facts.is_true`` can check its reports."""
     tells_views = False
-    """Of a Reporter: whether it says what is in view, which is all there is to say of a move."""
+    """Of a Reporter: whether it describes the view, as the Actor ``direct`` needs."""
     verbs: tuple[str, ...] | None = None
-    """Of an Actor: the verbs that it understands, where they are not the world's."""
+    """Of an Actor: the verbs that it understands; None for those of the world."""
 
     def begin(self, worlds: Worlds) -> None:
         """Called when a group of episodes starts, after every world has been reset."""
 
     def on_step(self, worlds: Worlds) -> None:
-        """Called, of a Reporter, after each low-level step of the Actors: it may look."""
+        """Called, of a Reporter, after each low-level step of the Actor."""
 
     def opening(self, worlds: Worlds, i: int) -> Report:
         """Of a Reporter: the report on world i before the Planner's first command."""
@@ -37,9 +42,22 @@ class TeamMember:
 class Planner(Protocol):
     """Chooses the next command for each dialogue, one batched call for all of them."""
 
-    def begin(self, worlds: Worlds) -> None: ...
+    def begin(self, worlds: Worlds) -> None:
+        """Called when a group of episodes starts, after every world has been reset.
 
-    def choose(self, dialogues: Sequence[Dialogue]) -> list[Decision]: ...
+        :param worlds: the group's worlds, for privileged Planners only
+        """
+
+    def choose(self, dialogues: Sequence[Dialogue]) -> list[Decision]:
+        """The next command of each dialogue.
+
+        :param dialogues: the episodes that still go on, at least one, each with its task sentence
+            and its turns so far
+        :return: one decision a dialogue, in the same order. A decision whose ``command`` is None is
+            a turn without a step; one whose ``error`` is set ends its episode as an error.
+        :raises BadInput: for what the user has to mend; the run stops. Any other exception ends
+            all episodes of the group as errors.
+        """
 
 
 class Actor(Protocol):
@@ -47,7 +65,11 @@ class Actor(Protocol):
 
     verbs: tuple[str, ...] | None
 
-    def begin(self, worlds: Worlds) -> None: ...
+    def begin(self, worlds: Worlds) -> None:
+        """Called when a group of episodes starts, after every world has been reset.
+
+        :param worlds: the group's worlds, with ``worlds.images [N, v, v, 3] uint8``
+        """
 
     def execute(
         self,
@@ -55,20 +77,45 @@ class Actor(Protocol):
         commands: Sequence[Command | None],
         max_steps: int,
         on_step: OnStep | None = None,
-    ) -> list[Rollout | None]: ...
+    ) -> list[Rollout | None]:
+        """Step the worlds until each command has ended.
+
+        :param worlds: the group's N worlds
+        :param commands: N commands; None leaves that world alone
+        :param max_steps: the most low-level steps of one command, at least 1
+        :param on_step: called after each step of the batch
+        :return: N rollouts, None where there was no command
+        :raises BadInput: for a command that the Actor does not take
+        """
 
 
 class Reporter(Protocol):
-    """Turns each rollout into the text that the Planner reads."""
+    """Turns each rollout into the report that the Planner reads."""
 
     tells_views: bool
 
-    def begin(self, worlds: Worlds) -> None: ...
+    def begin(self, worlds: Worlds) -> None:
+        """Called when a group of episodes starts, after every world has been reset.
 
-    def opening(self, worlds: Worlds, i: int) -> Report: ...
+        :param worlds: the group's worlds
+        """
 
-    def on_step(self, worlds: Worlds) -> None: ...
+    def opening(self, worlds: Worlds, i: int) -> Report:
+        """The report on world i before the first command; `agents.messages.NOTHING` for none.
 
-    def report(
-        self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]
-    ) -> list[Report]: ...
+        Called before `begin`, as soon as world i has been reset.
+        """
+
+    def on_step(self, worlds: Worlds) -> None:
+        """Called after each low-level step of the Actor, with the observations that it led to."""
+
+    def report(self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]) -> list[Report]:
+        """One report for each rollout.
+
+        :param rollouts: the rollouts of the worlds that had a command, which may be none
+        :param dialogues: their dialogues before this turn, in the same order; ``dialogue.world`` is
+            the place of its world in the batch
+        :return: as many reports, in the same order. The team also takes plain strings from a user's
+            own Reporter and grounds them (`agents.grounding.ground`).
+        :raises BadInput: for what the user has to mend; the run stops
+        """

@@ -21,7 +21,7 @@ from envs.worlds import Worlds
 
 @dataclass(frozen=True)
 class Episode:
-    """What came of one episode. ``steps`` counts the Actor's low-level steps.
+    """The result of one episode. ``steps`` counts the Actor's low-level steps.
 
     ``success`` is None where the world has no notion of it (a free instruction) and where the
     episode broke; then ``error`` holds the traceback. ``ended`` says how it ended: ``success``,
@@ -41,7 +41,7 @@ class Episode:
 
 
 class Callback:
-    """Looks on while episodes are played (live view, video). Every method may be left as it is.
+    """Hooks into the loop, for live views, videos and recording. Each does nothing by default.
 
     ``i`` is the place of the episode in its group.
     """
@@ -93,14 +93,15 @@ class Team:
         return self.max_turns if self.actor.verbs is None else self.command_steps
 
     def play(
-        self, worlds: Worlds, seeds: Sequence[int], watcher: Callback | None = None
+        self, worlds: Worlds, seeds: Sequence[int], callback: Callback | None = None
     ) -> list[Episode]:
         """Play one episode in each of the first ``len(seeds)`` worlds, all of them together.
 
-        World i is reset with ``seeds[i]``. An exception in a part ends the episodes that it
-        touched as errors, with the traceback; BadInput, which is the user's to mend, goes on up.
+        World i is reset with ``seeds[i]``. An exception in a part ends the affected episodes as
+        errors, with the traceback in `Episode.error`. Raises BadInput where a part does, since the
+        user has to mend it.
         """
-        watcher = watcher or Callback()
+        callback = callback or Callback()
         self._episodes = {}
         dialogues: dict[int, Dialogue] = {}
         for i, seed in enumerate(seeds):
@@ -110,7 +111,7 @@ class Team:
                 raise
             except Exception:
                 broken = Dialogue("", (), world=i, seed=seed)
-                self._end(broken, worlds, watcher, traceback.format_exc())
+                self._end(broken, worlds, callback, traceback.format_exc())
             else:
                 task = one_line(worlds.tasks[i])
                 verbs = self.actor.verbs or worlds.verbs(i)
@@ -118,35 +119,35 @@ class Team:
                 dialogues[i] = Dialogue(task, verbs, world=i, seed=seed, opening=opening)
         for part in (self.planner, self.actor, self.reporter):
             part.begin(worlds)
-        watcher.on_begin(worlds, list(dialogues.values()))
+        callback.on_begin(worlds, list(dialogues.values()))
         while dialogues:
             try:
-                self._turn(worlds, dialogues, watcher)
+                self._turn(worlds, dialogues, callback)
             except BadInput:
                 raise
             except Exception:
                 for i in list(dialogues):
-                    self._end(dialogues.pop(i), worlds, watcher, traceback.format_exc())
+                    self._end(dialogues.pop(i), worlds, callback, traceback.format_exc())
         return [self._episodes[i] for i in range(len(seeds))]
 
-    def _turn(self, worlds: Worlds, dialogues: dict[int, Dialogue], watcher: Callback) -> None:
+    def _turn(self, worlds: Worlds, dialogues: dict[int, Dialogue], callback: Callback) -> None:
         """One turn of every episode that is still going; what has ended leaves ``dialogues``."""
-        asked = list(dialogues)
-        decisions = self.planner.choose([dialogues[i] for i in asked])
-        chosen: dict[int, Decision] = {}
-        for i, decision in zip(asked, decisions, strict=True):
+        active = list(dialogues)
+        decisions = self.planner.choose([dialogues[i] for i in active])
+        decided: dict[int, Decision] = {}
+        for i, decision in zip(active, decisions, strict=True):
             if decision.error is not None:
                 trace = "".join(traceback.format_exception(decision.error))
-                self._end(dialogues.pop(i), worlds, watcher, trace)
+                self._end(dialogues.pop(i), worlds, callback, trace)
                 continue
-            watcher.on_decision(i, dialogues[i], decision)
-            chosen[i] = decision
+            callback.on_decision(i, dialogues[i], decision)
+            decided[i] = decision
 
-        commands = [chosen[i].command if i in chosen else None for i in range(len(worlds))]
+        commands = [decided[i].command if i in decided else None for i in range(len(worlds))]
 
         def on_step(worlds: Worlds) -> None:
             self.reporter.on_step(worlds)
-            watcher.on_step(worlds)
+            callback.on_step(worlds)
 
         rollouts = self.actor.execute(worlds, commands, self.command_steps, on_step)
         carried_out: dict[int, Rollout] = {i: r for i, r in enumerate(rollouts) if r is not None}
@@ -159,16 +160,16 @@ class Team:
                 strict=True,
             )
         )
-        for i, decision in chosen.items():
+        for i, decision in decided.items():
             report = _on_one_line(reports.get(i, NOT_UNDERSTOOD), decision.command)
             turn = Turn(one_line(decision.said), decision.command, report)
             dialogues[i] = dialogues[i].add(turn)
-            watcher.on_report(i, dialogues[i])
+            callback.on_report(i, dialogues[i])
             if worlds.over[i] or len(dialogues[i].turns) >= self.most_turns:
-                self._end(dialogues.pop(i), worlds, watcher)
+                self._end(dialogues.pop(i), worlds, callback)
 
     def _end(
-        self, dialogue: Dialogue, worlds: Worlds, watcher: Callback, error: str | None = None
+        self, dialogue: Dialogue, worlds: Worlds, callback: Callback, error: str | None = None
     ) -> None:
         i = dialogue.world
         judged = worlds.judged(i) and error is None
@@ -194,7 +195,7 @@ class Team:
             error=error,
             opening=dialogue.opening,
         )
-        watcher.on_end(i, self._episodes[i])
+        callback.on_end(i, self._episodes[i])
 
 
 def _on_one_line(report: Report | str, command: Command | None = None) -> Report:

@@ -1,4 +1,4 @@
-"""An Actor that fails some of its commands, for tests of how much a Planner bears."""
+"""An Actor that fails at random, to test how robust a Planner is."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class FailingActor(TeamMember):
     """``actor``, but each command fails with probability ``p``: nothing is done.
 
     What fails depends on the world and on how many commands it has been given, not on what is
-    played beside it. Raises BadInput for a ``p`` that is none.
+    played beside it. Raises BadInput where ``p`` is not between 0 and 1.
     """
 
     def __init__(self, actor: Actor, p: float) -> None:
@@ -48,10 +48,10 @@ class FailingActor(TeamMember):
     ) -> list[Rollout | None]:
         fails = [c is not None and self._draw(i, c) < self.p for i, c in enumerate(commands)]
         tried = [None if f else c for f, c in zip(fails, commands, strict=True)]
-        found = self.actor.execute(worlds, tried, max_steps, on_step)
+        rollouts = self.actor.execute(worlds, tried, max_steps, on_step)
         return [
             Rollout(c, 0, (), False, "done") if f and c is not None else r
-            for f, c, r in zip(fails, commands, found, strict=True)
+            for f, c, r in zip(fails, commands, rollouts, strict=True)
         ]
 
     def _draw(self, i: int, command: Command) -> float:

@@ -25,7 +25,7 @@ HELP = "a left, d right, w forward, p pick up, o drop, e examine or open, x done
 
 
 class HumanActor(StepActor):
-    """Asks a person for the next keys, one an action; whoever looks on draws the world."""
+    """Asks a person for the next keys, one key an action. The world is drawn by a callback."""
 
     def __init__(self) -> None:
         self._commands: Sequence[Command | None] = ()

@@ -1,4 +1,4 @@
-"""The scripted Actor: the cheat that sees the whole world and walks the shortest path."""
+"""The scripted Actor: privileged, it sees the whole world and walks the shortest path."""
 
 from __future__ import annotations
 
@@ -35,5 +35,5 @@ class ScriptedActor(StepActor):
         )
 
     def _route(self, worlds: Worlds, i: int, command: Command) -> list[int]:
-        found = route_in(worlds.world(i), worlds.places(i), command)
-        return [] if found is None else found
+        route = route_in(worlds.world(i), worlds.places(i), command)
+        return [] if route is None else route

@@ -24,8 +24,8 @@ class HumanPlanner(TeamMember):
         return [self._ask(d) for d in dialogues]
 
     def _ask(self, dialogue: Dialogue) -> Decision:
-        said = script(dialogue.task, dialogue.opening, dialogue.turns)
-        print("", *(f"{who}: {text}" for who, text in said), sep="\n")
+        lines = script(dialogue.task, dialogue.opening, dialogue.turns)
+        print("", *(f"{who}: {text}" for who, text in lines), sep="\n")
         while True:
             try:
                 line = input(f"Planner ({', '.join(dialogue.verbs)} the …): ")

@@ -1,4 +1,4 @@
-"""The oracle Planner: the cheat that looks into the world and always knows the right command."""
+"""The oracle Planner: privileged, it sees the whole world and knows the right command."""
 
 from __future__ import annotations
 
@@ -26,11 +26,10 @@ from envs.worlds import Worlds
 
 
 class OraclePlanner(TeamMember):
-    """Asks our own families for the next command and reads BabyAI's instructions.
+    """Takes the next command from our families' ``oracle`` and from BabyAI's instructions.
 
-    Where a locked door or a thing is in the way in BabyAI's worlds, it sees to that first. What
-    has been examined it takes from the dialogue. In a world that is neither it decides nothing:
-    its decisions are errors.
+    In BabyAI's worlds it first removes what is in the way, such as a locked door. Which items have
+    been examined it takes from the dialogue. In any other world its decisions are errors.
     """
 
     def __init__(self, options: PlannerOptions | None = None) -> None:
@@ -60,7 +59,7 @@ class OraclePlanner(TeamMember):
 
 
 def examined(dialogue: Dialogue) -> frozenset[Item]:
-    """The items that were examined, by the commands and reports so far."""
+    """The items of the examine commands so far whose reports do not deny them."""
     return frozenset(
         turn.command.item
         for turn in dialogue.turns

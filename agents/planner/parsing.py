@@ -1,4 +1,4 @@
-"""Grammar: what a language model has written, as a decision."""
+"""Parsing: a language model's output as a decision."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from envs.errors import BadInput
 
 SPEAKER = "planner:"
 DRESSING = " -*`\"'"
-LONGEST = 200  # characters that are kept of what was said
+LONGEST = 200  # characters of the output that are kept
 
 
 def parse_decision(text: str, dialogue: Dialogue) -> Decision:
@@ -18,12 +18,12 @@ def parse_decision(text: str, dialogue: Dialogue) -> Decision:
     a list's dash, and a "Planner:" that the model repeats are not counted.
     """
     lines = [line for line in text.splitlines() if line.strip()]
-    said = one_line(lines[0])[:LONGEST] if lines else ""
-    plain = said.strip(DRESSING)
+    utterance = one_line(lines[0])[:LONGEST] if lines else ""
+    plain = utterance.strip(DRESSING)
     if plain.lower().startswith(SPEAKER):
         plain = plain[len(SPEAKER) :].strip(DRESSING)
     try:
         command = Command.parse(plain)
     except BadInput:
-        return Decision(said, None)
-    return Decision(said, command if command.verb in dialogue.verbs else None)
+        return Decision(utterance, None)
+    return Decision(utterance, command if command.verb in dialogue.verbs else None)

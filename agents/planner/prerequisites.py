@@ -1,4 +1,4 @@
-"""The way to a deed: which commands must come first, by one who sees the whole world (a cheat)."""
+"""Prerequisites: the command that must be carried out before another can be (privileged)."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class PrerequisitePlanner:
         return grid
 
     def _follow(self, actions: list[int], command: Command) -> Cell | None:
-        """The first obstacle that one meets who takes these actions."""
+        """The first obstacle on the path of these actions."""
         x, y = map(int, self.world.agent_pos)
         pose, taken = Pose(x, y, int(self.world.agent_dir)), set()
         for k, action in enumerate(actions):
