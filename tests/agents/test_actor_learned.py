@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -23,6 +24,7 @@ from agents.actor.learned import WEIGHTS, LearnedActor, choose, load_network
 from agents.actor.map_memory import MIDDLE, OBSERVATION_SIZE
 from agents.actor.network import ActorNetwork
 from agents.actor.ppo import ActorPPO, ActorPPOConfig, CommandSB3VecEnv
+from agents.actor.rollouts import discounted_outcomes
 from agents.actor.route import STEPS
 from agents.actor.task_sources import TESTS, training_sources, with_key
 from agents.actor.vector_env import CommandVectorEnv, MultiTaskVectorEnv, measure
@@ -265,6 +267,55 @@ def test_the_vec_env_tells_truncation_from_termination() -> None:
     over, infos = env.step(np.full(4, Actions.done))[2:]
     assert over.all()
     assert not any(i["TimeLimit.truncated"] for i in infos)
+
+
+def test_outcomes_are_discounted_until_their_episode_ends() -> None:
+    """Worked out by hand with 0.99. World 0 succeeds at step 1 and then goes on; world 1 fails at
+    step 2 and begins anew; world 2 never ends."""
+    rewards, ended = np.zeros((4, 3)), np.zeros((4, 3), bool)
+    rewards[1, 0], ended[1, 0], ended[2, 1] = 1, True, True
+    rewards[0, 2] = 7  # counts only where an episode ends
+    outcomes = discounted_outcomes(rewards, ended, np.array([0.5, 0.4, 0.8], np.float32))
+    expected = [
+        [0.99, 0.0, 0.8 * 0.99**4],
+        [1.0, 0.0, 0.8 * 0.99**3],
+        [0.5 * 0.99**2, 0.0, 0.8 * 0.99**2],
+        [0.5 * 0.99, 0.4 * 0.99, 0.8 * 0.99],
+    ]
+    np.testing.assert_allclose(outcomes, expected, rtol=1e-6)
+
+
+def test_ppo_takes_the_value_of_what_a_truncated_episode_ends_in() -> None:
+    """After a truncation 0.99 times the value of the last observation is part of the reward; after
+    a termination it is not."""
+    torch.manual_seed(0)
+    network = ActorNetwork(channels=8, width=32)
+    config = ActorPPOConfig(8 * 32, 8, epochs=1)
+    stage = ActorPPO(network, lambda: MultiTaskVectorEnv([(SMALL, 8)], 0), config)
+    stage.begin()
+    endings: list[tuple[int, int, bool, bool, float]] = []
+    env = stage._env
+    step, step_wait = itertools.count(), env.step_wait
+
+    def watched() -> Any:
+        observations, rewards, over, infos = step_wait()
+        t = next(step)
+        for i in np.flatnonzero(over):
+            last = torch.from_numpy(infos[i]["terminal_observation"][None])
+            with torch.no_grad():
+                value = float(network(last)[1])
+            truncated = infos[i]["TimeLimit.truncated"]
+            endings.append((t, int(i), truncated, bool(rewards[i]), value))
+        return observations, rewards, over, infos
+
+    env.step_wait = watched  # type: ignore[method-assign]
+    stage.step(0)
+    buffer = stage.model.rollout_buffer
+    assert {truncated for _, _, truncated, _, _ in endings} == {True, False}
+    for t, i, truncated, success, value in endings:
+        expected = success + (0.99 * value if truncated else 0.0)
+        assert buffer.rewards[t, i] == pytest.approx(expected, abs=1e-5)
+    assert any(abs(value) > 0.01 for _, _, truncated, _, value in endings if truncated)
 
 
 def stages(network: ActorNetwork, seed: int, worlds_seed: int) -> list[Stage]:
