@@ -19,7 +19,7 @@ from run.evaluation.results import KeptResult, evaluate_command, read_results
 from run.storage.records import TaskScore
 from tests.run.command import one_sentence, summary
 
-HOUSE = Path(__file__).parents[2]
+HOUSE = Path(__file__).parents[3]
 
 
 def test_runs_are_kept_and_put_side_by_side(

@@ -21,6 +21,7 @@ import torch
 from agents.actor import make_actor
 from agents.actor.failing import FailingActor
 from agents.dialogue import Decision, Dialogue, Rollout
+from agents.messages import Report
 from agents.planner.oracle import OraclePlanner
 from agents.planner.registry import make_planner
 from agents.protocols import Actor, Planner, TeamMember
@@ -144,42 +145,45 @@ def test_suites_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def _reports(name: str, p: float) -> list[tuple[str, str]]:
-    """What a Reporter says, and the truth, turn by turn."""
-    told: list[tuple[str, str]] = []
+    """The texts of a Reporter's reports, each with that of the true report."""
+    texts: list[tuple[str, str]] = []
 
     class Spy:
         def __init__(self) -> None:
             self.inner = make_reporter(name, p=p)
 
-        def __getattr__(self, what: str) -> Any:
-            return getattr(self.inner, what)
+        def __getattr__(self, attribute: str) -> Any:
+            return getattr(self.inner, attribute)
 
-        def report(self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]) -> list[str]:
-            said = self.inner.report(rollouts, dialogues)
-            told.extend(zip(said, map(truth, rollouts), strict=True))
-            return said
+        def report(
+            self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]
+        ) -> Sequence[Report]:
+            reports: Sequence[Report] = self.inner.report(rollouts, dialogues)
+            pairs = zip(reports, map(truth, rollouts), strict=True)
+            texts.extend((report.text, true.text) for report, true in pairs)
+            return reports
 
     worlds = make_worlds("search", 8, n_items=4)
-    Team(OraclePlanner(), make_actor("scripted"), Spy(), 6).play(worlds, range(8))
-    return told
+    Team(OraclePlanner(), make_actor("scripted"), Spy(), 6).play(worlds, range(8))  # type: ignore[arg-type]
+    return texts
 
 
 def test_troubled_reporters_do_what_they_are_called_after() -> None:
     for name in ("late", "missing", "false", "reworded", "injected"):
-        assert all(said == true for said, true in _reports(name, 0.0)), name
-    assert {said for said, _ in _reports("missing", 1.0)} == {""}
-    assert all(said != true and said for said, true in _reports("false", 1.0))
-    for said, true in _reports("injected", 1.0):
-        assert said.startswith(true) and len(said) > len(true)
+        assert all(text == true for text, true in _reports(name, 0.0)), name
+    assert {text for text, _ in _reports("missing", 1.0)} == {""}
+    assert all(text != true and text for text, true in _reports("false", 1.0))
+    for text, true in _reports("injected", 1.0):
+        assert text.startswith(true) and len(text) > len(true)
     facts = 0
-    for said, true in _reports("reworded", 1.0):
-        assert said != true
+    for text, true in _reports("reworded", 1.0):
+        assert text != true
         for fact in re.findall(r"it (has secret property \w+)", true):
-            assert fact in said
+            assert fact in text
             facts += 1
     assert facts > 8
     late = _reports("late", 0.5)
-    assert any(not said for said, _ in late) and any(s.count("I ") == 2 for s, _ in late)
+    assert any(not text for text, _ in late) and any(t.count("I ") == 2 for t, _ in late)
     with pytest.raises(BadInput, match="probability 2 is not between 0 and 1"):
         make_reporter("late", p=2)
 
