@@ -277,3 +277,18 @@ def test_an_unknown_actor_is_told_with_the_nearest() -> None:
     with pytest.raises(BadInput, match="unknown actor 'scriptd'; did you mean 'scripted'"):
         make_actor("scriptd")
     assert {"scripted", "learned", "human"} <= set(ACTORS)
+
+
+def test_lays_down_before_a_door_where_there_is_no_other_cell() -> None:
+    # Two free cells: the agent's own, which the way on needs, and the one before the door.
+    free = {(1, 2), (2, 2), (3, 2)}
+    things: dict[tuple[int, int], WorldObj] = {
+        (x, y): Wall() for x in range(1, 8) for y in range(1, 4) if (x, y) not in free
+    }
+    world = Hall({**things, (3, 2): Ball("blue"), (0, 2): Door("grey")}, start=(2, 2))
+    world.carrying = Key("grey")
+    command = Command.parse("pick up the blue ball")
+    actions = route(world.grid.encode(), start_of(world), command, item_of(world.carrying))
+    assert actions == [A.left, A.left, A.drop, A.left, A.left, A.pickup] or actions == [
+        *(A.right, A.right, A.drop, A.right, A.right, A.pickup)
+    ]

@@ -173,3 +173,7 @@ def test_bad_settings_are_one_sentence(settings: dict[str, Any], told: str) -> N
     with pytest.raises(BadInput, match=told) as error:
         make_worlds("babyai-mixed", 1, **settings)
     assert "\n" not in str(error.value)
+
+
+def test_an_episode_of_our_mixture_has_128_steps() -> None:
+    assert make_worlds("babyai-mixed", 1).world(0).max_steps == 128

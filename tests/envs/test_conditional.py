@@ -303,3 +303,19 @@ def test_deeds_need_a_phrasing_of_their_own_and_room_for_what_they_name() -> Non
         SecretConditional(deeds=("open",))
     with pytest.raises(BadInput, match="n_items"):
         SecretConditional(deeds=("put",), n_items=4)
+
+
+def test_the_middle_row_of_an_odd_room_is_not_in_its_upper_half() -> None:
+    world = VisualConditional(conditions=("half",), room_size=7)
+    world.reset(seed=0)
+    assert [world._fits((1, y)) for y in range(1, 6)] == [True, True, False, False, False]
+    world = VisualConditional(conditions=("half",), room_size=8)
+    world.reset(seed=0)
+    assert [world._fits((1, y)) for y in range(1, 7)] == [True, True, True, False, False, False]
+
+
+def test_no_floor_has_the_colour_of_its_item() -> None:
+    world = VisualConditional(conditions=("floor",), n_items=8)
+    for seed in range(40):
+        world.reset(seed=seed)
+        assert all(t.floor and t.floor != t.item.colour for t in world.things)

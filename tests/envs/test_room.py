@@ -167,3 +167,12 @@ def test_join() -> None:
     assert join([a]) == f"the {a}"
     assert join([a, b], "or") == f"the {a} or the {b}"
     assert join([a, b, c]) == f"the {a}, the {b} and the {c}"
+
+
+@pytest.mark.parametrize(
+    ("room_size", "n_items", "max_steps"), [(6, 3, 216), (8, 4, 384), (16, 10, 1664)]
+)
+def test_the_step_limit_grows_with_the_room_and_its_items(
+    room_size: int, n_items: int, max_steps: int
+) -> None:
+    assert SecretSearch(n_items=n_items, room_size=room_size).max_steps == max_steps

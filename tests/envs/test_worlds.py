@@ -8,7 +8,7 @@ import pytest
 from minigrid.core.actions import Actions as A
 
 from envs import make_worlds
-from envs.commands import VERBS
+from envs.commands import VERBS, Command
 from envs.worlds import Worlds
 
 BABYAI = sorted(i for i in gym.registry if i.startswith("BabyAI-"))
@@ -107,3 +107,38 @@ def test_frames() -> None:
     worlds.reset(0, 0)
     assert worlds.frame(0).shape == (9 * 32, 9 * 32, 3)
     assert worlds.frame(0, tile_size=8).shape == (72, 72, 3)
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_an_end_without_reward_is_no_success(batched: bool) -> None:
+    # Toggling anything ends this level as failure.
+    worlds = make_worlds("MiniGrid-GoToObject-6x6-N2-v0", 1, batched=batched)
+    worlds.reset(0, seed=0)
+    worlds.step(np.array([A.toggle]), np.array([True]))
+    assert (worlds.over[0], worlds.success[0], worlds.truncated[0]) == (True, False, False)
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_an_end_in_the_last_step_is_no_truncation(batched: bool) -> None:
+    worlds = make_worlds("command", 1, batched=batched, max_steps=1)
+    for action, truncated in ((A.done, False), (A.left, True)):
+        worlds.reset(0, seed=0)
+        worlds.step(np.array([action]), np.array([True]))
+        assert (worlds.over[0], worlds.truncated[0]) == (True, truncated)
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_a_reset_forgets_the_command(batched: bool) -> None:
+    """In so crowded a room a turn on the spot soon faces some item."""
+    worlds = make_worlds("search", 1, batched=batched, n_items=10, room_size=6)
+    command = Command.parse("go to the object")
+    for reset in (False, True):
+        worlds.reset(0, seed=1)
+        worlds.watch(0, command)
+        if reset:
+            worlds.reset(0, seed=1)
+        done = False
+        for _ in range(4):
+            worlds.step(np.array([A.left]), np.array([True]))
+            done |= bool(worlds.done[0])
+        assert done is not reset

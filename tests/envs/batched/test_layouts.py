@@ -439,3 +439,11 @@ def test_a_pool_that_cannot_be_written(pool: Pool, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="cannot write pool file"):
         pool.save(tmp_path / "kept.npz")
     assert [p.name for p in tmp_path.iterdir()] == ["kept.npz"]
+
+
+def test_layout_i_has_the_seed_first_plus_i() -> None:
+    pool = Pool.draw("search", 3, seed=7)
+    worlds = make_worlds("search", 1)
+    for i in range(3):
+        worlds.reset(0, 7 + i)
+        assert pool.missions[i] == worlds.tasks[0]
