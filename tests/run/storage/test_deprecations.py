@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from envs.errors import BadInput
 from run.storage import deprecations
 from run.storage.deprecations import RenamedOption, current_arguments, current_settings
 
@@ -34,3 +35,36 @@ def test_settings_of_an_older_run_folder_get_their_new_names() -> None:
     stored = {"old": 3, "a": "mean", "language": {"a": "mean", "c": None}}
     expected = {"new_name": 3, "b": "normalised", "language": {"b": "normalised", "c": None}}
     assert current_settings("evaluate", stored) == expected
+
+
+def test_options_that_became_decision_processors_are_joined_in_one_order() -> None:
+    given = ["x", "--contrast=2", "--seed", "1", "--repeat_penalty", "5.0", "--repeats", "3"]
+    current, notices = current_arguments("evaluate", given)
+    assert current == [
+        "x",
+        "--seed",
+        "1",
+        "--processors",
+        "default,repetition-ban:turns=3,repetition-penalty:after=3,held-item-penalty:after=3,"
+        "repetition-penalty:nats=5,held-item-penalty:nats=5,contrastive:weight=2",
+    ]
+    assert [n.split()[0] for n in notices] == ["--contrast", "--repeat-penalty", "--repeats"]
+    for old in (["--repeats", "2"], ["--look", "None"]):
+        assert current_arguments("episode", old)[0] == ["--processors", "default"]
+    # Another command's option of the same name.
+    assert current_arguments("curves", ["--look", "3"]) == (["--look", "3"], [])
+    for new in (["--processors", "none"], ["--processors=none"]):
+        with pytest.raises(BadInput, match="--look is now part of --processors; give one"):
+            current_arguments("train-planner", ["--look", "0.4", *new])
+
+
+def test_decision_rules_of_an_older_run_folder_become_processors() -> None:
+    old = {"repeats": 2, "repeat_penalty": None, "look": 0.40, "contrast": None, "seed": 1}
+    language = {"processors": "default,exploration-threshold:probability=0.4", "seed": 1}
+    assert current_settings("evaluate", {"language": old}) == {"language": language}
+    assert current_settings("episode", {"repeats": 2}) == {"processors": "default"}
+    assert current_settings("train-planner", {"look": None, "contrast": 0.0}) == {
+        "processors": "default,contrastive:weight=0"
+    }
+    with pytest.raises(BadInput, match="--contrast is now part of --processors"):
+        current_settings("evaluate", {"contrast": 2, "processors": "none"})
