@@ -1,4 +1,4 @@
-"""Half precision, where it is faster."""
+"""Half precision, where the device computes faster in it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def faster_on_cpu() -> torch.dtype:
 
 
 def _fastest(dtype: torch.dtype, hopeless: float = math.inf) -> float:
-    """Seconds of the fastest of nine products; of two, if both take longer than is ``hopeless``."""
+    """Seconds of the fastest of nine matrix products; of two, if both take longer than
+    ``hopeless``."""
     a, b = torch.ones(64, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype)
     times: list[float] = []
     while len(times) < 2 or (len(times) < 9 and min(times) < hopeless):

@@ -1,4 +1,4 @@
-"""The response cache: server answers, kept on disk, so that nothing is paid for twice."""
+"""The response cache: servers' responses on disk, so that no request is paid for twice."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class JSONOnlyDisk(diskcache.JSONDisk):
 
 
 class ResponseCache:
-    """Texts by the request that they answer. Raises BadInput for a folder that cannot be used.
+    """Responses by request. Raises BadInput for a folder that cannot be used.
 
-    Once open, it only saves time: what is broken in it, or no longer fits on the disk, is asked
-    of the server again.
+    Once open, it only saves time: an entry that is damaged, or that does not fit on the disk, is
+    requested from the server again.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -44,15 +44,16 @@ class ResponseCache:
             self._cache = diskcache.Cache(str(folder), disk=JSONOnlyDisk, size_limit=BYTES)
 
     def get(self, request: str) -> str | None:
+        """The response to a request; None where there is none."""
         try:
-            known = self._cache.get(request)
+            response = self._cache.get(request)
         except (ValueError, OSError, zlib.error, sqlite3.Error, diskcache.Timeout):
             return None
-        return known if isinstance(known, str) else None
+        return response if isinstance(response, str) else None
 
-    def keep(self, request: str, reply: str) -> bool:
-        """Whether it could be kept."""
+    def store(self, request: str, response: str) -> bool:
+        """Store a response; False where it could not be written."""
         try:
-            return bool(self._cache.set(request, reply))
+            return bool(self._cache.set(request, response))
         except (OSError, sqlite3.Error, diskcache.Timeout):
             return False

@@ -24,7 +24,7 @@ from envs.errors import BadInput
 from models.language.weights import cache_folder
 
 KEY = "OPENAI_API_KEY"
-LOCAL_KEY = "none"  # the client insists on a key, servers of one's own on none
+LOCAL_KEY = "none"  # the client requires a key, local servers do not
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 20.0
 
@@ -32,11 +32,11 @@ log = logging.getLogger(__name__)
 
 
 class ServerPlanner(TeamMember):
-    """Asks a server's model for each dialogue's next command, several requests at a time.
+    """Requests each dialogue's next command from a server's model, several requests at a time.
 
-    What is asked again is answered from a cache on disk. A request that fails for good makes its
-    own decision an error and leaves the others as they are. Raises BadInput where the extra
-    packages are missing, and where there is neither a key nor an address of a server.
+    Repeated requests are answered from a cache on disk. A request that fails for good makes its
+    own decision an error and leaves the others as they are. Raises BadInput where the optional
+    packages are missing, and where there is neither a key nor a server's address.
     """
 
     def __init__(self, model: str, options: PlannerOptions | None = None) -> None:
@@ -70,7 +70,7 @@ class ServerPlanner(TeamMember):
         # The client's URL parser has errors of its own for addresses that are none.
         except Exception as error:
             raise BadInput(f"'{options.base_url}' is no address of a server: {error}") from error
-        self._replies = ResponseCache((options.cache or cache_folder()) / "replies")
+        self._responses = ResponseCache((options.cache or cache_folder()) / "replies")
         self._retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_worth_retrying),
             stop=tenacity.stop_after_attempt(options.retries + 1),
@@ -80,26 +80,26 @@ class ServerPlanner(TeamMember):
         )
 
     def choose(self, dialogues: Sequence[Dialogue]) -> list[Decision]:
-        """One decision a dialogue, in their order."""
+        """One decision for each dialogue, in their order."""
         with ThreadPoolExecutor(self.options.concurrency) as pool:
-            return list(pool.map(self._one, dialogues))
+            return list(pool.map(self._decide, dialogues))
 
-    def _one(self, dialogue: Dialogue) -> Decision:
+    def _decide(self, dialogue: Dialogue) -> Decision:
         if not dialogue.candidates():
             return no_candidates(dialogue)
         try:
-            said = self._ask(self.prompt.render(dialogue), dialogue.seed)
+            text = self._request(self.prompt.render(dialogue), dialogue.seed)
         except BadInput as error:
             return Decision("", None, error=error)
-        return parse_decision(said, dialogue)
+        return parse_decision(text, dialogue)
 
-    def _ask(self, text: str, episode_seed: int) -> str:
-        """The model's answer. Raises BadInput, in one sentence, where there is none."""
+    def _request(self, prompt: str, episode_seed: int) -> str:
+        """The model's response. Raises BadInput, in one sentence, where there is none."""
         from openai import OpenAIError
 
         request: dict[str, Any] = {
             "model": self.model,
-            "messages": [{"role": "user", "content": text}],
+            "messages": [{"role": "user", "content": prompt}],
             "temperature": self.options.temperature,
             "max_tokens": self.options.max_new_tokens,
         }
@@ -107,34 +107,34 @@ class ServerPlanner(TeamMember):
             request["seed"] = (self.options.seed * 1_000_003 + episode_seed) % (1 << 31)
         where = str(self._client.base_url)
         key = json.dumps({"server": where, **request}, sort_keys=True)
-        known = self._replies.get(key)
-        if known is not None:
-            return known
+        cached = self._responses.get(key)
+        if cached is not None:
+            return cached
         try:
-            reply = self._retrying.copy()(self._client.chat.completions.create, **request)
+            response = self._retrying.copy()(self._client.chat.completions.create, **request)
         except OpenAIError as error:
             raise BadInput(_problem(where, error, self.options)) from error
         # JSON that cannot be read comes up from the client as it is.
         except ValueError as error:
             raise BadInput(f"the server at {where} answered with malformed JSON") from error
-        said = _said(reply)
-        if said is None:
+        message = _message(response)
+        if message is None:
             raise BadInput(f"the server at {where} answered without a message")
-        self._replies.keep(key, said)
-        return said
+        self._responses.store(key, message)
+        return message
 
 
-def _said(reply: Any) -> str | None:
-    """The text in a reply, whose parts may be of any shape: a server can send whatever it likes."""
+def _message(response: Any) -> str | None:
+    """The text in a response; None where it does not have the shape that the protocol demands."""
     try:
-        said = reply.choices[0].message.content
+        text = response.choices[0].message.content
     except (AttributeError, IndexError, TypeError, KeyError):
         return None
-    return said if isinstance(said, str) else None
+    return text if isinstance(text, str) else None
 
 
 def _worth_retrying(error: BaseException) -> bool:
-    """Whether asking again may help: busy (429), broken (5xx), out of reach or too slow."""
+    """Whether a retry may help: busy (429), broken (5xx), out of reach or too slow."""
     from openai import APIConnectionError, APIStatusError
 
     if isinstance(error, APIStatusError):

@@ -1,4 +1,4 @@
-"""Convert: a GGUF file, once, into a folder of bfloat16 safetensors that loads in seconds."""
+"""Conversion of a GGUF file, once, to a folder of bfloat16 safetensors that loads in seconds."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ def convert(file: Path, target: Path) -> Path:
 
 
 def name_end(tokenizer: Any, file: Path) -> None:
-    """Let texts end with the token that the file says, if it says one: transformers 5.17 takes
-    SmolLM2's first token for it, and a Reporter trained with another would never come to an end."""
+    """Set the end-of-sequence token that the file names, if it names one: transformers 5.17 takes
+    SmolLM2's first token, and a Reporter trained with another one would never stop generating."""
     import gguf
 
     field = gguf.GGUFReader(file).get_field("tokenizer.ggml.eos_token_id")
@@ -97,9 +97,9 @@ def name_end(tokenizer: Any, file: Path) -> None:
 
 @contextmanager
 def _read_once() -> Iterator[None]:
-    """Let gguf do once what transformers asks of it many times over: read the file's head (for
-    configuration, tokenizer and weights; most of it goes into slicing a memory map) and list the
-    names of tensors (for each of the model's modules)."""
+    """Within it gguf caches what transformers requests many times: reading the file's header (for
+    configuration, tokenizer and weights, where slicing a memory map takes most of the time) and
+    listing the tensors' names (for each module of the model)."""
     import gguf
     import numpy as np
 
@@ -114,7 +114,7 @@ def _read_once() -> Iterator[None]:
         return Reader(file)
 
     once: dict[str, Callable[..., Any]] = {
-        # By the file, however whoever asks spells its path.
+        # By the absolute path: callers spell it differently.
         "GGUFReader": lambda path: reader(Path(path).absolute()),
         "get_tensor_name_map": lru_cache(maxsize=1)(gguf.get_tensor_name_map),
     }

