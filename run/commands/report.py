@@ -8,7 +8,7 @@ from pathlib import Path
 import tyro
 
 from envs.errors import BadInput
-from run.evaluation.report_page import Report
+from run.evaluation.report_page import EvaluationReport
 from run.evaluation.results import EvaluationRun
 from run.storage.settings import at_least
 
@@ -54,7 +54,7 @@ def report(settings: ReportSettings) -> Path:
         BadInput: A run cannot be read, or the page cannot be written.
     """
     runs = [EvaluationRun.read(path) for path in (*settings.runs, *settings.compare)]
-    page = Report.of(runs, settings.title, settings.players)
+    page = EvaluationReport.of(runs, settings.title, settings.players)
     out = settings.out or settings.runs[0] / "report.html"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -107,7 +107,7 @@ class CostRow:
 
 
 @dataclass(frozen=True)
-class Report:
+class EvaluationReport:
     """All that the page shows."""
 
     title: str
@@ -120,7 +120,7 @@ class Report:
     players: Sequence[EpisodePlayer]
 
     @classmethod
-    def of(cls, runs: Sequence[EvaluationRun], title: str, players: int) -> Report:
+    def of(cls, runs: Sequence[EvaluationRun], title: str, players: int) -> EvaluationReport:
         """The report of some runs.
 
         Args:

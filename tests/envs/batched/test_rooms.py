@@ -13,6 +13,7 @@ from envs.batched.cells import ID_SHIFT, STATE_SHIFT
 from envs.batched.rebuild import rebuild
 from envs.batched.rooms import FACTS, item_cell
 from envs.batched.sentences import events_of, item_of_cell, items_by_number, sentence
+from envs.batched.truth import examined_in_order
 from envs.command import CommandTask
 from envs.commands import Command
 from envs.conditional import ConditionalEnv, VisualConditional
@@ -261,3 +262,15 @@ def test_settings_that_no_family_takes(settings: dict[str, object], said: str) -
     with pytest.raises(BadInput) as caught:
         Rooms(**{"family": "conditional", **settings})  # type: ignore[arg-type]
     assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_an_order_that_was_broken_stays_broken() -> None:
+    """0 before the first item, 1 after it, 2 after both, 3 once the second came first."""
+    cells = {k: np.uint32(9 | k << ID_SHIFT) for k in (1, 2, 3)}
+    first, then = np.uint64(1 << 1), np.uint64(1 << 2)
+    cases = (((1, 2), 2), ((2,), 3), ((2, 1), 3), ((1, 3, 2, 1), 2), ((3, 2, 1, 2), 3))
+    for order, progress in cases:
+        seen = 0
+        for k in order:
+            seen = examined_in_order(seen, first, then, cells[k])
+        assert seen == progress, order
