@@ -1,7 +1,7 @@
 """The bespoke baseline: no pretrained language (arXiv 2303.07280, section 4.1).
 
-The same vision encoder, words with learned vectors, a transformer over both, and a binary head. It
-also learns to say what happened, by a small decoder that is used in training only.
+The same vision encoder, learned word embeddings, a transformer over both, and a binary head. A
+small caption decoder serves training only.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from rewards.success_vqa.cross_modal_encoder import AuxiliaryLogits, CrossModalE
 from rewards.success_vqa.detector import MOST_TOKENS, VERSION, SuccessDetector
 
 _WORD = re.compile(r"[a-z]+|[^a-z\s]")
-_UNKNOWN = 1  # 0 is for what is not there
+_UNKNOWN = 1  # 0 is padding
 
 
 @dataclass(frozen=True)
 class BaselineConfig:
-    """What a baseline is built like; ``words`` are those that it knows."""
+    """A baseline's architecture; ``words`` are its vocabulary."""
 
     words: tuple[str, ...] = ()
     width: int = 192
@@ -50,7 +50,7 @@ def vocabulary(texts: Iterable[str]) -> tuple[str, ...]:
 
 
 class BaselineDetector(SuccessDetector):
-    """A transformer over what was seen and the question's words."""
+    """A transformer over the clip's vectors and the question's words."""
 
     config: BaselineConfig
     only_training = ("teller.", "words.")
@@ -83,19 +83,20 @@ class BaselineDetector(SuccessDetector):
             )
 
     def _numbers(self, texts: Sequence[str]) -> torch.Tensor:
-        """The words of texts by their numbers ``[texts, longest]``, 0 beyond a text's end."""
-        found = [[self._number.get(w, _UNKNOWN) for w in words_of(t)] for t in texts]
-        longest = max(map(len, found))
-        return torch.tensor([[*t, *[0] * (longest - len(t))] for t in found], device=self.device)
+        """Texts as word numbers ``[texts, longest] int64``, padded with 0."""
+        numbers = [[self._number.get(w, _UNKNOWN) for w in words_of(t)] for t in texts]
+        longest = max(map(len, numbers))
+        padded = [[*row, *[0] * (longest - len(row))] for row in numbers]
+        return torch.tensor(padded, device=self.device)
 
     def forward(
         self, media: torch.Tensor, which: torch.Tensor, questions: Sequence[str]
     ) -> tuple[torch.Tensor, AuxiliaryLogits]:
         padded = self._numbers(questions)
         x = self.embed(padded) + self.place[: padded.shape[1]]
-        words, _, found = self.mixer(x, padded == 0, media[which])
-        odds: torch.Tensor = self.head(words[:, 0]).squeeze(-1).float()
-        return odds, found
+        words, _, auxiliary = self.mixer(x, padded == 0, media[which])
+        logits: torch.Tensor = self.head(words[:, 0]).squeeze(-1).float()
+        return logits, auxiliary
 
     def caption_loss(
         self, media: torch.Tensor, which: torch.Tensor, captions: Sequence[str]
@@ -107,7 +108,7 @@ class BaselineDetector(SuccessDetector):
         later = torch.ones(n, n, dtype=torch.bool, device=self.device).triu(1)
         seen = media[which]
         with sdpa_kernel(SDPBackend.MATH):
-            said = self.words(self.teller(x.to(seen.dtype), seen, tgt_mask=later))
+            logits = self.words(self.teller(x.to(seen.dtype), seen, tgt_mask=later))
         return functional.cross_entropy(
-            said.float().flatten(0, 1), padded.flatten(), ignore_index=0
+            logits.float().flatten(0, 1), padded.flatten(), ignore_index=0
         )

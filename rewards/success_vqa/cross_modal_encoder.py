@@ -1,4 +1,4 @@
-"""What was seen, compared with the words of a question."""
+"""The cross-modal encoder: a clip's vectors and a question's words in one transformer."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class AuxiliaryLogits(NamedTuple):
 
 
 class CrossModalEncoder(nn.Module):
-    """A transformer over what was seen and a question's words.
+    """A transformer over a clip's vectors and a question's words.
 
-    As in InstructBLIP (arXiv 2305.06500, section 2.3), what is made of the frames depends on what
-    is asked. Training tells not only the answer, but also the findings that it rests on.
+    As in InstructBLIP (arXiv 2305.06500, section 2.3), the clip's representation depends on the
+    question. Three linear heads predict what the answer rests on, which serves training.
     """
 
     def __init__(self, width: int, layers: int) -> None:
@@ -48,8 +48,17 @@ class CrossModalEncoder(nn.Module):
     def forward(
         self, words: torch.Tensor, absent: torch.Tensor, seen: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, AuxiliaryLogits]:
-        """Words ``[N, n, width]``, of which ``absent [N, n] bool`` are none, and what was seen
-        ``[N, m, width]``, both as the other makes them look; and the findings."""
+        """Encode N pairs of a question and a clip.
+
+        Args:
+            words: ``[N, n, width]``, the questions' words.
+            absent: ``[N, n] bool``, which of them are padding.
+            seen: ``[N, m, width]``, the clips' vectors.
+
+        Returns:
+            The words ``[N, n, width]`` and the vectors ``[N, m, width]``, each in the light of the
+            other, and the auxiliary logits.
+        """
         n = words.shape[1]
         mask = torch.cat([absent, absent.new_zeros(seen.shape[:2])], 1)
         both = torch.cat([words.to(seen.dtype), seen], 1)
@@ -57,10 +66,10 @@ class CrossModalEncoder(nn.Module):
             mixed = self.layers(both, src_key_padding_mask=mask)
         of_frames = N_FRAMES * VECTORS
         frames = mixed[:, n : n + of_frames].unflatten(1, (N_FRAMES, VECTORS))
-        deeds = self.deeds(mixed[:, n + of_frames :].mean(1)).float()
-        found = AuxiliaryLogits(
+        events = self.deeds(mixed[:, n + of_frames :].mean(1)).float()
+        auxiliary = AuxiliaryLogits(
             self.named(frames[:, :, :2]).float(),
             self.holds(frames[:, :, 0]).squeeze(-1).float(),
-            deeds.unflatten(-1, (MOST_NAMED, len(VERBS))),
+            events.unflatten(-1, (MOST_NAMED, len(VERBS))),
         )
-        return mixed[:, :n], mixed[:, n:], found
+        return mixed[:, :n], mixed[:, n:], auxiliary

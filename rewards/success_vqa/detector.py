@@ -54,7 +54,7 @@ class FlamingoConfig:
 
 
 class SuccessDetector(nn.Module):
-    """What detector and baseline share: from clips and questions to probabilities of "yes".
+    """The base class of trained detectors: clips and questions in, probabilities of "yes" out.
 
     A subclass implements `forward`, or `logits` alone where it has no vision encoder of its own.
     Parts whose names begin with one of ``only_training`` are not saved.
@@ -94,20 +94,34 @@ class SuccessDetector(nn.Module):
     def logits(
         self, media: torch.Tensor, which: torch.Tensor, questions: Sequence[str]
     ) -> torch.Tensor:
-        """``[questions]`` log-odds of "yes", of clips' ``media [clips, vectors, width]``, of which
-        ``which [questions]`` says the number of each question's clip."""
+        """Logits of "yes", with the arguments of `forward`: ``[questions] float32``."""
         return self(media, which, questions)[0]
 
     def forward(
         self, media: torch.Tensor, which: torch.Tensor, questions: Sequence[str]
     ) -> tuple[torch.Tensor, AuxiliaryLogits]:
-        """As `logits`, and what the answers rest on."""
+        """Logits of "yes", and of what the answers rest on.
+
+        Args:
+            media: ``[clips, vectors, width]``, as the vision encoder returns it.
+            which: ``[questions] int64``, the number of each question's clip.
+            questions: the questions, of which `check` has let each pass.
+
+        Returns:
+            ``[questions] float32`` and `AuxiliaryLogits` of as many questions.
+        """
         raise NotImplementedError
 
     def caption_loss(
         self, media: torch.Tensor, which: torch.Tensor, captions: Sequence[str]
     ) -> torch.Tensor:
-        """Mean negative log-likelihood of the captions' tokens, each of the clip ``which``."""
+        """The mean negative log-likelihood of all tokens of captions.
+
+        Args:
+            media: ``[clips, vectors, width]``, as the vision encoder returns it.
+            which: ``[captions] int64``, the number of each caption's clip.
+            captions: what happened in these clips.
+        """
         raise NotImplementedError
 
     def check(self, question: str) -> None:
@@ -129,8 +143,8 @@ class SuccessDetector(nn.Module):
         for texts in questions:
             for text in texts:
                 self.check(text)
-        found: list[np.ndarray] = []
-        # Of like size together, so that little is rim.
+        probabilities: list[np.ndarray] = []
+        # Pictures of like size are batched together, so that little is padded.
         prepared = [prepare(c) for c in clips]
         order = sorted(range(len(clips)), key=lambda k: prepared[k].shape[-2])
         for first in range(0, len(order), batch):
@@ -138,35 +152,43 @@ class SuccessDetector(nn.Module):
             shown = torch.from_numpy(stack([prepared[k] for k in part])).to(self.device)
             with half(self.device):
                 media = self.encoder(shown)
-            found += self.probabilities(media, [questions[k] for k in part])
-        return [found[k] for k in np.argsort(order)]
+            probabilities += self.probabilities(media, [questions[k] for k in part])
+        return [probabilities[k] for k in np.argsort(order)]
 
     @torch.no_grad()
     def probabilities(
         self, media: torch.Tensor, questions: Sequence[Sequence[str]]
     ) -> list[np.ndarray]:
-        """As `answer`, of clips that the vision encoder has made ``media`` of."""
+        """Probabilities of yes to questions about clips that are already encoded.
+
+        Args:
+            media: ``[clips, vectors, width]``, as the vision encoder returns it.
+            questions: of each clip.
+
+        Returns:
+            For each clip ``[questions] float32``.
+        """
         which = [k for k, texts in enumerate(questions) for _ in texts]
         flat = [t for texts in questions for t in texts]
         was_training = self.training
         self.eval()
         with half(self.device):
-            odds = self.logits(media, torch.tensor(which, device=self.device), flat)
+            logits = self.logits(media, torch.tensor(which, device=self.device), flat)
         self.train(was_training)
-        sure = (odds.float() / self.temperature).sigmoid().cpu().numpy()
-        return np.split(sure, np.cumsum([len(texts) for texts in questions])[:-1])
+        probabilities = (logits.float() / self.temperature).sigmoid().cpu().numpy()
+        return np.split(probabilities, np.cumsum([len(texts) for texts in questions])[:-1])
 
     def trained_state(self) -> dict[str, torch.Tensor]:
-        """All that is trained, by name; what the frozen language model holds is not among it."""
+        """All trained tensors by name, without those of the frozen language model."""
         return dict(self.state_dict())
 
     def inference_state(self) -> dict[str, torch.Tensor]:
-        """What of it answers need, by name."""
+        """The trained tensors that answers need, by name."""
         parts = self.only_training
         return {n: t for n, t in self.trained_state().items() if not n.startswith(parts)}
 
     def save(self, folder: Path) -> None:
-        """Write what answers need, in half precision, and the configuration."""
+        """Write the tensors that answers need, in half precision, and the configuration."""
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {n: t.detach().half().contiguous() for n, t in self.inference_state().items()}
         half = folder / f".{WEIGHTS}.half"
@@ -177,11 +199,11 @@ class SuccessDetector(nn.Module):
         (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
 
     def load(self, folder: Path) -> None:
-        """Take the trained parts from a folder, all of them. Raises BadInput where they differ."""
+        """Load the trained tensors from a folder. Raises BadInput where names or shapes differ."""
         tensors = _read_weights(folder)
-        mine = self.inference_state()
-        wrong = sorted(set(tensors) ^ set(mine)) or [
-            n for n, t in tensors.items() if t.shape != mine[n].shape
+        state = self.inference_state()
+        wrong = sorted(set(tensors) ^ set(state)) or [
+            n for n, t in tensors.items() if t.shape != state[n].shape
         ]
         if wrong:
             raise BadInput(
@@ -278,60 +300,61 @@ class FlamingoDetector(SuccessDetector):
 
     def tokens(self, text: str) -> tuple[int, ...]:
         """A text as the language model reads it. Raises BadInput for one that is too long."""
-        found = tuple(self.tokenizer.encode(text, add_special_tokens=False))
-        if len(found) > MOST_TOKENS:
+        tokens = tuple(self.tokenizer.encode(text, add_special_tokens=False))
+        if len(tokens) > MOST_TOKENS:
             raise BadInput(
-                f"a question has at most {MOST_TOKENS} tokens, not {len(found)}: '{text[:60]}…'"
+                f"a question has at most {MOST_TOKENS} tokens, not {len(tokens)}: '{text[:60]}…'"
             )
-        return found
+        return tokens
 
     def check(self, question: str) -> None:
         super().check(question)
         self.tokens(question + " Answer:")
 
     def forget(self) -> None:
-        """Keep no more what the lower layers made of texts."""
+        """Clear the cache of what the lower layers made of texts."""
         self._language.forget()
 
     def forward(
         self, media: torch.Tensor, which: torch.Tensor, questions: Sequence[str]
     ) -> tuple[torch.Tensor, AuxiliaryLogits]:
         texts = [self.tokens(q + " Answer:") for q in questions]
-        last, findings, order = [], [], []
+        last, predicted, order = [], [], []
         for part in alike(texts):
             read = self._language.read([texts[k] for k in part])
             ends = torch.tensor([len(texts[k]) for k in part], device=self.device)
             absent = torch.arange(read.shape[1], device=self.device) >= ends[:, None]
-            _, compared, found = self.mixer(self.reads(read), absent, media[which[part]])
+            _, compared, auxiliary = self.mixer(self.reads(read), absent, media[which[part]])
             hidden = self._language.hidden(compared, read)
             last.append(hidden[torch.arange(len(part), device=self.device), ends - 1])
-            findings.append(found)
+            predicted.append(auxiliary)
             order += part
         weight = self._language.head.weight
-        at = torch.cat(last)
-        odds = (at @ (weight[self._yes] - weight[self._no]).to(at.dtype)).float()
+        ends_of_all = torch.cat(last)
+        direction = (weight[self._yes] - weight[self._no]).to(ends_of_all.dtype)
+        logits = (ends_of_all @ direction).float()
         back = torch.tensor(order, device=self.device).argsort()
-        return odds[back], AuxiliaryLogits(
-            *(torch.cat(f)[back] for f in zip(*findings, strict=True))
+        return logits[back], AuxiliaryLogits(
+            *(torch.cat(f)[back] for f in zip(*predicted, strict=True))
         )
 
     def caption_loss(
         self, media: torch.Tensor, which: torch.Tensor, captions: Sequence[str]
     ) -> torch.Tensor:
         texts = [self.tokens(f"{TELL} {c}") for c in captions]
-        # What is compared with the frames is the question alone, never its answer.
+        # Only the question is compared with the frames, never the caption that answers it.
         tell = self.tokens(TELL)
         skip = len(tell)
-        asked = self.reads(self._language.read([tell]))
-        said: list[torch.Tensor] = []
+        question = self.reads(self._language.read([tell]))
+        outputs: list[torch.Tensor] = []
         targets: list[int] = []
         for part in alike(texts):
             absent = torch.zeros(len(part), skip, dtype=torch.bool, device=self.device)
-            each = asked.expand(len(part), -1, -1)
+            each = question.expand(len(part), -1, -1)
             _, compared, _ = self.mixer(each, absent, media[which[part]])
             hidden = self._language.hidden(compared, self._language.read([texts[k] for k in part]))
             for row, k in zip(hidden, part, strict=True):
-                said.append(row[skip - 1 : len(texts[k]) - 1])
+                outputs.append(row[skip - 1 : len(texts[k]) - 1])
                 targets += texts[k][skip:]
-        logits = self._language.head(torch.cat(said)).float()
+        logits = self._language.head(torch.cat(outputs)).float()
         return functional.cross_entropy(logits, torch.tensor(targets, device=self.device))

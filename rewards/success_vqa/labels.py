@@ -1,7 +1,7 @@
-"""What people answered to the questions of clips: files of labels, and how far two people agree.
+"""Answers of people to questions about clips: files of labels, and how far two people agree.
 
-A file of labels is JSON Lines; one line is one answer, and of two answers of one person to the
-same question the later counts::
+A file of labels is JSON Lines with one answer a line. Of two answers of one person to the same
+question the later counts::
 
     {"parley_labels": 1, "split": "test1", "clip": 12, "seed": 815, "text": "Did the agent …?",
      "answer": "yes", "frame": 3, "by": "anna", "seconds": 4.2, "at": "2026-01-02T03:04:05+00:00"}
@@ -27,14 +27,14 @@ RESAMPLES = 1000
 LONGEST_NAME = 40
 
 Key = tuple[str, int, str]
-"""Which question is meant: the split, the clip's place in it, the question's text."""
+"""A question: the split, the clip's place in it, the question's text."""
 
 
 @dataclass(frozen=True)
 class Label:
     """One answer of one person. ``clip`` is the clip's place in the split, ``seed`` its world's;
-    ``frame`` the number, from 1, of the first frame that shows the success, 0 where that was not
-    said; ``seconds`` how long it took, ``at`` when it was given."""
+    ``frame`` the number, from 1, of the first frame that shows the success, 0 where the person did
+    not say; ``seconds`` how long the answer took, ``at`` when it was given."""
 
     split: str
     clip: int
@@ -62,14 +62,15 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 
 
 def _label(line: str) -> Label:
-    found: Any = json.loads(line)
-    if not isinstance(found, dict) or found.pop("parley_labels", None) != VERSION:
+    """A label from a line of a file. Raises ValueError or TypeError for any other line."""
+    row: Any = json.loads(line)
+    if not isinstance(row, dict) or row.pop("parley_labels", None) != VERSION:
         raise ValueError(f'it has no "parley_labels": {VERSION}')
     for name, types in _TYPES.items():
-        value = found.get(name)
+        value = row.get(name)
         if not isinstance(value, types) or isinstance(value, bool):
             raise ValueError(f"its '{name}' is missing or no {types[-1].__name__}")
-    label = Label(**found)
+    label = Label(**row)
     if label.answer not in ANSWERS or label.split not in SPLITS:
         raise ValueError(f"the answer '{label.answer}' or the split '{label.split}' is unknown")
     if label.clip < 0 or not 0 <= label.frame <= N_FRAMES:
@@ -78,9 +79,9 @@ def _label(line: str) -> Label:
 
 
 def read_labels(file: Path) -> list[Label]:
-    """A file's answers, of each person the latest to each question, in the order of asking.
+    """A file's labels, of each person the latest to each question, in the order of the first ones.
 
-    A last line that is cut off, as a kill may leave it, is left out. Raises BadInput, with the
+    A last line that is cut off, as a kill may leave it, is ignored. Raises BadInput, with the
     line's number, for a file that is not of this kind.
     """
     try:
@@ -100,18 +101,18 @@ def read_labels(file: Path) -> list[Label]:
 
 
 def agreed(labels: Iterable[Label]) -> tuple[dict[Key, Label], list[Key]]:
-    """The questions to which all who answered yes or no answered alike, with one of their labels,
-    and the questions on which they differ."""
-    said: dict[Key, list[Label]] = {}
+    """One label for each question on which all answers agree, and the questions on which they
+    differ. Skipped questions do not count."""
+    answers: dict[Key, list[Label]] = {}
     for label in labels:
         if label.answer != "skip":
-            said.setdefault(label.key, []).append(label)
-    alike = {k: ls[0] for k, ls in said.items() if len({label.answer for label in ls}) == 1}
-    return alike, [k for k in said if k not in alike]
+            answers.setdefault(label.key, []).append(label)
+    alike = {k: ls[0] for k, ls in answers.items() if len({label.answer for label in ls}) == 1}
+    return alike, [k for k in answers if k not in alike]
 
 
 def all_labels(files: Sequence[Path]) -> dict[Key, Label]:
-    """What the files answer with yes or no. Raises BadInput where two answers contradict."""
+    """All answers yes or no of the files. Raises BadInput where two answers contradict."""
     labels = [label for file in files for label in read_labels(file)]
     alike, differ = agreed(labels)
     if differ:
@@ -130,25 +131,31 @@ def all_labels(files: Sequence[Path]) -> dict[Key, Label]:
 
 
 def labelled(clips: Iterable[Clip], split: str, labels: Mapping[Key, Label]) -> Iterator[Clip]:
-    """The clips of which something was labelled, with these answers alone in place of the true.
+    """The labelled clips, with the labelled questions alone and people's answers to them.
 
-    Raises BadInput where a label belongs to another clip or question than is there.
+    Args:
+        clips: all clips of the split, in order.
+        split: its name.
+        labels: as `all_labels` returns them.
+
+    Raises:
+        BadInput: the split has no labels, or a label belongs to another clip or question.
     """
-    mine: dict[int, list[Label]] = {}
+    by_clip: dict[int, list[Label]] = {}
     for label in labels.values():
         if label.split == split:
-            mine.setdefault(label.clip, []).append(label)
-    if not mine:
+            by_clip.setdefault(label.clip, []).append(label)
+    if not by_clip:
         raise BadInput(
             f"there are no labels for the split '{split}', only for "
             + ", ".join(sorted({label.split for label in labels.values()}))
         )
     for k, clip in enumerate(clips):
-        if k not in mine:
+        if k not in by_clip:
             continue
         by_text = {question.text: question for question in clip.questions}
         answered = []
-        for label in mine.pop(k):
+        for label in by_clip.pop(k):
             question = by_text.get(label.text)
             if label.seed != clip.seed or question is None or label.frame > len(clip.frames):
                 raise _other(label)
@@ -156,8 +163,8 @@ def labelled(clips: Iterable[Clip], split: str, labels: Mapping[Key, Label]) -> 
             step = clip.steps[label.frame - 1 if label.frame else -1] if yes else -1
             answered.append(replace(question, answer=yes, success_step=step))
         yield replace(clip, questions=tuple(answered))
-    if mine:
-        raise _other(next(iter(mine.values()))[0])
+    if by_clip:
+        raise _other(next(iter(by_clip.values()))[0])
 
 
 def _other(label: Label) -> BadInput:
@@ -169,9 +176,11 @@ def _other(label: Label) -> BadInput:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far two people agree on the ``n`` questions that both answered yes or no: the share of
-    equal answers and Cohen's kappa (0 for chance, 1 for always; None where both always gave one
-    answer) with its 95 % interval."""
+    """How far two people agree on the ``n`` questions that both answered yes or no.
+
+    ``share`` is that of equal answers, ``kappa`` Cohen's kappa (0 for chance, 1 for perfect
+    agreement; None where both always gave the same one answer), ``ci95`` its 95 % interval.
+    """
 
     n: int
     share: float
@@ -185,20 +194,20 @@ def agreement(one: Collection[Label], other: Collection[Label]) -> Agreement | N
     both = [(a, theirs[a.key]) for a in one if a.answer != "skip" and a.key in theirs]
     if not both:
         return None
-    said = np.array([[a.answer == "yes", b.answer == "yes"] for a, b in both])
-    drawn = np.random.default_rng(0).integers(len(said), size=(RESAMPLES, len(said)))
-    kappa = _kappa(said)
-    around = [k for rows in drawn if (k := _kappa(said[rows])) is not None]
-    spread = tuple(float(x) for x in np.percentile(around, [2.5, 97.5])) if around else None
-    share = float((said[:, 0] == said[:, 1]).mean())
-    if kappa is None or spread is None:
-        return Agreement(len(said), share, None, None)
-    return Agreement(len(said), share, kappa, (spread[0], spread[1]))
+    answers = np.array([[a.answer == "yes", b.answer == "yes"] for a, b in both])
+    drawn = np.random.default_rng(0).integers(len(answers), size=(RESAMPLES, len(answers)))
+    kappa = _kappa(answers)
+    resampled = [k for rows in drawn if (k := _kappa(answers[rows])) is not None]
+    share = float((answers[:, 0] == answers[:, 1]).mean())
+    if kappa is None or not resampled:
+        return Agreement(len(answers), share, None, None)
+    low, high = np.percentile(resampled, [2.5, 97.5])
+    return Agreement(len(answers), share, kappa, (float(low), float(high)))
 
 
-def _kappa(said: np.ndarray) -> float | None:
-    """Cohen's kappa of ``said [N, 2] bool``."""
-    share = (said[:, 0] == said[:, 1]).mean()
-    one, other = said.mean(0)
+def _kappa(answers: np.ndarray) -> float | None:
+    """Cohen's kappa of ``answers [N, 2] bool``; None where chance alone makes all equal."""
+    share = (answers[:, 0] == answers[:, 1]).mean()
+    one, other = answers.mean(0)
     chance = one * other + (1 - one) * (1 - other)
     return None if chance == 1 else float((share - chance) / (1 - chance))

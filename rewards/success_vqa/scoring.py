@@ -14,8 +14,8 @@ BINS = 10
 
 @dataclass(frozen=True)
 class DetectorScore:
-    """Balanced accuracy with its 95 % interval, the shares of true yes and true no that were said,
-    the expected calibration error and the number of questions. None where it is not defined."""
+    """Balanced accuracy with its 95 % interval, the true-positive and true-negative rates, the
+    expected calibration error and the number of questions. None where it is not defined."""
 
     balanced_accuracy: float | None
     ci95: tuple[float, float] | None
@@ -39,11 +39,17 @@ def balanced_accuracy(predicted: np.ndarray, true: np.ndarray) -> float:
     return float((predicted[true].mean() + (~predicted[~true]).mean()) / 2)
 
 
-def calibration_error(sure: np.ndarray, true: np.ndarray) -> float:
-    """The mean distance of confidence and accuracy, over ten bins of confidence."""
-    said = sure > 0.5
-    confidence = np.where(said, sure, 1 - sure)
-    right = said == true
+def calibration_error(probabilities: np.ndarray, true: np.ndarray) -> float:
+    """The expected calibration error (arXiv 1706.04599, section 2): the mean distance of confidence
+    and accuracy over ten bins of confidence, weighted by how many answers are in each.
+
+    Args:
+        probabilities: ``[N]`` of yes.
+        true: ``[N] bool``, the true answers.
+    """
+    predicted = probabilities > 0.5
+    confidence = np.where(predicted, probabilities, 1 - probabilities)
+    right = predicted == true
     which = np.clip(((confidence - 0.5) * 2 * BINS).astype(int), 0, BINS - 1)
     gaps = [
         abs(confidence[which == b].mean() - right[which == b].mean()) * (which == b).mean()
@@ -53,48 +59,61 @@ def calibration_error(sure: np.ndarray, true: np.ndarray) -> float:
     return float(sum(gaps))
 
 
-def score(sure: np.ndarray, true: np.ndarray, clip: np.ndarray) -> DetectorScore:
-    """Score probabilities of yes ``sure [N]`` by the answers ``true [N] bool``.
+def score(probabilities: np.ndarray, true: np.ndarray, clip: np.ndarray) -> DetectorScore:
+    """How good N answers are.
 
-    The interval comes from drawing whole clips anew (``clip [N]`` says which a question
-    is about): questions of one clip are not independent.
+    The interval comes from a bootstrap over whole clips: questions about one clip are not
+    independent.
+
+    Args:
+        probabilities: ``[N]`` of yes; above 0.5 the answer is yes.
+        true: ``[N] bool``, the true answers.
+        clip: ``[N]``, the number of each question's clip.
     """
-    said = sure > 0.5
+    predicted = probabilities > 0.5
     if not len(true):
         return DetectorScore(None, None, None, None, None, 0)
-    ece = calibration_error(sure, true)
+    ece = calibration_error(probabilities, true)
     if true.all() or not true.any():
-        share = float((said == true).mean())
+        share = float((predicted == true).mean())
         tpr, tnr = (share, None) if true.all() else (None, share)
         return DetectorScore(None, None, tpr, tnr, ece, len(true))
     _, which = np.unique(clip, return_inverse=True)
     n = which.max() + 1
-    # Of each clip: yes that were said, yes, no that were said, no.
+    # Of each clip: true positives, positives, true negatives, negatives.
     counts = np.stack(
-        [np.bincount(which, w, n) for w in (said & true, true, ~said & ~true, ~true)], 1
+        [np.bincount(which, w, n) for w in (predicted & true, true, ~predicted & ~true, ~true)], 1
     )
     rng = np.random.default_rng(0)
     drawn = rng.multinomial(n, np.full(n, 1 / n), RESAMPLES) @ counts
     with np.errstate(invalid="ignore", divide="ignore"):
-        both = (drawn[:, 0] / drawn[:, 1] + drawn[:, 2] / drawn[:, 3]) / 2
-    low, high = np.nanpercentile(both, [2.5, 97.5])
+        resampled = (drawn[:, 0] / drawn[:, 1] + drawn[:, 2] / drawn[:, 3]) / 2
+    low, high = np.nanpercentile(resampled, [2.5, 97.5])
     return DetectorScore(
-        balanced_accuracy(said, true),
+        balanced_accuracy(predicted, true),
         (float(low), float(high)),
-        float(said[true].mean()),
-        float((~said[~true]).mean()),
+        float(predicted[true].mean()),
+        float((~predicted[~true]).mean()),
         ece,
         len(true),
     )
 
 
 def score_by(
-    names: Sequence[str], sure: np.ndarray, true: np.ndarray, clip: np.ndarray
+    names: Sequence[str], probabilities: np.ndarray, true: np.ndarray, clip: np.ndarray
 ) -> dict[str, DetectorScore]:
-    """The same for each name of ``names [N]`` apart."""
-    every = np.array(names)
+    """A score for each distinct name.
+
+    Args:
+        names: ``[N]``, the group of each question.
+        probabilities: this and the others as in `score`.
+        true: ``[N] bool``.
+        clip: ``[N]``.
+    """
+    groups = np.array(names)
     return {
-        n: score(sure[every == n], true[every == n], clip[every == n]) for n in sorted({*names})
+        name: score(probabilities[groups == name], true[groups == name], clip[groups == name])
+        for name in sorted({*names})
     }
 
 

@@ -1,5 +1,5 @@
-"""Any vision-language model of transformers as a detector: as it comes, with worked examples, or
-tuned on clips with LoRA.
+"""Any vision-language model of transformers as a detector: zero-shot, few-shot, or tuned on clips
+with LoRA.
 
 As in arXiv 2303.07280, section 3, the model is shown the frames and asked; the answer is read off
 its logits of "yes" and "no" (TOPReward does the same with log P("yes")).
@@ -32,7 +32,7 @@ ASK = "These are frames of a video, in order. {question} Answer yes or no."
 
 @dataclass(frozen=True)
 class FewShotExample:
-    """A clip with a question and its right answer, to be shown before the one that is asked."""
+    """A clip with a question and its right answer, to stand in the prompt."""
 
     frames: np.ndarray
     question: str
@@ -62,22 +62,23 @@ class VisionLanguageDetector:
     ) -> list[np.ndarray]:
         """For each clip ``[T, height, width, 3] uint8`` the probabilities that the answers to its
         questions are yes, among "yes" and "no". Raises BadInput for what is no clip or empty."""
-        found = []
+        probabilities = []
         for frames, texts in zip(clips, questions, strict=True):
             check_frames(frames)
-            odds = [float(self.odds(frames, text)) for text in texts]
-            found.append(1 / (1 + np.exp(-np.array(odds))))
-        return found
+            logits = np.array([float(self.logit(frames, text)) for text in texts])
+            probabilities.append(1 / (1 + np.exp(-logits)))
+        return probabilities
 
-    def odds(self, frames: np.ndarray, question: str) -> torch.Tensor:
-        """The log-odds of "yes" to one question about frames ``[T, height, width, 3] uint8``."""
+    def logit(self, frames: np.ndarray, question: str) -> torch.Tensor:
+        """The log-odds of "yes" to one question about frames ``[T, height, width, 3] uint8``.
+        Raises BadInput for an empty question."""
         if not question.strip():
             raise BadInput("an empty question cannot be answered")
         messages: list[dict[str, Any]] = []
         for example in self.examples:
             messages.append(message(example.frames, ASK.format(question=example.question)))
-            said = "yes" if example.answer else "no"
-            messages.append({"role": "assistant", "content": [{"type": "text", "text": said}]})
+            answer = {"type": "text", "text": "yes" if example.answer else "no"}
+            messages.append({"role": "assistant", "content": [answer]})
         messages.append(message(frames, ASK.format(question=question)))
         clips = [*(example.frames for example in self.examples), frames]
         inputs = inputs_of(self.model, self.processor, messages, clips)
@@ -110,7 +111,7 @@ class TunedVisionLanguageDetector(SuccessDetector):
             r=config.rank, lora_alpha=2 * config.rank, target_modules="all-linear", lora_dropout=0.0
         )
         self.adapted = get_peft_model(detector.model, lora)
-        self._asker = VisionLanguageDetector(self.adapted, detector.processor)
+        self._prompted = VisionLanguageDetector(self.adapted, detector.processor)
 
     @classmethod
     def from_config(
@@ -125,12 +126,12 @@ class TunedVisionLanguageDetector(SuccessDetector):
         """As `SuccessDetector.logits`; ``media`` are the clips' frames themselves, ``[clips, 8, 64,
         64, 3] uint8``, of which black ones at the beginning are none."""
         clips = [frames.cpu().numpy() for frames in media]
-        odds = []
+        logits = []
         for k, question in zip(which.tolist(), questions, strict=True):
             shown = clips[k].any(axis=(1, 2, 3))
             shown[-1] = True
-            odds.append(self._asker.odds(clips[k][shown.argmax() :], question))
-        return torch.stack(odds)
+            logits.append(self._prompted.logit(clips[k][shown.argmax() :], question))
+        return torch.stack(logits)
 
     def trained_state(self) -> dict[str, torch.Tensor]:
         return dict(get_peft_model_state_dict(self.adapted))
@@ -141,14 +142,14 @@ class TunedVisionLanguageDetector(SuccessDetector):
 
 def _first_tokens(tokenizer: Any) -> list[tuple[int, int]]:
     """The tokens with which "yes" and "no" can begin, however they are written."""
-    found = []
+    pairs = []
     for form in ("{}", " {}"):
         for words in (("yes", "no"), ("Yes", "No")):
             texts = [form.format(word) for word in words]
             yes, no = (tokenizer.encode(t, add_special_tokens=False)[0] for t in texts)
             if yes != no:
-                found.append((yes, no))
-    return found
+                pairs.append((yes, no))
+    return pairs
 
 
 def load_untuned(name: str, device: str = "auto") -> VisionLanguageDetector:

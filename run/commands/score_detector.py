@@ -50,7 +50,7 @@ class ScoreDetectorSettings:
 
     For each split: balanced accuracy with a 95 % interval (whole clips drawn anew), the shares of
     true yes and true no that were said, the calibration error; the same by kind of question, by
-    behaviour and by the number of frames. Episodes longer than a clip are judged by the paper's two
+    behaviour and by the number of frames. Episodes longer than a clip are scored by the paper's two
     rules: a success if any clip shows one; if the first shows none and the last does.
 
     The run folder gets summary.json, scores.csv, plots/splits.png and, for each detector and split,
@@ -73,7 +73,7 @@ class ScoreDetectorSettings:
     clips: int = 0
     """How many clips of each split, the first ones; 0 for all."""
     episodes: int = 256
-    """Longer episodes to judge by the paper's two rules; 0 leaves them out."""
+    """Longer episodes to score by the paper's two rules; 0 leaves them out."""
     batch: int = 64
     """Clips in a batch."""
     device: str = "auto"
@@ -106,14 +106,14 @@ class ScoreDetectorSettings:
 
 @dataclass
 class _Answers:
-    """A split's questions, flat, and what each detector said to them."""
+    """All questions of a split, and each detector's answers to them."""
 
     clip: np.ndarray
     kinds: list[str]
     behaviours: list[str]
     lengths: list[str]
     true: np.ndarray
-    sure: dict[str, np.ndarray] = field(default_factory=dict)
+    probabilities: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def score_detector(args: ScoreDetectorSettings) -> Path:
@@ -129,14 +129,14 @@ def score_detector(args: ScoreDetectorSettings) -> Path:
     began = time.monotonic()
     console = Console(stderr=True)
     given = all_labels(args.labels) if args.labels else {}
-    judges = {_short(n): load_detector(n, args.device, args.cache) for n in args.detectors}
+    detectors = {_short(n): load_detector(n, args.device, args.cache) for n in args.detectors}
     with RunFolder.new(args.runs_dir, "score-detector", args.name, to_json(args)) as folder:
         splits: dict[str, Any] = {}
         for split in args.splits:
-            splits[split] = _score_split(args, split, given, judges, folder, console)
-        rules = _score_episodes(args, judges, console) if args.episodes else {}
+            splits[split] = _score_split(args, split, given, detectors, folder, console)
+        rules = _score_episodes(args, detectors, console) if args.episodes else {}
         _write_table(folder, splits)
-        _plot(folder, splits, list(judges))
+        _plot(folder, splits, list(detectors))
         folder.write_json(
             "summary.json",
             {
@@ -149,7 +149,7 @@ def score_detector(args: ScoreDetectorSettings) -> Path:
                 "episode_rules": rules,
             },
         )
-        _tell(console, splits, list(judges), rules)
+        _tell(console, splits, list(detectors), rules)
     print(folder.path)
     return folder.path
 
@@ -163,7 +163,7 @@ def _score_split(
     args: ScoreDetectorSettings,
     split: str,
     given: Mapping[Key, Label],
-    judges: Mapping[str, QuestionAnswerer],
+    detectors: Mapping[str, QuestionAnswerer],
     folder: RunFolder,
     console: Any,
 ) -> dict[str, Any]:
@@ -177,34 +177,34 @@ def _score_split(
     wanted = labelled(there, split, given) if given else there
     clips = list(islice(wanted, args.clips or None))
     flat = [(k, c, a) for k, c in enumerate(clips) for a in c.questions]
-    found = _Answers(
+    answers = _Answers(
         np.array([k for k, _, _ in flat]),
         [a.kind for _, _, a in flat],
         [c.behaviour for _, c, _ in flat],
         [f"{len(c.frames)} frames" for _, c, _ in flat],
         np.array([a.answer for _, _, a in flat]),
     )
-    told: dict[str, Any] = {"clips": len(clips)}
-    for name, judge in judges.items():
-        sure: list[np.ndarray] = []
+    scores: dict[str, Any] = {"clips": len(clips)}
+    for name, detector in detectors.items():
+        probabilities: list[np.ndarray] = []
         with ProgressBar(console, f"{split}, {name}", len(clips), "clips") as bar:
             for first in range(0, len(clips), args.batch):
                 part = clips[first : first + args.batch]
                 texts = [[a.text for a in c.questions] for c in part]
-                sure += judge.answer([c.frames for c in part], texts, args.batch)
+                probabilities += detector.answer([c.frames for c in part], texts, args.batch)
                 bar.update(f"{split}, {name}", first + len(part))
-        found.sure[name] = np.concatenate(sure)
-        its = (found.sure[name], found.true, found.clip)
-        told[name] = score(*its).to_json() | {
-            f"by_{what}": _json(score_by(names, *its))
+        answers.probabilities[name] = np.concatenate(probabilities)
+        columns = (answers.probabilities[name], answers.true, answers.clip)
+        scores[name] = score(*columns).to_json() | {
+            f"by_{what}": _json(score_by(names, *columns))
             for what, names in (
-                ("kind", found.kinds),
-                ("behaviour", found.behaviours),
-                ("length", found.lengths),
+                ("kind", answers.kinds),
+                ("behaviour", answers.behaviours),
+                ("length", answers.lengths),
             )
         }
-        _gallery(folder, clips, found, split, name)
-    return told
+        _gallery(folder, clips, answers, split, name)
+    return scores
 
 
 def _json(scores: Mapping[str, DetectorScore]) -> dict[str, Any]:
@@ -212,7 +212,7 @@ def _json(scores: Mapping[str, DetectorScore]) -> dict[str, Any]:
 
 
 def _score_episodes(
-    args: ScoreDetectorSettings, judges: Mapping[str, QuestionAnswerer], console: Any
+    args: ScoreDetectorSettings, detectors: Mapping[str, QuestionAnswerer], console: Any
 ) -> Any:
     """The paper's two rules on episodes of one command each, cut into clips."""
     from envs import make_worlds
@@ -230,28 +230,36 @@ def _score_episodes(
     first = first_seed("test1", 0) + 50_000_000  # test1's, but none of its clips'
     names = ("learned", "scripted", "interrupted", "wandering")
     plans = [TRAINING[names[i % len(names)]] for i in range(args.episodes)]
-    clips, texts, of, true = [], [], [], []
-    for i, reel in enumerate(record_rollouts(worlds, range(first, first + args.episodes), plans)):
-        last = reel.trajectory.n_steps
-        command = reel.phases[-1].command
-        query = QuestionSpec((ItemEvent(command.verb, command.item),))
-        true.append(reel.between(0, last).answer(query) is not None)
+    clips, texts, episode_of, true = [], [], [], []
+    for i, rollout in enumerate(
+        record_rollouts(worlds, range(first, first + args.episodes), plans)
+    ):
+        last = rollout.trajectory.n_steps
+        command = rollout.phases[-1].command
+        spec = QuestionSpec((ItemEvent(command.verb, command.item),))
+        true.append(rollout.between(0, last).answer(spec) is not None)
         for start in range(0, max(last, 1), EPISODE_CLIP):
             steps = evenly(start, min(start + EPISODE_CLIP, last))
-            clips.append(reel.trajectory.frames(steps))
+            clips.append(rollout.trajectory.frames(steps))
             texts.append([command_question(command)])
-            of.append(i)
+            episode_of.append(i)
     rules: dict[str, Any] = {}
-    for name, judge in judges.items():
-        sure = np.concatenate(judge.answer(clips, texts, args.batch))
+    for name, detector in detectors.items():
+        probabilities = np.concatenate(detector.answer(clips, texts, args.batch))
         rules[name] = {}
         for rule, decide in RULES.items():
-            said = [
-                decide([bool(s > 0.5) for s, k in zip(sure, of, strict=True) if k == i])
+            predicted = [
+                decide(
+                    [
+                        bool(p > 0.5)
+                        for p, k in zip(probabilities, episode_of, strict=True)
+                        if k == i
+                    ]
+                )
                 for i in range(args.episodes)
             ]
             which = np.arange(args.episodes)
-            rules[name][rule] = score(np.array(said, float), np.array(true), which).to_json()
+            rules[name][rule] = score(np.array(predicted, float), np.array(true), which).to_json()
     return rules
 
 
@@ -259,8 +267,8 @@ def _write_table(folder: RunFolder, splits: Mapping[str, Any]) -> None:
     rows: list[tuple[Any, ...]] = [
         ("split", "detector", "group", "balanced_accuracy", "low", "high", "tpr", "tnr", "n")
     ]
-    for split, told in splits.items():
-        for name, its in told.items():
+    for split, scores_of_split in splits.items():
+        for name, its in scores_of_split.items():
             if name == "clips":
                 continue
             groups = {"all": its} | {
@@ -288,22 +296,22 @@ def _write_table(folder: RunFolder, splits: Mapping[str, Any]) -> None:
     (folder.path / "scores.csv").write_text(text.getvalue(), encoding="utf-8")
 
 
-def _plot(folder: RunFolder, splits: Mapping[str, Any], judges: Sequence[str]) -> None:
+def _plot(folder: RunFolder, splits: Mapping[str, Any], detectors: Sequence[str]) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4.5), layout="constrained")
     axes = figure.subplots()
-    wide = 0.8 / len(judges)
-    for k, name in enumerate(judges):
-        known = [(i, told[name]) for i, told in enumerate(splits.values())]
-        heights = [s["balanced_accuracy"] or 0 for _, s in known]
-        spans = [s["ci95"] or (h, h) for (_, s), h in zip(known, heights, strict=True)]
+    width = 0.8 / len(detectors)
+    for k, name in enumerate(detectors):
+        of_splits = [(i, scores[name]) for i, scores in enumerate(splits.values())]
+        heights = [s["balanced_accuracy"] or 0 for _, s in of_splits]
+        spans = [s["ci95"] or (h, h) for (_, s), h in zip(of_splits, heights, strict=True)]
         errors = [
             [max(0.0, h - low) for h, (low, _) in zip(heights, spans, strict=True)],
             [max(0.0, high - h) for h, (_, high) in zip(heights, spans, strict=True)],
         ]
-        at = [i + (k - (len(judges) - 1) / 2) * wide for i, _ in known]
-        axes.bar(at, heights, wide, yerr=errors, capsize=3, label=name)
+        at = [i + (k - (len(detectors) - 1) / 2) * width for i, _ in of_splits]
+        axes.bar(at, heights, width, yerr=errors, capsize=3, label=name)
     for i, split in enumerate(splits):
         if split in FLOORS:
             label = "floor" if i == 0 else ""
@@ -316,35 +324,40 @@ def _plot(folder: RunFolder, splits: Mapping[str, Any], judges: Sequence[str]) -
 
 
 def _gallery(
-    folder: RunFolder, clips: Sequence[Clip], found: _Answers, split: str, name: str
+    folder: RunFolder, clips: Sequence[Clip], answers: _Answers, split: str, name: str
 ) -> None:
     """A contact sheet of the surest mistakes, false yes first."""
     from PIL import Image, ImageDraw
 
-    sure, true = found.sure[name], found.true
-    starts = {int(k): i for i, k in reversed(list(enumerate(found.clip)))}
+    probabilities, true = answers.probabilities[name], answers.true
+    starts = {int(k): i for i, k in reversed(list(enumerate(answers.clip)))}
     wrong = [
         i
         for kind in (True, False)
-        for i in sorted(np.flatnonzero((sure > 0.5) == kind), key=lambda j: -abs(sure[j] - 0.5))
+        for i in sorted(
+            np.flatnonzero((probabilities > 0.5) == kind),
+            key=lambda j: -abs(probabilities[j] - 0.5),
+        )
         if true[i] != kind
     ]
-    false_yes = [i for i in wrong if sure[i] > 0.5][:WORST]
-    chosen = false_yes + [i for i in wrong if sure[i] <= 0.5][:WORST]
+    false_yes = [i for i in wrong if probabilities[i] > 0.5][:WORST]
+    chosen = false_yes + [i for i in wrong if probabilities[i] <= 0.5][:WORST]
     if not chosen:
         return
     side, line = 84, 16
     sheet = Image.new("RGB", (8 * side + 8, len(chosen) * (side + 2 * line) + 4), "white")
     draw = ImageDraw.Draw(sheet)
     for row, i in enumerate(chosen):
-        clip = clips[int(found.clip[i])]
-        asked = clip.questions[i - starts[int(found.clip[i])]]
+        clip = clips[int(answers.clip[i])]
+        question = clip.questions[i - starts[int(answers.clip[i])]]
         top = row * (side + 2 * line) + 4
-        kind = "false yes" if sure[i] > 0.5 else "false no"
+        kind = "false yes" if probabilities[i] > 0.5 else "false no"
         draw.text(
-            (4, top), f"{kind}, p(yes) = {sure[i]:.3f}; {clip.behaviour}, {clip.camera}", "black"
+            (4, top),
+            f"{kind}, p(yes) = {probabilities[i]:.3f}; {clip.behaviour}, {clip.camera}",
+            "black",
         )
-        draw.text((4, top + line - 2), asked.text, "black")
+        draw.text((4, top + line - 2), question.text, "black")
         for t, frame in enumerate(clip.frames):
             picture = Image.fromarray(frame)
             scale = (side - 4) / max(picture.size)
@@ -357,21 +370,21 @@ def _gallery(
 
 
 def _tell(
-    console: Any, splits: Mapping[str, Any], judges: Sequence[str], rules: Mapping[str, Any]
+    console: Any, splits: Mapping[str, Any], detectors: Sequence[str], rules: Mapping[str, Any]
 ) -> None:
     from rich.box import HORIZONTALS
     from rich.table import Table
 
     table = Table(box=HORIZONTALS, title="balanced accuracy (95 % interval)")
     table.add_column("split")
-    for name in judges:
+    for name in detectors:
         table.add_column(name)
         table.add_column("yes / no found", justify="right")
     table.add_column("floor", justify="right")
-    for split, told in splits.items():
+    for split, scores_of_split in splits.items():
         cells = [f"{split} {ABOUT.get(split, '')}"]
-        for name in judges:
-            s = told[name]
+        for name in detectors:
+            s = scores_of_split[name]
             if s["balanced_accuracy"] is None:
                 cells += ["one class only", ""]
                 continue
@@ -380,8 +393,8 @@ def _tell(
             cells.append(f"{s['tpr']:.3f} / {s['tnr']:.3f}")
         table.add_row(*cells, f"{FLOORS[split]:.2f}" if split in FLOORS else "")
     console.print(table)
-    for name, its in rules.items():
-        rates = {rule: s["balanced_accuracy"] for rule, s in its.items()}
+    for name, by_rule in rules.items():
+        rates = {rule: s["balanced_accuracy"] for rule, s in by_rule.items()}
         shown = {k: "one class only" if r is None else f"{r:.3f}" for k, r in rates.items()}
-        said = "; ".join(f"{rule} {rate}" for rule, rate in shown.items())
-        console.print(f"episodes, {name}: {said}", highlight=False)
+        rates_text = "; ".join(f"{rule} {rate}" for rule, rate in shown.items())
+        console.print(f"episodes, {name}: {rates_text}", highlight=False)

@@ -78,60 +78,69 @@ def clips(n: int, seed: int = 0) -> list[np.ndarray]:
     return [rng.integers(1, 256, (1 + k % 8, 24, 24 + 8 * (k % 3), 3), np.uint8) for k in range(n)]
 
 
-def judges() -> list[SuccessDetector]:
+def detectors() -> list[SuccessDetector]:
     return [detector(), baseline()]
 
 
-@pytest.mark.parametrize("judge", judges(), ids=["detector", "baseline"])
-def test_an_answer_does_not_depend_on_what_else_is_asked(judge: SuccessDetector) -> None:
+@pytest.mark.parametrize("model", detectors(), ids=["detector", "baseline"])
+def test_an_answer_does_not_depend_on_what_else_is_asked(model: SuccessDetector) -> None:
     shown = clips(5)
     asked = [["Did it?"], ["Did the red agent?", "Did it?"], ["Red?"], ["Did it the it?"], ["Did?"]]
-    together = judge.answer(shown, asked, batch=3)
+    together = model.answer(shown, asked, batch=3)
     for frames, texts, found in zip(shown, asked, together, strict=True):
         assert found.shape == (len(texts),)
         for text, p in zip(texts, found, strict=True):
-            alone = judge.answer([frames], [[text]])[0][0]
+            alone = model.answer([frames], [[text]])[0][0]
             assert alone == pytest.approx(p, abs=0.01)  # bfloat16
 
 
-@pytest.mark.parametrize("judge", judges(), ids=["detector", "baseline"])
-def test_it_looks_and_reads(judge: SuccessDetector) -> None:
+@pytest.mark.parametrize("model", detectors(), ids=["detector", "baseline"])
+def test_it_looks_and_reads(model: SuccessDetector) -> None:
     with torch.no_grad():
         shown = stack([prepare(c) for c in clips(2, seed=3)])
-        media = judge.encoder(torch.from_numpy(shown))
+        media = model.encoder(torch.from_numpy(shown))
         which = torch.tensor([0, 0, 1])
-        odds = judge.logits(media, which, ["Did it?", "Red the agent?", "Did it?"]).tolist()
+        odds = model.logits(media, which, ["Did it?", "Red the agent?", "Did it?"]).tolist()
     assert odds[0] != odds[1] and odds[0] != odds[2]
 
 
+def test_the_temperature_divides_the_logits() -> None:
+    model = baseline()
+    p = model.answer(clips(1), [["Did it?"]])[0][0]
+    model.temperature = 2.0
+    calibrated = model.answer(clips(1), [["Did it?"]])[0][0]
+    odds, halved = np.log(p / (1 - p)), np.log(calibrated / (1 - calibrated))
+    assert abs(odds) > 1e-3 and halved == pytest.approx(odds / 2, rel=1e-3)
+
+
 def test_with_its_gates_shut_it_is_the_language_model() -> None:
-    judge = detector()
+    model = detector()
     with torch.no_grad():
-        judge.gates[0].gates.zero_()
-    text = judge.tokens("Did the agent pick it up? Answer:")
+        model.gates[0].gates.zero_()
+    text = model.tokens("Did the agent pick it up? Answer:")
     media = torch.zeros(1, 28, 16)
     with torch.no_grad():
-        mine = judge._language.hidden(media, judge._language.read([text]))
-        model = tiny_model("llama")
-        its = model(torch.tensor([text]), output_hidden_states=True).hidden_states[-1]
+        mine = model._language.hidden(media, model._language.read([text]))
+        language_model = tiny_model("llama")
+        its = language_model(torch.tensor([text]), output_hidden_states=True).hidden_states[-1]
     assert torch.allclose(mine, its, atol=0.05)  # what is kept of a text is bfloat16
-    yes, no = judge._yes, judge._no
-    weight = model.get_output_embeddings().weight
+    yes, no = model._yes, model._no
+    weight = language_model.get_output_embeddings().weight
     with torch.no_grad():
-        odds = judge.logits(media, torch.tensor([0]), ["Did the agent pick it up?"])
+        odds = model.logits(media, torch.tensor([0]), ["Did the agent pick it up?"])
     assert odds.item() == pytest.approx((its[0, -1] @ (weight[yes] - weight[no])).item(), abs=0.05)
 
 
 def test_only_the_trained_parts_are_saved_and_come_back(tmp_path: Path) -> None:
-    judge, again = detector(), detector(seed=1)
-    assert not any(name.startswith("model") for name in judge.trained_state())
-    judge.temperature = 2.0
-    judge.save(tmp_path)
+    model, again = detector(), detector(seed=1)
+    assert not any(name.startswith("model") for name in model.trained_state())
+    model.temperature = 2.0
+    model.save(tmp_path)
     assert (tmp_path / "model.safetensors").stat().st_size < 1_000_000
     assert read_config(tmp_path)["temperature"] == 2.0
     again.load(tmp_path)
     for name, tensor in again.trained_state().items():
-        assert torch.equal(tensor, judge.trained_state()[name].half().float()), name
+        assert torch.equal(tensor, model.trained_state()[name].half().float()), name
     other = baseline()
     other.save(tmp_path / "plain")
     assert not any("teller" in name for name in load_file(tmp_path / "plain/model.safetensors"))
@@ -145,20 +154,20 @@ def test_only_the_trained_parts_are_saved_and_come_back(tmp_path: Path) -> None:
     assert torch.equal(other.encoder.latents, again.encoder.latents)
 
 
-@pytest.mark.parametrize("judge", judges(), ids=["detector", "baseline"])
+@pytest.mark.parametrize("model", detectors(), ids=["detector", "baseline"])
 def test_training_starts_from_all_of_one_built_alike(
-    judge: SuccessDetector, tmp_path: Path
+    model: SuccessDetector, tmp_path: Path
 ) -> None:
     heads = AuxiliaryHeads(16)
-    judge.save(tmp_path)
-    save_training_weights(tmp_path, judge, heads)
+    model.save(tmp_path)
+    save_training_weights(tmp_path, model, heads)
     again, fresh = (
-        (baseline(seed=1) if judge.only_training else detector(seed=1)),
+        (baseline(seed=1) if model.only_training else detector(seed=1)),
         AuxiliaryHeads(16),
     )
     start_from(again, tmp_path)
     load_training_weights(tmp_path, again, fresh)
-    for name, tensor in judge.trained_state().items():
+    for name, tensor in model.trained_state().items():
         assert torch.equal(tensor.half().float(), again.trained_state()[name]), name
     assert torch.equal(fresh.scene.weight, heads.scene.weight.half().float())
     (tmp_path / "training.safetensors").write_bytes(b"no")
@@ -184,11 +193,11 @@ def test_damaged_folders_are_refused(tmp_path: Path) -> None:
         read_config(tmp_path)
 
 
-@pytest.mark.parametrize("judge", judges(), ids=["detector", "baseline"])
-def test_questions_that_cannot_be_asked(judge: SuccessDetector) -> None:
+@pytest.mark.parametrize("model", detectors(), ids=["detector", "baseline"])
+def test_questions_that_cannot_be_asked(model: SuccessDetector) -> None:
     for text, message in (("", "an empty question"), ("did it? " * 90, "has at most 128")):
         with pytest.raises(BadInput, match=message):
-            judge.answer(clips(1), [[text]])
+            model.answer(clips(1), [[text]])
 
 
 def test_a_model_with_too_few_layers_is_refused() -> None:
@@ -265,14 +274,14 @@ def items_apart(n: int) -> ClipDataset:
 
 
 def trained(
-    judge: SuccessDetector,
+    model: SuccessDetector,
     dataset: ClipDataset,
     config: DetectorTrainingConfig,
     heads: AuxiliaryHeads | None = None,
     resume: TrainingCheckpoint | None = None,
 ) -> StepRecorder:
     recorder = StepRecorder()
-    learner = DetectorLearner(judge, dataset, config, heads)
+    learner = DetectorLearner(model, dataset, config, heads)
     frames = [FrameStage(learner)] if config.frame_steps else []
     Trainer([*frames, ClipStage(learner)], [recorder]).train(resume)
     return recorder
@@ -282,14 +291,14 @@ def trained(
 def test_it_learns_what_depends_on_picture_and_question(
     make: type[SuccessDetector], steps: int
 ) -> None:
-    judge = make()
+    model = make()
     dataset = lesson()
     config = DetectorTrainingConfig(steps, batch=8, learning_rate=5e-3, tune_vision=True)
-    losses = trained(judge, dataset, config).column("loss")
+    losses = trained(model, dataset, config).column("loss")
     assert sum(losses[-5:]) / 5 < 0.3 < losses[0]
     bright, dark = dataset.frames[1, 6:], dataset.frames[0, 6:]
     asked = ["Did it?", "Did the red agent?"]
-    found = judge.answer([bright, dark], [asked, asked])
+    found = model.answer([bright, dark], [asked, asked])
     assert found[0][0] > 0.5 > found[0][1] and found[1][0] < 0.5 < found[1][1]
 
 
@@ -306,20 +315,20 @@ def test_training_resumes_exactly(make: type[SuccessDetector]) -> None:
 
 
 def test_the_vision_encoder_learns_what_frames_show_and_is_then_frozen() -> None:
-    judge, heads = baseline(), AuxiliaryHeads(16)
+    model, heads = baseline(), AuxiliaryHeads(16)
     config = DetectorTrainingConfig(4, 32, 8, 3e-3)
-    recorder = trained(judge, lesson(), config, heads)
+    recorder = trained(model, lesson(), config, heads)
     losses = recorder.column("loss")
     assert losses[31] < 0.3 * losses[0]
     before = recorder.checkpoints[31].stage_state
-    frozen = [n for n in judge.trained_state() if n.startswith(("encoder.stem", "encoder.blocks"))]
+    frozen = [n for n in model.trained_state() if n.startswith(("encoder.stem", "encoder.blocks"))]
     for name in frozen:
-        assert torch.equal(before[f"model.{name}"], judge.trained_state()[name]), name
-    assert not torch.equal(before["model.encoder.time"], judge.encoder.time)
+        assert torch.equal(before[f"model.{name}"], model.trained_state()[name]), name
+    assert not torch.equal(before["model.encoder.time"], model.encoder.time)
     bright, dark = (torch.from_numpy(lesson(2).frames[k, 6:]) for k in (1, 0))
     with torch.no_grad():
         shapes = [
-            heads.attribute_logits(judge.encoder.look(f).vectors)[2].argmax(-1)
+            heads.attribute_logits(model.encoder.look(f).vectors)[2].argmax(-1)
             for f in (bright, dark)
         ]
     assert (shapes[0] == 1 + SHAPES.index("ring")).all() and (shapes[1] == 0).all()
@@ -354,9 +363,9 @@ def test_the_total_loss_has_all_parts_by_their_weights() -> None:
     # And a step learns from that total: another weight gives other weights.
     moved = []
     for auxiliary in (0.0, 1.0):
-        judge = baseline()
-        trained(judge, lesson(), DetectorTrainingConfig(1, batch=8, auxiliary=auxiliary))
-        moved.append({n: t.clone() for n, t in judge.trained_state().items()})
+        model = baseline()
+        trained(model, lesson(), DetectorTrainingConfig(1, batch=8, auxiliary=auxiliary))
+        moved.append({n: t.clone() for n, t in model.trained_state().items()})
     assert any(not torch.equal(moved[0][n], moved[1][n]) for n in moved[0] if "mixer" in n)
 
 
