@@ -178,7 +178,10 @@ the last, and an item was gone to if the agent faces it there.
 - test5: looks that training never had ({looks}), and balls, boxes and keys lie about.
 - test6: pairs of clips with the same question, in one order yes and in the other no.
 
-`asked` holds the questions: `text`, `kind`, `answer` and `success_step`, the step at which what is
-asked was done (-1: it was not). `steps` are those of the frames. Worlds have consecutive seeds from
+`asked` holds the questions: `text`, `kind`, `answer`, `success_step`, the step at which what is
+asked was done (-1: it was not), and `subject`, what the question asks as data: the items that it
+names, the events, the decider and its condition. `annotations` say what each frame shows: the items
+that are faced, held and in sight, the mark, the place. `outcome` is what was done in the clip, as
+data; `caption` says the same in words. `steps` are those of the frames. Worlds have consecutive seeds from
 (by split): {seeds}.
 """
