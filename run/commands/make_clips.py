@@ -182,6 +182,6 @@ the last, and an item was gone to if the agent faces it there.
 asked was done (-1: it was not), and `subject`, what the question asks as data: the items that it
 names, the events, the decider and its condition. `annotations` say what each frame shows: the items
 that are faced, held and in sight, the mark, the place. `outcome` is what was done in the clip, as
-data; `caption` says the same in words. `steps` are those of the frames. Worlds have consecutive seeds from
-(by split): {seeds}.
+data; `caption` says the same in words. `steps` are those of the frames. Worlds have consecutive
+seeds from (by split): {seeds}.
 """
