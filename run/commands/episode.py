@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
-from rich.console import Console
 
 from agents.actor import make_actor
 from agents.planner.prompt import prompted
 from agents.planner.registry import make_planner, settled
 from agents.reporter import make_reporter
-from agents.team import Callback, Team
+from agents.team import Team
 from envs.errors import BadInput
 from envs.tasks import make_worlds
 from envs.worlds import Worlds
-from run.display.live import PAUSE, HumanView, LiveView, PlainLines, RunningScore, say
+from run.display.episodes import DisplayOptions, episode_display, missing_videos, print_success
+from run.display.live import say
 from run.display.state import CallbackList
-from run.display.video import VideoCallback
 from run.evaluation.recording import EpisodeRecorder, finished_episodes, missing_groups
 from run.evaluation.run_folder import open_run_folder, report_errors
 from run.evaluation.settings import HUMAN, LanguageOptions
 from run.evaluation.statistics import summarise
 from run.storage.folder import RunFolder, discarded_on_bad_input
-from run.storage.records import EpisodeRecord, RunSummary
+from run.storage.records import EpisodeRecord
 from run.storage.resume import check_resumed
 from run.storage.settings import shown
 
@@ -184,6 +182,13 @@ class EpisodeSettings:
     def title(self) -> str:
         return "instruction" if self.instruction is not None else self.task.rpartition("/")[2]
 
+    @property
+    def display(self) -> DisplayOptions:
+        # A person at standard input needs the screen.
+        plain = self.plain or self.has_human
+        title = f"{self.title} · {self.planner}"
+        return DisplayOptions(title, plain, self.verbose, self.actor == HUMAN, self.pause)
+
 
 def environment_settings(settings: EpisodeSettings) -> Mapping[str, Any]:
     """The arguments of the environment's constructor. Raises BadInput for a malformed one."""
@@ -235,7 +240,7 @@ def episode(settings: EpisodeSettings) -> Path:
             raise folder.stopped_by(error) from error
         summary = summarise("episode", settings.seed, records, settings.group)
         folder.write_json("summary.json", summary.to_json())
-    _print_summary(summary)
+    print_success(summary)
     say(str(folder.path))
     report_errors(records, folder)
     return folder.path
@@ -263,9 +268,10 @@ def _play(
     done = frozenset(record.episode for record in records)
     if folder.resumed:
         say(f"{len(done)} of {settings.episodes} episodes are finished")
-    with _display(settings, records) as display:
+    options = settings.display
+    with episode_display(options, settings.episodes, records) as display:
         for indices in missing_groups(settings.episodes, settings.group, done):
-            videos = _videos(settings, indices, folder)
+            videos = missing_videos(indices, settings.video, folder, options.title)
             recorder = EpisodeRecorder(folder, indices, done, records)
             # The video before the line: an episode that has its line has its video too.
             callbacks = CallbackList([videos, recorder, *display(indices, done)])
@@ -274,45 +280,3 @@ def _play(
             finally:
                 videos.close()
     return sorted(records, key=lambda record: record.episode)
-
-
-Display = Callable[[Sequence[int], frozenset[int]], list[Callback]]
-
-
-@contextmanager
-def _display(settings: EpisodeSettings, records: Sequence[EpisodeRecord]) -> Iterator[Display]:
-    """What shows a group of episodes: the live view in a terminal, else plain lines."""
-    console = Console()
-    human: list[Callback] = [HumanView(console)] if settings.actor == HUMAN else []
-    # A person at standard input needs the screen, and half blocks need colour.
-    plain = settings.plain or settings.has_human
-    if plain or not console.is_terminal or console.color_system is None:
-        yield lambda indices, skip: [*human, PlainLines(indices, skip, settings.verbose)]
-        return
-    title = f"{settings.title} · {settings.planner}"
-    pause = PAUSE if settings.pause is None else settings.pause
-    with LiveView(console, title, RunningScore(settings.episodes, records), pause) as view:
-        yield lambda indices, skip: [view.group(indices, skip)]
-
-
-def _videos(settings: EpisodeSettings, indices: Sequence[int], folder: RunFolder) -> VideoCallback:
-    """Films the episodes of a group whose videos are still to be made."""
-    paths = {}
-    for place, i in enumerate(indices):
-        path = folder.path / "videos" / f"episode-{i:04d}"
-        if i < settings.video and not path.with_name(f"{path.name}.mp4").exists():
-            paths[place] = folder.part("videos", path.name)
-    return VideoCallback(paths, f"{settings.title} · {settings.planner}")
-
-
-def _print_summary(summary: RunSummary) -> None:
-    if summary.success_rate is None or summary.success_ci95 is None:
-        say(f"{summary.n} episodes, none of them judged")
-        return
-    low, high = summary.success_ci95
-    judged = summary.n - summary.n_errors - summary.n_unjudged
-    say(
-        f"success in {summary.n_success} of {judged} episodes: {summary.success_rate:.3f} "
-        f"(95 % interval {low:.3f} to {high:.3f}), {summary.mean_turns:.1f} turns and "
-        f"{summary.mean_steps:.1f} steps on average"
-    )
