@@ -111,3 +111,11 @@ def test_damaged_data_sets_are_refused_in_one_sentence(tmp_path: Path) -> None:
     file.write_bytes(b"no parquet")
     with pytest.raises(BadInput, match="cannot be read"):
         next(read_clips(tmp_path, "test1"))
+
+
+def test_recent_events_are_the_last_four_without_repetitions_in_a_row() -> None:
+    events = [ClipEvent("examine", item, k) for k, item in enumerate("abbcabd")]
+    recent = ClipOutcome(tuple(events)).recent_events()
+    assert [(e.item, e.step) for e in recent] == [("c", 3), ("a", 4), ("b", 5), ("d", 6)]
+    other_verb = (ClipEvent("examine", "a", 1), ClipEvent("pick up", "a", 2))
+    assert ClipOutcome(other_verb).recent_events() == other_verb

@@ -10,7 +10,15 @@ import pytest
 
 from envs.errors import BadInput
 from rewards.success_vqa.clips import Clip, QuestionAnswer
-from rewards.success_vqa.labels import Label, agreed, agreement, all_labels, labelled, read_labels
+from rewards.success_vqa.labels import (
+    Label,
+    _kappa,
+    agreed,
+    agreement,
+    all_labels,
+    labelled,
+    read_labels,
+)
 
 TEXTS = ("Did the agent go to the red ring?", "Did the agent pick up the blue cross?")
 SEEN = np.zeros((3, 16, 16, 3), np.uint8)
@@ -108,6 +116,10 @@ def test_agreement_is_cohens_kappa() -> None:
     assert found is not None and found.ci95 is not None
     assert (found.n, found.share) == (50, 0.7) and found.kappa == pytest.approx(0.4)
     assert 0.05 < found.ci95[0] < 0.3 and 0.5 < found.ci95[1] < 0.75
+    # 9 of 10 alike; by chance 0.9 * 0.8 + 0.1 * 0.2 = 0.74 would be.
+    skewed = [("yes", "yes")] * 8 + [("yes", "no"), ("no", "no")]
+    answers = np.array([[a == "yes", b == "yes"] for a, b in skewed])
+    assert _kappa(answers) == pytest.approx((0.9 - 0.74) / 0.26)
     always = agreement(one[:20], other[:20])
     assert always is not None and (always.share, always.kappa) == (1.0, None)
     assert agreement(one, [given(99, "yes", "ben")]) is None

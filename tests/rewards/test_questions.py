@@ -67,6 +67,11 @@ def happened(*events: tuple[int, str, Item], faced: Item | None = None, held: It
             9,
         ),
         (
+            happened((3, "examine", A), (7, "examine", B), (9, "examine", A)),
+            QuestionSpec((ItemEvent("examine", A), ItemEvent("examine", B))),
+            7,
+        ),
+        (
             happened((4, "pick up", A), held=A),
             QuestionSpec(conditional=ConditionalSpec(X, Attribute(IN_CORNER), A, B)),
             4,

@@ -65,6 +65,25 @@ def test_a_score_by_hand() -> None:
     assert score(np.zeros(0), np.zeros(0, bool), np.zeros(0, int)).n == 0
 
 
+def test_the_interval_is_that_of_whole_clips_drawn_anew() -> None:
+    rng = np.random.default_rng(4)
+    clip = np.repeat([3, 5, 8, 9, 12], (4, 11, 2, 7, 6))
+    true, probabilities = np.tile([YES, NO], 15), rng.random(30)
+    draws = np.random.default_rng(0).multinomial(5, [0.2] * 5, 1000)
+    accuracies = []
+    for times in draws:
+        rows = np.concatenate(
+            [
+                np.flatnonzero(clip == c)
+                for c, n in zip(np.unique(clip), times, strict=True)
+                for _ in range(n)
+            ]
+        )
+        accuracies.append(balanced_accuracy(probabilities[rows] > 0.5, true[rows]))
+    expected = tuple(np.percentile(accuracies, [2.5, 97.5]))
+    assert score(probabilities, true, clip).ci95 == pytest.approx(expected)
+
+
 def test_a_score_of_one_class_has_one_rate() -> None:
     probabilities, clip = np.array([0.9, 0.8, 0.3]), np.arange(3)
     only_yes = score(probabilities, np.array([YES] * 3), clip)
