@@ -67,9 +67,9 @@ def test_a_score_by_hand() -> None:
 
 def test_the_interval_is_that_of_whole_clips_drawn_anew() -> None:
     rng = np.random.default_rng(4)
-    clip = np.repeat([3, 5, 8, 9, 12], (4, 11, 2, 7, 6))
-    true, probabilities = np.tile([YES, NO], 15), rng.random(30)
-    draws = np.random.default_rng(0).multinomial(5, [0.2] * 5, 1000)
+    clip = np.sort(np.concatenate([np.arange(14), rng.integers(0, 14, 46)]))
+    true, probabilities = np.tile([YES, NO], 30), rng.random(60)
+    draws = np.random.default_rng(0).multinomial(14, [1 / 14] * 14, 1000)
     accuracies = []
     for times in draws:
         rows = np.concatenate(
