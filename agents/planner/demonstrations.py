@@ -1,4 +1,4 @@
-"""Lessons: what the small Planner is trained on, and nothing else.
+"""Demonstrations: everything that the small Planner is trained on.
 
 ``TRAINING`` lists every family and phrasing of training. Whatever is not in it (and / or / not,
 several deciders, order, what can be seen, other property words, other phrasings, held-out items,
@@ -73,7 +73,7 @@ TRAINING: tuple[TaskFamily, ...] = (
     TaskFamily("conditional", "conditional", _CONDITIONAL, 3.0),
     TaskFamily("conditional, impatient", "conditional", _CONDITIONAL, 0.5, patience=6),
     TaskFamily("conditional, talkative", "conditional", _CONDITIONAL, 1.0, irrelevant=0.3),
-    # What is to be done is said by the sentence, so that no verb is learned by heart.
+    # The sentence names the action, so that no verb is learned by heart.
     TaskFamily("conditional, deeds", "conditional", _DEEDS, 2.0),
     *(TaskFamily(f"search {n}", "search", _searched(n), 0.6) for n in (2, 3, 4, 5)),
     TaskFamily("search, impatient", "search", _searched(3), 0.3, patience=6),
@@ -120,33 +120,39 @@ class DecisionPoint:
 
 @dataclass(frozen=True)
 class TrainingExample:
-    """A dialogue in tokens, with all that the Planner chose in it.
+    """A dialogue in tokens, with the Planner's choices in it.
 
-    ``said`` are the commands' tokens, as (position of the output that predicts it, token);
-    ``choices`` those places where the candidates part. ``weight`` is what it counts: 1 for what
-    is to be imitated, the advantage in reinforcement. ``strange`` are tokens that are read as
-    random vectors, which ``key`` draws, wherever they stand.
+    ``command_tokens`` are the commands' tokens, as (position of the output that predicts it,
+    token); ``decision_points`` the places where the candidates part. ``weight`` is 1 in imitation
+    and the advantage in reinforcement. ``random_tokens`` have random embeddings, which ``key``
+    draws, wherever they stand.
     """
 
     tokens: tuple[int, ...]
-    said: tuple[tuple[int, int], ...]
-    choices: tuple[DecisionPoint, ...]
+    command_tokens: tuple[tuple[int, int], ...]
+    decision_points: tuple[DecisionPoint, ...]
     weight: float = 1.0
-    strange: tuple[int, ...] = ()
+    random_tokens: tuple[int, ...] = ()
     key: int = 0
 
-    def estranged(self, p: float, rng: np.random.Generator) -> TrainingExample:
-        """The lesson with some tokens strange, but none of those that are to be said.
+    def with_random_embeddings(self, p: float, rng: np.random.Generator) -> TrainingExample:
+        """The example with random embeddings for some tokens, but for none of the commands'.
 
-        Each is with the same chance, which is anything from 0 to ``p`` from lesson to lesson. Who
-        cannot know a word can still see whether it is the same one again: so that comparing the
-        report with the task is learned, not a list of what good, bad and unknown lead to.
+        Each token is drawn with one probability, which is uniform from 0 to ``p`` from example to
+        example. A word that cannot be known can still be recognised where it occurs again, so what
+        is learned is to compare the report with the task, not a list of what good, bad and unknown
+        lead to.
+
+        :param p: the largest share of tokens with random embeddings
+        :param rng: draws the tokens and ``key``
         """
-        kept = {token for _, token in self.said} | {t for c in self.choices for t in c.targets}
+        kept = {token for _, token in self.command_tokens} | {
+            t for c in self.decision_points for t in c.targets
+        }
         others = sorted(set(self.tokens) - kept)
         drawn = rng.random(len(others)) < rng.uniform(0, p)
-        strange = tuple(t for t, is_drawn in zip(others, drawn, strict=True) if is_drawn)
-        return replace(self, strange=strange, key=int(rng.integers(2**31)))
+        tokens = tuple(t for t, is_drawn in zip(others, drawn, strict=True) if is_drawn)
+        return replace(self, random_tokens=tokens, key=int(rng.integers(2**31)))
 
 
 class DecisionRecorder(TrajectoryCallback):
@@ -163,40 +169,40 @@ class DecisionRecorder(TrajectoryCallback):
 
 
 class ExpertPlanner(OraclePlanner):
-    """The oracle, but one that looks: what it says to pick up it has examined before, even where
-    nothing else is left. Whoever imitates it learns to read reports, not to count them.
+    """The oracle, but it examines each item before it picks it up, even the last one left. A
+    policy that imitates it learns to read reports, not to count them.
 
-    With the chance ``slips`` a turn goes to examining any item that is named, in place of what
-    is right. `taught` leaves these turns out: what is learned is how to go on after a mistake, not
-    to make it (noise injection, arXiv 1703.09327).
+    With probability ``noise`` a turn examines any named item instead. `without_noise` leaves these
+    turns out: the policy learns to recover from a mistake, not to make it (noise injection, DART,
+    arXiv 1703.09327).
     """
 
-    def __init__(self, slips: float = 0.0) -> None:
+    def __init__(self, noise: float = 0.0) -> None:
         super().__init__()
-        self.slips = slips
-        self._slipped: set[tuple[int, int]] = set()
+        self.noise = noise
+        self._noisy: set[tuple[int, int]] = set()
 
     def begin(self, worlds: Worlds) -> None:
         super().begin(worlds)
-        self._slipped.clear()
+        self._noisy.clear()
 
-    def taught(
+    def without_noise(
         self, decided: Sequence[tuple[Dialogue, Decision]]
     ) -> list[tuple[Dialogue, Decision]]:
-        """What was decided in an episode, but for the slips."""
-        return [(d, x) for d, x in decided if (d.world, len(d.turns)) not in self._slipped]
+        """An episode's decisions without the injected ones."""
+        return [(d, x) for d, x in decided if (d.world, len(d.turns)) not in self._noisy]
 
     def _one(self, dialogue: Dialogue) -> Decision:
-        decision = self._right(dialogue)
+        decision = self._without_noise(dialogue)
         rng = np.random.default_rng([dialogue.seed, len(dialogue.turns)])
-        if rng.random() < self.slips:
+        if rng.random() < self.noise:
             command = Command("examine", one_of(rng, dialogue.items()))
             if command != decision.command:
-                self._slipped.add((dialogue.world, len(dialogue.turns)))
+                self._noisy.add((dialogue.world, len(dialogue.turns)))
                 return Decision(command.sentence(), command)
         return decision
 
-    def _right(self, dialogue: Dialogue) -> Decision:
+    def _without_noise(self, dialogue: Dialogue) -> Decision:
         decision = super()._one(dialogue)
         assert self._worlds is not None and decision.command is not None
         item = decision.command.item
@@ -243,11 +249,13 @@ class RolloutCollector:
         return episodes, notes
 
 
-def told_before(decided: Sequence[tuple[Dialogue, Decision]]) -> list[tuple[Dialogue, Decision]]:
-    """One conditional episode's decisions, where the task says what examining would have told.
+def with_prior_knowledge(
+    decided: Sequence[tuple[Dialogue, Decision]],
+) -> list[tuple[Dialogue, Decision]]:
+    """A conditional episode's decisions, in which the task states what examining would reveal.
 
-    Then there is nothing to look at first, and no verb to do it with. Other episodes stay as they
-    are, and those of which a turn is left out (`ExpertPlanner.taught`).
+    Then there is nothing to examine, nor a verb to do it with. Other episodes stay as they are,
+    and so do those without all of their turns (`ExpertPlanner.without_noise`).
     """
     if len(decided[-1][0].turns) >= len(decided):
         return list(decided)
@@ -272,13 +280,16 @@ def _secret_alone(report: Report) -> Fact | None:
     return fact if fact.predicate == SECRET_PROPERTY and report.text == plain.text else None
 
 
-def with_boxes(
+def relabelled_as_boxes(
     decided: Sequence[tuple[Dialogue, Decision]], rng: np.random.Generator
 ) -> list[tuple[Dialogue, Decision]]:
-    """One episode's decisions, told of boxes and balls in place of items that nobody examined.
+    """An episode's decisions, in which items that were not examined are boxes and balls instead.
 
-    Any verb can be said then. Where deeds are what the sentence says, one box in five is opened, so
-    that the sentence alone says whether to open, to pick up or to put.
+    All verbs are then candidates. Where the sentence names the action, one box in five is opened,
+    so that only the sentence decides between opening, picking up and putting.
+
+    :param decided: the episode's dialogues and decisions
+    :param rng: draws the items
     """
     first = decided[0][0]
     commands = [t.command for t in decided[-1][0].turns] + [decided[-1][1].command]
@@ -341,46 +352,49 @@ def with_boxes(
     return pairs
 
 
-def lessons_of(
+def training_examples(
     decided: Sequence[tuple[Dialogue, Decision]],
     ask: Callable[[Dialogue], ScoringRequest],
     weight: float = 1.0,
 ) -> list[TrainingExample]:
-    """What one episode teaches: one lesson, as far as its turns' texts go on from one another.
+    """The training examples of one episode: one, as far as each turn's text continues the last.
 
-    ``ask`` is how the Planner turns a dialogue into tokens. Where a tokenizer joins the end of a
-    command with what follows it, the text before is a lesson of its own.
+    Where a tokenizer joins the end of a command with what follows, a new example begins.
+
+    :param decided: the episode's dialogues and decisions
+    :param ask: turns a dialogue into tokens, as the Planner does
+    :param weight: of the examples
     """
-    lessons: list[TrainingExample] = []
+    examples: list[TrainingExample] = []
     tokens: tuple[int, ...] = ()
-    said: list[tuple[int, int]] = []
-    choices: list[DecisionPoint] = []
+    command_tokens: list[tuple[int, int]] = []
+    points: list[DecisionPoint] = []
     for dialogue, decision in decided:
-        question = ask(dialogue)
+        request = ask(dialogue)
         taken = dialogue.candidates().index(decision.command)
-        tail = question.continuations[taken]
-        if question.context[: len(tokens)] != tokens:
-            lessons.append(TrainingExample(tokens, tuple(said), tuple(choices), weight))
-            said, choices = [], []
-        end = len(question.context) - 1
-        said += [(end + k, token) for k, token in enumerate(tail)]
-        choices += _choices(question, taken, end)
-        tokens = question.context + tail[:-1]
-    return [*lessons, TrainingExample(tokens, tuple(said), tuple(choices), weight)]
+        tail = request.continuations[taken]
+        if request.context[: len(tokens)] != tokens:
+            examples.append(TrainingExample(tokens, tuple(command_tokens), tuple(points), weight))
+            command_tokens, points = [], []
+        end = len(request.context) - 1
+        command_tokens += [(end + k, token) for k, token in enumerate(tail)]
+        points += _decision_points(request, taken, end)
+        tokens = request.context + tail[:-1]
+    return [*examples, TrainingExample(tokens, tuple(command_tokens), tuple(points), weight)]
 
 
-def _choices(question: ScoringRequest, taken: int, end: int) -> list[DecisionPoint]:
+def _decision_points(request: ScoringRequest, taken: int, end: int) -> list[DecisionPoint]:
     """Where the candidates part along the one that was taken."""
-    trie = build_trie(question.context[-1], question.continuations)
+    trie = build_trie(request.context[-1], request.continuations)
     nexts: dict[int, dict[int, None]] = {}
-    for path, tail in zip(trie.paths, question.continuations, strict=True):
+    for path, tail in zip(trie.paths, request.continuations, strict=True):
         for node, token in zip(path, tail, strict=True):
             nexts.setdefault(node, {})[token] = None
-    found = []
+    points = []
     for k, (node, token) in enumerate(
-        zip(trie.paths[taken], question.continuations[taken], strict=True)
+        zip(trie.paths[taken], request.continuations[taken], strict=True)
     ):
         targets = tuple(nexts[node])
         if len(targets) > 1:
-            found.append(DecisionPoint(end + k, targets, targets.index(token)))
-    return found
+            points.append(DecisionPoint(end + k, targets, targets.index(token)))
+    return points

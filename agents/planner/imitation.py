@@ -15,9 +15,9 @@ from agents.planner.demonstrations import (
     ExpertPlanner,
     RolloutCollector,
     TrainingExample,
-    lessons_of,
-    told_before,
-    with_boxes,
+    relabelled_as_boxes,
+    training_examples,
+    with_prior_knowledge,
 )
 from agents.planner.policy import PlannerPolicy
 from envs.room import coin
@@ -43,9 +43,9 @@ class PlannerImitationConfig:
     """choices: likelihood at decision points; tokens: of every token of the commands."""
     random_embeddings: float = 0.0
     """The largest share of a dialogue's words that get random embeddings
-    (`TrainingExample.estranged`)."""
+    (`TrainingExample.with_random_embeddings`)."""
     relabelling: float = 0.0
-    """How probable it is that items are relabelled as boxes and balls (`with_boxes`)."""
+    """How probable it is that items are relabelled as boxes and balls (`relabelled_as_boxes`)."""
     noise_injection: float = 0.0
     """How probable a wrong command of the expert is (`ExpertPlanner`)."""
     seed: int = 0
@@ -106,14 +106,14 @@ class PlannerImitation(Stage):
                 continue
             _, recorder = self.collector.play(self._expert, number, range(start, start + n))
             start += n
-            for decisions in map(self._expert.taught, recorder.decided.values()):
+            for decisions in map(self._expert.without_noise, recorder.decided.values()):
                 if not decisions:
                     continue
                 if rng.random() < config.relabelling:
-                    decisions = with_boxes(decisions, rng)
-                    decisions = told_before(decisions) if coin(rng) else decisions
-                examples += lessons_of(decisions, self.policy.request)
-        return [x.estranged(config.random_embeddings, rng) for x in examples]
+                    decisions = relabelled_as_boxes(decisions, rng)
+                    decisions = with_prior_knowledge(decisions) if coin(rng) else decisions
+                examples += training_examples(decisions, self.policy.request)
+        return [x.with_random_embeddings(config.random_embeddings, rng) for x in examples]
 
     def end(self) -> None:
         self.policy.sync()
@@ -138,7 +138,9 @@ def imitation_losses(
     :param objective: ``choices`` counts decision points, ``tokens`` all tokens of the commands
     :return: a scalar for each batch; their sum is the mean over all examples
     """
-    count = sum(len(x.choices if objective == "choices" else x.said) for x in examples)
+    count = sum(
+        len(x.decision_points if objective == "choices" else x.command_tokens) for x in examples
+    )
     for batch in policy.batches(examples):
         yield _negative_log_likelihood(policy, batch, objective) / count
 
@@ -150,6 +152,6 @@ def _negative_log_likelihood(
     if objective == "choices":
         log_probabilities, taken, _ = policy.decisions(examples)
         return functional.nll_loss(log_probabilities, taken, reduction="sum")
-    logits = policy.logits(examples, [[p for p, _ in x.said] for x in examples])
-    tokens = torch.tensor([t for x in examples for _, t in x.said], device=logits.device)
+    logits = policy.logits(examples, [[p for p, _ in x.command_tokens] for x in examples])
+    tokens = torch.tensor([t for x in examples for _, t in x.command_tokens], device=logits.device)
     return functional.cross_entropy(logits, tokens, reduction="sum")

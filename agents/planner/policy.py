@@ -81,7 +81,7 @@ class SelectiveLogits(torch.nn.Module):
         embeddings: torch.Tensor = table(ids)
         for row, text, example in zip(embeddings, ids, examples, strict=True):
             draw = torch.Generator().manual_seed(example.key)  # the same on every device
-            for token in example.strange:
+            for token in example.random_tokens:
                 some = torch.randint(len(table.weight), (MIXED_EMBEDDINGS,), generator=draw)
                 weights = torch.randn(MIXED_EMBEDDINGS, generator=draw).to(self._mean)
                 weights = weights / MIXED_EMBEDDINGS**0.5
@@ -219,8 +219,8 @@ class PlannerPolicy:
             minus infinity in padding; which of them was taken ``[n]``; the number of the example
             ``[n]``
         """
-        logits = self.logits(examples, [[c.position for c in x.choices] for x in examples])
-        points = [(k, c) for k, x in enumerate(examples) for c in x.choices]
+        logits = self.logits(examples, [[c.position for c in x.decision_points] for x in examples])
+        points = [(k, c) for k, x in enumerate(examples) for c in x.decision_points]
         most = max(len(c.targets) for _, c in points)
         targets = [[*c.targets, *[c.targets[0]] * (most - len(c.targets))] for _, c in points]
         real = torch.tensor([[k < len(c.targets) for k in range(most)] for _, c in points])

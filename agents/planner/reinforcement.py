@@ -14,7 +14,7 @@ from agents.planner.demonstrations import (
     FIRST_SEED,
     RolloutCollector,
     TrainingExample,
-    lessons_of,
+    training_examples,
 )
 from agents.planner.imitation import REMEDY
 from agents.planner.language import LanguagePlanner
@@ -147,7 +147,7 @@ class PlannerReinforcement(Stage):
         return {
             "loss": loss,
             "success": float(np.mean(successes)),
-            "divergence": sum(divergences) / max(1, sum(len(x.choices) for x in examples)),
+            "divergence": sum(divergences) / max(1, sum(len(x.decision_points) for x in examples)),
             "reward": float(np.mean(rewards)),
         }
 
@@ -174,7 +174,9 @@ class PlannerReinforcement(Stage):
             advantages = leave_one_out_advantages(rewarded.reshape(n, config.samples_per_prompt))
             for i, advantage in enumerate(advantages.reshape(-1)):
                 if advantage:  # equal rewards teach nothing
-                    examples += lessons_of(recorder.decided[i], self.policy.request, advantage)
+                    examples += training_examples(
+                        recorder.decided[i], self.policy.request, advantage
+                    )
         return examples, rewards, successes
 
     def _losses(

@@ -123,7 +123,7 @@ class Captioning(Stage):
         """The mean negative log-likelihood of the captions' tokens."""
         network = self.network
         log_probabilities = network.log_likelihood(
-            network.see(np.stack([c.clip for c in captions])),
+            network.encode_clips(np.stack([c.clip for c in captions])),
             [network.prompt(c.command) for c in captions],
             [network.sentence(c.report.text) for c in captions],
         )

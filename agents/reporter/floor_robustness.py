@@ -174,9 +174,9 @@ def _loss(
     pixels = torch.from_numpy(np.concatenate([frames, *again])).to(device)
     plain = len(frames)
     with half(device):
-        student = encoder.look(pixels)
+        student = encoder.encode_frames(pixels)
         with torch.no_grad():
-            target = teacher.look(pixels[:plain])
+            target = teacher.encode_frames(pixels[:plain])
         distance = (student.vectors[:plain] - target.vectors).square().mean()
         distance = distance + 0.01 * (student.where[:plain] - target.where).square().mean()
         if not on_floor:

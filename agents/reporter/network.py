@@ -22,7 +22,7 @@ from envs.commands import Command
 from envs.errors import BadInput
 from models.precision import half
 from models.vision.cross_attention import GatedLanguage, alike
-from models.vision.encoder import VisionEncoder, are_shown
+from models.vision.encoder import VisionEncoder, frames_present
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 VERSION = 1
@@ -94,22 +94,22 @@ class ReporterNetwork(nn.Module):
     def _tokens(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer.encode(text, add_special_tokens=False))
 
-    def see(self, clips: np.ndarray | torch.Tensor) -> torch.Tensor:
-        """Clips ``[N, 8, 64, 64, 3] uint8``, as `prepare` makes them, as vectors."""
-        return self.sum_up(*self.look(clips))
+    def encode_clips(self, clips: np.ndarray | torch.Tensor) -> torch.Tensor:
+        """The vectors of clips ``[N, 8, 64, 64, 3] uint8``, as `prepare` makes them."""
+        return self.resample(*self.encode_frames(clips))
 
-    def look(self, clips: np.ndarray | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Of clips, ``[N, 8, 3, width]`` what the encoder sees in each frame, and ``[N, 8] bool``
-        which frames there are. Clips that are the same are looked at once."""
+    def encode_frames(self, clips: np.ndarray | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features ``[N, 8, 3, width]`` of clips' frames, and ``[N, 8] bool`` which frames are
+        present. Equal clips are encoded once."""
         once, which = _different(clips)
         once = once.to(self.device)
         with half(self.device):
-            return self.encoder.see(once)[which], are_shown(once)[which]
+            return self.encoder.encode_clips(once)[which], frames_present(once)[which]
 
-    def sum_up(self, vectors: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
-        """What `look` saw in clips, as vectors."""
+    def resample(self, vectors: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
+        """The vectors of clips from what `encode_frames` returned."""
         with half(self.device):
-            return self.encoder.sum_up(vectors, shown)
+            return self.encoder.resample(vectors, shown)
 
     def log_likelihood(
         self,
@@ -152,7 +152,7 @@ class ReporterNetwork(nn.Module):
         with torch.no_grad(), half(self.device):
             once, which = _different(clips)
             tokens = self._language.sample(
-                self.see(once),
+                self.encode_clips(once),
                 which,
                 prompts,
                 torch.as_tensor(chance),

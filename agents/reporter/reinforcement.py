@@ -391,12 +391,12 @@ class _ReportBatch:
         self._features: tuple[torch.Tensor, torch.Tensor] | None = None
         if network.encoder.is_frozen:
             with torch.no_grad():
-                self._features = network.look(self._clips)
+                self._features = network.encode_frames(self._clips)
 
     def log_likelihood(self, network: ReporterNetwork) -> list[torch.Tensor]:
         """The log-probabilities of each report's tokens."""
         return network.log_likelihood(
-            network.sum_up(*(self._features or network.look(self._clips))),
+            network.resample(*(self._features or network.encode_frames(self._clips))),
             [r.prompt for r in self._reports],
             [r.tokens for r in self._reports],
         )

@@ -1,9 +1,8 @@
-"""From frames to a few vectors that say what there is to see, and when.
+"""The vision encoder: clips to a fixed number of vectors.
 
-Each frame by itself goes through convolutions, for which it does not matter where in a picture
-something is, nor how large the picture is. What the agent faces, what it holds and what is in sight
-are made a vector each. A perceiver resampler (Flamingo, arXiv 2204.14198, section 3.1.1) sums up
-those of all frames.
+Each frame by itself goes through convolutions, which are the same at each place and for pictures
+of any size. What the agent faces, what it holds and what is in sight become a vector each. A
+perceiver resampler (Flamingo, arXiv 2204.14198, section 3.1.1) summarises those of all frames.
 """
 
 from __future__ import annotations
@@ -196,10 +195,13 @@ class _Resample(nn.Module):
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What the encoder made of frames: ``patches [N, places, width]``, each of them alone,
-    ``vectors [N, 3, width]`` (what is faced, what is held, what is in sight), and ``where [N,
-    places, 2]``, log-odds of where the first two are."""
+class FrameFeatures:
+    """The encoder's features of N frames, each by itself.
+
+    ``patches [N, places, width]`` describe each place alone; ``vectors [N, 3, width]`` what is
+    faced, what is held and what is in sight; ``where [N, places, 2]`` are logits of the places of
+    the first two.
+    """
 
     patches: torch.Tensor
     vectors: torch.Tensor
@@ -209,9 +211,9 @@ class Seen:
 class VisionEncoder(nn.Module):
     """Clips ``[batch, 8, side, side, 3] uint8`` to ``[batch, 24 + latents, width]``.
 
-    Three vectors of each frame are for what the agent faces, what it holds and what is in sight
-    (training tells them so); the others sum up all frames. Frames that are black all over are taken
-    for absent.
+    Three vectors of each frame stand for what the agent faces, what it holds and what is in sight,
+    as they are trained to; the others summarise all frames. Frames that are black all over count
+    as absent.
     """
 
     def __init__(self, width: int = 192, depth: int = 3, latents: int = 16, heads: int = 8) -> None:
@@ -244,7 +246,7 @@ class VisionEncoder(nn.Module):
             parameter.requires_grad_(not frozen)
 
     def backbone_parameters(self) -> list[nn.Parameter]:
-        """The parameters that `look` uses, which encodes each frame by itself."""
+        """The parameters that `encode_frames` uses, which encodes each frame by itself."""
         parts = (self.stem, self.blocks, self.norm_places, self.where, self.what, self.scene)
         return [p for part in (*parts, self.norm_vectors) for p in part.parameters()]
 
@@ -253,8 +255,8 @@ class VisionEncoder(nn.Module):
         """Whether the backbone is frozen."""
         return not self.norm_vectors.weight.requires_grad
 
-    def look(self, frames: torch.Tensor) -> Seen:
-        """Frames ``[N, side, side, 3] uint8``, each by itself."""
+    def encode_frames(self, frames: torch.Tensor) -> FrameFeatures:
+        """Features of frames ``[N, side, side, 3] uint8``, each by itself."""
         # Black, of which there is most, is 0.
         pixels = (frames.permute(0, 3, 1, 2).float() / 64).contiguous(
             memory_format=torch.channels_last
@@ -267,32 +269,32 @@ class VisionEncoder(nn.Module):
         where = self.where(places).float()
         hands = where.softmax(1).to(places.dtype).transpose(1, 2) @ self.what(places)
         scene = self.scene(places).sum(1, keepdim=True) / PATCH
-        return Seen(patches, self.norm_vectors(torch.cat([hands, scene], 1)), where)
+        return FrameFeatures(patches, self.norm_vectors(torch.cat([hands, scene], 1)), where)
 
-    def see(self, clips: torch.Tensor) -> torch.Tensor:
+    def encode_clips(self, clips: torch.Tensor) -> torch.Tensor:
         """The vectors ``[batch, 8, 3, width]`` of each frame of clips; zeros where it is absent."""
-        shown = are_shown(clips)
-        vectors = self.look(clips[shown]).vectors
-        found = vectors.new_zeros(*shown.shape, *vectors.shape[1:])
-        found[shown] = vectors
-        return found
+        shown = frames_present(clips)
+        vectors = self.encode_frames(clips[shown]).vectors
+        of_clips = vectors.new_zeros(*shown.shape, *vectors.shape[1:])
+        of_clips[shown] = vectors
+        return of_clips
 
-    def sum_up(self, vectors: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
-        """What `see` made of clips, in a fixed number of vectors; ``shown [batch, 8] bool`` says
-        which frames there are."""
+    def resample(self, vectors: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
+        """A fixed number of vectors ``[batch, 24 + latents, width]`` for each clip, from those of
+        `encode_clips`; ``shown [batch, 8] bool`` says which frames are present."""
         timed = (vectors + self.time[:, None] + self.kind) * shown[:, :, None, None]
         flat = timed.flatten(1, 2)
         mask = shown[:, :, None].expand(-1, -1, VECTORS).flatten(1)
         latents = self.latents.expand(len(flat), -1, -1)
         for layer in self.resampler:
             latents = layer(latents, flat, mask)
-        found: torch.Tensor = self.norm(torch.cat([flat, latents], 1))
-        return found
+        normalised: torch.Tensor = self.norm(torch.cat([flat, latents], 1))
+        return normalised
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        return self.sum_up(self.see(clips), are_shown(clips))
+        return self.resample(self.encode_clips(clips), frames_present(clips))
 
 
-def are_shown(clips: torch.Tensor) -> torch.Tensor:
+def frames_present(clips: torch.Tensor) -> torch.Tensor:
     """Which frames ``[batch, 8] bool`` of clips ``[batch, 8, side, side, 3]`` are not black."""
     return clips.flatten(2).amax(-1) > 0

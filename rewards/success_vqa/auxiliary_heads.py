@@ -20,7 +20,7 @@ from torch.nn import functional
 from envs.errors import BadInput
 from envs.items import ALL_ITEMS, COLOURS
 from envs.objects import MARKS
-from models.vision.encoder import Seen
+from models.vision.encoder import FrameFeatures
 from rewards.success_vqa.clips import ClipOutcome, QuestionAnswer
 from rewards.success_vqa.cross_modal_encoder import AuxiliaryLogits
 from rewards.success_vqa.detector import SuccessDetector
@@ -71,7 +71,7 @@ class AuxiliaryHeads(nn.Module):
 
     def forward(
         self,
-        seen: Seen,
+        seen: FrameFeatures,
         attributes: torch.Tensor,
         patches: torch.Tensor,
         in_sight: torch.Tensor,

@@ -39,7 +39,7 @@ def answers(
                 frames = torch.from_numpy(dataset.frames[which]).to(detector.device)
                 media = detector.encoder(frames)
             else:
-                media = detector.encoder.sum_up(*features(which))
+                media = detector.encoder.resample(*features(which))
         texts = [[q.text for q in dataset.questions[k]] for k in which]
         probabilities += detector.probabilities(media, texts)
     true = np.array([q.answer for questions in dataset.questions for q in questions])

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from models.precision import half
-from models.vision.encoder import are_shown
+from models.vision.encoder import frames_present
 from rewards.success_vqa.dataset import ClipDataset
 from rewards.success_vqa.detector import SuccessDetector
 
@@ -37,12 +37,12 @@ class FrameFeatureCache:
             rows = slice(chunk * _CHUNK, (chunk + 1) * _CHUNK)
             frames = torch.from_numpy(self._frames[rows]).to(device)
             with half(device):
-                features = self._detector.encoder.see(frames)
+                features = self._detector.encoder.encode_clips(frames)
             if self._features is None:
                 size = (len(self._frames), *features.shape[1:])
                 self._features = torch.zeros(size, dtype=torch.bfloat16)
             self._features[rows] = features.to("cpu", torch.bfloat16)
             self._encoded[chunk] = True
         assert self._features is not None, "no clips were asked for"
-        shown = are_shown(torch.from_numpy(self._frames[which])).to(device)
+        shown = frames_present(torch.from_numpy(self._frames[which])).to(device)
         return self._features[torch.from_numpy(which)].float().to(device), shown

@@ -157,7 +157,7 @@ class FrameStage(Stage):
         rng = np.random.default_rng([config.seed, k])
         frames, *targets = self._draw(rng)
         with half(detector.device):
-            loss = learner.heads(detector.encoder.look(frames), *targets)
+            loss = learner.heads(detector.encoder.encode_frames(frames), *targets)
         peak = FRAMES_RATE * config.learning_rate
         learner.descend(loss, k, cosine_to_fiftieth(k, self.steps, peak))
         return {"loss": loss.item(), "finding_loss": 0.0, "caption_loss": 0.0}
@@ -254,7 +254,7 @@ class ClipStage(Stage):
         questions = every_question[learner.share]
         captioned = every_captioned[learner.share]
         if self._features is not None:
-            media = detector.encoder.sum_up(*self._features(clips))
+            media = detector.encoder.resample(*self._features(clips))
         else:
             media = detector.encoder(torch.from_numpy(dataset.frames[clips]).to(detector.device))
         owners = [i for i, of_clip in enumerate(questions) for _ in of_clip]

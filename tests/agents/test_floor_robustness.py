@@ -102,7 +102,7 @@ def test_floors_are_learned_while_features_stay() -> None:
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
     shown = torch.from_numpy(frames())
     with torch.no_grad():
-        now, then = net.encoder.look(shown).vectors, old.look(shown).vectors
+        now, then = net.encoder.encode_frames(shown).vectors, old.encode_frames(shown).vectors
     assert 0 < float((now - then).square().mean()) < 1
 
 

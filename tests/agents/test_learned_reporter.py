@@ -54,7 +54,7 @@ def test_what_is_said_is_what_its_likelihood_says(kind: str) -> None:
     said = judge.report(shown, COMMANDS, chance(2))
     assert said[0].prompt != said[1].prompt and said[0].tokens != said[1].tokens
     with torch.no_grad():
-        media = judge.see(shown)
+        media = judge.encode_clips(shown)
         for k, one in enumerate(said):
             for place in range(0, len(one.tokens), 7):
                 before, token = one.tokens[:place], one.tokens[place]
@@ -84,7 +84,7 @@ def test_it_comes_back_from_disk(tmp_path: Path) -> None:
     assert read_config(tmp_path) == SMALL
     second.load(tmp_path)
     shown = clips(1)
-    assert torch.allclose(first.see(shown), second.see(shown), atol=0.1)
+    assert torch.allclose(first.encode_clips(shown), second.encode_clips(shown), atol=0.1)
     other = ReporterNetwork(
         tiny_model("llama"), tiny_tokenizer(), ReporterConfig("tiny", 24, gates=1)
     )

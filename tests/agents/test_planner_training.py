@@ -22,9 +22,9 @@ from agents.planner.demonstrations import (
     TaskFamily,
     TrainingExample,
     families_without,
-    lessons_of,
-    told_before,
-    with_boxes,
+    relabelled_as_boxes,
+    training_examples,
+    with_prior_knowledge,
 )
 from agents.planner.imitation import (
     Objective,
@@ -68,7 +68,7 @@ def oracle_examples(who: PlannerPolicy, n: int = 3) -> list[TrainingExample]:
     _, notes = RolloutCollector(n, ONE).play(OraclePlanner(), 0, range(7, 7 + n))
     found = []
     for decided in notes.decided.values():
-        found += lessons_of(decided, who.request)
+        found += training_examples(decided, who.request)
     return found
 
 
@@ -113,11 +113,11 @@ def test_the_teacher_looks_before_it_picks_up() -> None:
 
 def test_a_teacher_that_slips_is_imitated_in_all_but_its_slips(tmp_path: Path) -> None:
     school = RolloutCollector(20, (TaskFamily("", "search", {"n_items": 4, "room_size": 8}, 1.0),))
-    teacher = ExpertPlanner(slips=0.4)
+    teacher = ExpertPlanner(noise=0.4)
     _, notes = school.play(teacher, 0, range(20))
     slipped = 0
     for decided in notes.decided.values():
-        taught = teacher.taught(decided)
+        taught = teacher.without_noise(decided)
         slipped += len(decided) - len(taught)
         for before, decision in taught:
             assert decision.command is not None
@@ -131,36 +131,38 @@ def test_a_teacher_that_slips_is_imitated_in_all_but_its_slips(tmp_path: Path) -
     assert 10 < slipped < 80
     # A slip is read, as part of the dialogue, and not said.
     who = tiny_policy(tmp_path)
-    decided = next(v for v in notes.decided.values() if 0 < len(v) - len(teacher.taught(v)) < 3)
-    lessons = lessons_of(teacher.taught(decided), who.request)
-    said = [tiny_tokenizer().decode([t for _, t in x.said]) for x in lessons]
-    everything = lessons_of(decided, who.request)
+    decided = next(
+        v for v in notes.decided.values() if 0 < len(v) - len(teacher.without_noise(v)) < 3
+    )
+    lessons = training_examples(teacher.without_noise(decided), who.request)
+    said = [tiny_tokenizer().decode([t for _, t in x.command_tokens]) for x in lessons]
+    everything = training_examples(decided, who.request)
     assert lessons[-1].tokens == everything[-1].tokens
-    assert sum(t.count("the ") for t in said) == len(teacher.taught(decided)) < len(decided)
+    assert sum(t.count("the ") for t in said) == len(teacher.without_noise(decided)) < len(decided)
     # What was seen by mistake cannot be told beforehand.
     _, notes = RolloutCollector(20).play(teacher, 0, range(20))
     for decided in notes.decided.values():
-        taught = teacher.taught(decided)
+        taught = teacher.without_noise(decided)
         if taught and len(taught[-1][0].turns) >= len(taught):
-            assert told_before(taught) == taught
+            assert with_prior_knowledge(taught) == taught
     # Without slips it is the teacher as it was.
     plain = ExpertPlanner()
     _, notes = school.play(plain, 0, range(20))
-    assert all(plain.taught(v) == v for v in notes.decided.values())
+    assert all(plain.without_noise(v) == v for v in notes.decided.values())
 
 
 def test_a_lesson_holds_what_was_said_and_where_candidates_part(tmp_path: Path) -> None:
     who = tiny_policy(tmp_path)
     (lesson, *_) = oracle_examples(who, 1)
-    text = tiny_tokenizer().decode([t for _, t in lesson.said])
+    text = tiny_tokenizer().decode([t for _, t in lesson.command_tokens])
     assert text.startswith(" Examine the ") and ". Pick up the " in text
-    for position, token in lesson.said[:-1]:
+    for position, token in lesson.command_tokens[:-1]:
         # The token that is predicted at a position is the one that follows it.
         if position + 1 < len(lesson.tokens):
             assert lesson.tokens[position + 1] == token
-    said = dict(lesson.said)
-    assert lesson.choices
-    for choice in lesson.choices:
+    said = dict(lesson.command_tokens)
+    assert lesson.decision_points
+    for choice in lesson.decision_points:
         assert len(set(choice.targets)) == len(choice.targets) > 1
         assert choice.targets[choice.taken] == said[choice.position]
 
@@ -170,11 +172,13 @@ def test_a_strange_word_is_one_vector_wherever_it_stands_and_none_is_to_be_said(
 ) -> None:
     who = tiny_policy(tmp_path)
     lesson = oracle_examples(who, 1)[0]
-    strange = lesson.estranged(0.5, np.random.default_rng(3))
-    said = {t for _, t in lesson.said} | {t for c in lesson.choices for t in c.targets}
-    assert strange.strange and not set(strange.strange) & said
-    assert lesson.estranged(0.5, np.random.default_rng(3)) == strange
-    assert not lesson.estranged(0.0, np.random.default_rng(3)).strange
+    strange = lesson.with_random_embeddings(0.5, np.random.default_rng(3))
+    said = {t for _, t in lesson.command_tokens} | {
+        t for c in lesson.decision_points for t in c.targets
+    }
+    assert strange.random_tokens and not set(strange.random_tokens) & said
+    assert lesson.with_random_embeddings(0.5, np.random.default_rng(3)) == strange
+    assert not lesson.with_random_embeddings(0.0, np.random.default_rng(3)).random_tokens
     ids = torch.tensor([lesson.tokens, lesson.tokens])
     reader = who.accelerator.unwrap_model(who.reader)
     plain, changed = (reader._embed(ids, [lesson, other]) for other in (lesson, strange))
@@ -182,7 +186,9 @@ def test_a_strange_word_is_one_vector_wherever_it_stands_and_none_is_to_be_said(
     for token in set(lesson.tokens):
         at = [k for k, t in enumerate(lesson.tokens) if t == token]
         assert all(torch.equal(changed[1, k], changed[1, at[0]]) for k in at)
-        assert torch.equal(changed[1, at[0]], plain[1, at[0]]) == (token not in strange.strange)
+        assert torch.equal(changed[1, at[0]], plain[1, at[0]]) == (
+            token not in strange.random_tokens
+        )
     usual, found = (x[1].float().pow(2).mean().sqrt() for x in (plain, changed))
     assert 0.5 < found / usual < 2
     with torch.no_grad():
@@ -196,7 +202,7 @@ def test_boxes_take_the_place_of_what_nobody_examined() -> None:
     rng = np.random.default_rng(0)
     verbs, could = set(), set()
     for decided in notes.decided.values():
-        told = with_boxes(decided, rng)
+        told = relabelled_as_boxes(decided, rng)
         assert len(told) == len(decided)
         for (now, decision), (before, _) in zip(told, decided, strict=True):
             assert decision.command in now.candidates() and now.verbs == VERBS
@@ -216,7 +222,7 @@ def test_what_examining_would_tell_can_be_told_beforehand() -> None:
     for name in ("conditional, deeds", "conditional, impatient", "search 5"):
         _, notes = school.play(ExpertPlanner(), families[name], range(10))
         for decided in notes.decided.values():
-            told, last = told_before(decided), decided[-1][1].command
+            told, last = with_prior_knowledge(decided), decided[-1][1].command
             assert told[-1][1].command == last
             looked = [d.command for _, d in decided if d.command and d.command.verb == "examine"]
             if len(set(looked)) > 1:
@@ -241,7 +247,7 @@ def test_choices_give_the_probability_by_which_the_planner_decides(
     who.sync()
     _, notes = RolloutCollector(1, ONE).play(OraclePlanner(), 0, [7])
     decided = notes.decided[0]
-    (lesson,) = lessons_of(decided, who.request)
+    (lesson,) = training_examples(decided, who.request)
     whole = who.planner.scoring_request(decided[-1][0]).context
     assert whole == (*who.planner.prefix, *lesson.tokens[: len(whole) - len(who.planner.prefix)])
     assert (len(who.planner.prefix) > 100) == bool(examples)
@@ -297,8 +303,8 @@ def test_imitation_is_normalised_by_the_number_of_decisions_or_tokens(tmp_path: 
                 rows = zip(log_probabilities, taken, strict=True)
                 each += [-row[k].item() for row, k in rows]
             else:
-                logits = policy.logits([example], [[p for p, _ in example.said]])
-                rows = zip(logits.log_softmax(-1), example.said, strict=True)
+                logits = policy.logits([example], [[p for p, _ in example.command_tokens]])
+                rows = zip(logits.log_softmax(-1), example.command_tokens, strict=True)
                 each += [-row[token].item() for row, (_, token) in rows]
         assert len(each) > len(examples)
         total = sum(loss.item() for loss in imitation_losses(policy, examples, objective))

@@ -239,8 +239,8 @@ def test_a_rim_around_a_picture_does_not_matter() -> None:
     torch.manual_seed(0)
     encoder = baseline().encoder
     frames = torch.from_numpy(np.stack([c[-1][:24, :24] for c in clips(3)]))
-    near = encoder.look(frames)
-    far = encoder.look(torch.nn.functional.pad(frames, (0, 0, 0, 16, 0, 16)))
+    near = encoder.encode_frames(frames)
+    far = encoder.encode_frames(torch.nn.functional.pad(frames, (0, 0, 0, 16, 0, 16)))
     assert near.vectors.shape == far.vectors.shape == (3, 3, 16)
     assert near.where.shape[1] == 9 and far.where.shape[1] == 25
 
@@ -328,7 +328,7 @@ def test_the_vision_encoder_learns_what_frames_show_and_is_then_frozen() -> None
     bright, dark = (torch.from_numpy(lesson(2).frames[k, 6:]) for k in (1, 0))
     with torch.no_grad():
         shapes = [
-            heads.attribute_logits(model.encoder.look(f).vectors)[2].argmax(-1)
+            heads.attribute_logits(model.encoder.encode_frames(f).vectors)[2].argmax(-1)
             for f in (bright, dark)
         ]
     assert (shapes[0] == 1 + SHAPES.index("ring")).all() and (shapes[1] == 0).all()
