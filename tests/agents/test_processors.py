@@ -170,6 +170,12 @@ def test_exploration_threshold():
     everything = after(examined, (B, "I examined the solid blue ex."))
     about = context(everything, LOG)
     assert processed_scores([ExplorationThreshold(0.25)], about).tolist() == about.scores.tolist()
+    # By default examining must have a probability of 0.4: 0.41 has it, 0.39 has not.
+    for share, banned in ((0.205, [C, D]), (0.195, [])):
+        split = LOG | {A: math.log(share), B: math.log(share)}
+        assert processed(ExplorationThreshold(), START, split) == split | dict.fromkeys(
+            banned, BANNED
+        )
     # It is the probability before other processors.
     about = context(START, LOG)
     banned = np.where([c == A for c in about.candidates], BANNED, about.scores)
@@ -192,6 +198,12 @@ def test_contrastive():
     # Where examining is most probable, nothing is changed, whatever the counterfactual says.
     examining = now | {A: math.log(0.5), C: math.log(0.1)}
     assert processed(Contrastive(), START, examining, other) == examining
+    # What is most probable is so before other processors, which may have banned it.
+    about = context(START, now, other)
+    change = {A: 0.0, B: 0.0, C: BANNED, D: -5.0}
+    rest = about.scores + np.array([change[c] for c in about.candidates])
+    found = dict(zip(about.candidates, Contrastive()(about, rest).tolist(), strict=True))
+    assert found[D] == pytest.approx(-1.2039728 - 5 - 2.9130468, abs=1e-6)
     assert (Contrastive().needs_counterfactual, Contrastive(0).needs_counterfactual) == (
         True,
         False,
