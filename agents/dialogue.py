@@ -1,8 +1,8 @@
 """The dialogue: all that the Planner ever sees.
 
-``Dialogue.world`` and ``Dialogue.seed`` are book-keeping: the place of the episode in its batch,
-for privileged parts such as the oracle, and the episode's own seed, for parts that draw at random.
-Neither is ever put into a prompt.
+``Dialogue.world`` and ``Dialogue.seed`` are book-keeping: the index of the episode in its batch,
+for privileged components such as the oracle, and the episode's own seed, for components that draw
+random numbers. Neither is ever put into a prompt.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from agents.grounding import ground, named_items
 from agents.messages import NOTHING, Report
-from envs.attributes import CARRIED, LOCKED
+from envs.attributes import CARRIED, LOCKED, SECRET_PROPERTY
 from envs.commands import Command, all_commands
 from envs.events import Event
 from envs.items import COLOURS, Item
@@ -28,25 +28,36 @@ def one_line(text: str) -> str:
 
 @dataclass(frozen=True)
 class Turn:
-    """One command and its report. ``said`` is the Planner's text; ``command`` is None where that
-    text is no command."""
+    """One command and its report.
 
-    said: str
+    Attributes:
+        utterance: The Planner's text.
+        command: The command that the text stands for; None where it is no command.
+        report: What the Reporter answered.
+    """
+
+    utterance: str
     command: Command | None
     report: Report
 
     def with_text(self, text: str) -> Turn:
-        """The turn with another text for a report, and the facts of that text."""
+        """The turn with another report: this text, and the facts that it states."""
         return replace(self, report=ground(text, self.command))
 
 
 def script(task: str, opening: Report, turns: Sequence[Turn]) -> list[tuple[str, str]]:
-    """The task sentence and all texts of a dialogue in their order, as (speaker, text)."""
+    """A dialogue as the (speaker, text) pairs of a transcript, in order.
+
+    Args:
+        task: The task sentence.
+        opening: The report before the first command; left out where it is empty.
+        turns: The turns so far.
+    """
     lines = [(TASK, task)]
     if opening.text:
         lines.append((REPORTER, opening.text))
     for turn in turns:
-        lines += [(PLANNER, turn.said), (REPORTER, turn.report.text)]
+        lines += [(PLANNER, turn.utterance), (REPORTER, turn.report.text)]
     return lines
 
 
@@ -90,19 +101,29 @@ class Dialogue:
             for fact in turn.report.facts
         )
 
-    def reported(self) -> frozenset[Item]:
-        """The items that a report says were examined. Commands do not count, as they do for the
-        oracle's ``examined``: a report may be missing, late, or of a command that failed."""
-        return frozenset[Item]().union(*(t.report.done_items("examine") for t in self.turns))
+    def examined_items(self) -> frozenset[Item]:
+        """The items that reports call examined, or whose secret property they state.
 
-    def stuck(self, n: int) -> Command | None:
+        Unlike in the oracle's ``examined``, a command alone does not count: its report may be
+        missing, late, or say that the command failed.
+        """
+        reports = [turn.report for turn in self.turns]
+        with_property = {
+            fact.subject
+            for report in reports
+            for fact in report.facts
+            if fact.predicate == SECRET_PROPERTY
+        }
+        return frozenset(with_property).union(*(r.done_items("examine") for r in reports))
+
+    def repeated_command(self, n: int) -> Command | None:
         """The command of each of the last ``n`` turns, if all of them had the same report."""
         last = {(t.command, t.report.text) for t in self.turns[-n:]}
         if n < 1 or len(self.turns) < n or len(last) > 1:
             return None
         return self.turns[-1].command
 
-    def picked_up(self) -> Command | None:
+    def held_command(self) -> Command | None:
         """The last command, if it was to pick something up and the report says that it was."""
         last = self.turns[-1] if self.turns else None
         if last is None or last.command is None or last.command.verb != "pick up":
@@ -113,7 +134,7 @@ class Dialogue:
         )
         return last.command if carried or item in last.report.done_items("pick up") else None
 
-    def alike(self) -> dict[Command, int]:
+    def trailing_identical_reports(self) -> dict[Command, int]:
         """For each command, the length of its trailing run of identical reports. Other commands may
         have come between."""
         runs: dict[Command, int] = {}
@@ -128,16 +149,23 @@ class Dialogue:
 
 @dataclass(frozen=True)
 class TokenCost:
-    """The tokens of a decision: ``context`` counts the whole prompt, ``read`` what was not in the
-    KV cache, candidates included, and ``said`` what was generated."""
+    """How many tokens a decision took.
+
+    Attributes:
+        context: Tokens of the whole prompt.
+        read: Tokens that were not in the KV cache, those of the candidates included.
+        generated: Tokens of the command that was generated or chosen.
+    """
 
     context: int = 0
     read: int = 0
-    said: int = 0
+    generated: int = 0
 
     def __add__(self, other: TokenCost) -> TokenCost:
         return TokenCost(
-            self.context + other.context, self.read + other.read, self.said + other.said
+            self.context + other.context,
+            self.read + other.read,
+            self.generated + other.generated,
         )
 
 
@@ -145,13 +173,15 @@ class TokenCost:
 class Decision:
     """A Planner's decision for one dialogue.
 
-    ``said`` is its text; ``command`` is None where that is no command. ``scores`` maps the
-    candidates' sentences to their log-probabilities, where the Planner scored candidates.
-    ``cost`` is set by language models that run in this process. Where ``error`` is set the Planner
-    failed for this dialogue, and the other fields mean nothing.
+    Attributes:
+        utterance: The Planner's text.
+        command: The command that the text stands for; None where it is no command.
+        scores: The log-probability of each candidate's sentence, where candidates were scored.
+        error: Why the Planner failed for this dialogue; the other fields then mean nothing.
+        cost: The tokens used, for language models that run in this process.
     """
 
-    said: str
+    utterance: str
     command: Command | None
     scores: Mapping[str, float] = field(default_factory=dict)
     error: Exception | None = None
@@ -162,8 +192,12 @@ class Decision:
 class Rollout:
     """The Actor's low-level steps for one command.
 
-    ``ended`` says why it ended: ``done`` (the Actor said so), ``episode`` or ``budget``. ``done``
-    is the ground truth of whether the command was carried out.
+    Attributes:
+        command: The command.
+        steps: The number of low-level steps.
+        events: What happened in the world (ground truth).
+        done: Whether the command was carried out (ground truth).
+        ended: Why the rollout ended: ``done`` (the Actor's own action), ``episode`` or ``budget``.
     """
 
     command: Command

@@ -162,7 +162,7 @@ class Team:
         )
         for i, decision in decided.items():
             report = _on_one_line(reports.get(i, NOT_UNDERSTOOD), decision.command)
-            turn = Turn(one_line(decision.said), decision.command, report)
+            turn = Turn(one_line(decision.utterance), decision.command, report)
             dialogues[i] = dialogues[i].add(turn)
             callback.on_report(i, dialogues[i])
             if worlds.over[i] or len(dialogues[i].turns) >= self.most_turns:

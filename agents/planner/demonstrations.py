@@ -339,7 +339,7 @@ def relabelled_as_boxes(
         turns = []
         for turn in dialogue.turns:
             command = turn.command and relabelled(turn.command)
-            utterance = command.sentence() if command else turn.said
+            utterance = command.sentence() if command else turn.utterance
             turns.append(Turn(utterance, command, relabelled_report(turn.report)))
         assert decision.command is not None
         command = relabelled(decision.command)

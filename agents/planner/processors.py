@@ -113,7 +113,7 @@ class RepetitionBan(DecisionProcessor):
     turns: int = parameter(2, _rarest)
 
     def __call__(self, context: DecisionContext, scores: np.ndarray) -> np.ndarray:
-        repeated = context.dialogue.stuck(self.turns)
+        repeated = context.dialogue.repeated_command(self.turns)
         banned = [command == repeated for command in context.candidates]
         return np.where(banned, -np.inf, scores)
 
@@ -133,8 +133,8 @@ class RepetitionPenalty(DecisionProcessor):
     def __call__(self, context: DecisionContext, scores: np.ndarray) -> np.ndarray:
         if not self.after:
             return scores
-        repetitions = context.dialogue.alike()
-        counts = [repetitions.get(c, 0) - self.after + 1 for c in context.candidates]
+        run_lengths = context.dialogue.trailing_identical_reports()
+        counts = [run_lengths.get(c, 0) - self.after + 1 for c in context.candidates]
         # Infinity is a legal penalty, and infinity times 0 is not a number.
         return scores - np.array([self.nats * n if n > 0 else 0.0 for n in counts])
 
@@ -153,10 +153,10 @@ class HeldItemPenalty(DecisionProcessor):
     after: int = parameter(2, _rarest)
 
     def __call__(self, context: DecisionContext, scores: np.ndarray) -> np.ndarray:
-        held = context.dialogue.picked_up()
+        held = context.dialogue.held_command()
         if held is None or not self.after:
             return scores
-        if context.dialogue.alike().get(held, 0) + 1 < self.after:
+        if context.dialogue.trailing_identical_reports().get(held, 0) + 1 < self.after:
             return scores
         return scores - np.array([self.nats if c == held else 0.0 for c in context.candidates])
 
@@ -180,7 +180,7 @@ class ExplorationThreshold(DecisionProcessor):
         examining = [c.verb == "examine" for c in context.candidates]
         if sum(math.exp(s) for s in context.scores[examining]) < self.probability:
             return scores
-        examined = context.dialogue.reported()
+        examined = context.dialogue.examined_items()
         pairs = zip(examining, context.candidates, strict=True)
         new = [e and c.item not in examined for e, c in pairs]
         return np.where(new, scores, -np.inf)

@@ -68,7 +68,7 @@ class Prompt:
                 verbs=dialogue.verbs,
                 opening=one_line(dialogue.opening.text),
                 turns=[
-                    PromptTurn(one_line(t.said), t.command, one_line(t.report.text))
+                    PromptTurn(one_line(t.utterance), t.command, one_line(t.report.text))
                     for t in dialogue.turns
                 ],
                 candidates=[c.sentence() for c in dialogue.candidates()],

@@ -64,7 +64,9 @@ class SamplingPlanner(TeamMember):
             # Samples of one prompt are the same episode, so the world's number is drawn with too.
             seed = (self.seed, dialogue.seed, dialogue.world, len(dialogue.turns))
             k = np.random.default_rng(seed).choice(len(p), p=p)
-            sampled.append(replace(decision, said=candidates[k].sentence(), command=candidates[k]))
+            sampled.append(
+                replace(decision, utterance=candidates[k].sentence(), command=candidates[k])
+            )
         return sampled
 
     def probabilities(self, scores: Sequence[float]) -> np.ndarray:

@@ -32,7 +32,7 @@ class EpisodeDisplay:
         """The dialogue so far as (speaker, text), with the command that is being carried out."""
         lines = script(self.dialogue.task, self.dialogue.opening, self.dialogue.turns)
         if self.pending and self.decision is not None:
-            lines.append((PLANNER, self.decision.said))
+            lines.append((PLANNER, self.decision.utterance))
         return lines
 
     def best(self, n: int) -> list[tuple[str, float, bool]]:
@@ -40,7 +40,9 @@ class EpisodeDisplay:
         if self.decision is None:
             return []
         ranked = sorted(self.decision.scores.items(), key=lambda pair: -pair[1])[:n]
-        return [(sentence, score, sentence == self.decision.said) for sentence, score in ranked]
+        return [
+            (sentence, score, sentence == self.decision.utterance) for sentence, score in ranked
+        ]
 
     def status(self) -> str:
         """A line such as ``The Actor acts · step 3``, and at the end how the episode ended."""

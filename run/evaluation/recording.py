@@ -68,7 +68,7 @@ class EpisodeRecorder(Callback):
             task=episode.task,
             turns=tuple(
                 TurnRecord(
-                    turn.said,
+                    turn.utterance,
                     None if turn.command is None else str(turn.command),
                     turn.report.text,
                     scores,

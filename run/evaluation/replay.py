@@ -39,7 +39,7 @@ class PlaybackPlanner(TeamMember):
             return Decision("", None, error=error)
         turn = turns[len(dialogue.turns)]
         command = None if turn.command is None else Command.parse(turn.command)
-        return Decision(turn.said, command)
+        return Decision(turn.utterance, command)
 
 
 class _TurnRecorder(TrajectoryCallback):

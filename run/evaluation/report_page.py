@@ -102,7 +102,7 @@ class CostRow:
     seconds: str
     context: str
     read: str
-    said: str
+    generated: str
     cached: str
 
 
@@ -281,6 +281,6 @@ def _cost_row(run: EvaluationRun) -> CostRow:
         f"{run.summary.seconds / n:.3f}",
         mean("context"),
         mean("read"),
-        mean("said"),
+        mean("generated"),
         f"{1 - read / max(1, context):.2f}" if costs else "",
     )

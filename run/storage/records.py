@@ -38,13 +38,13 @@ class TurnRecord:
     """One turn of an episode.
 
     Attributes:
-        said: What the Planner said.
+        utterance: The Planner's text (``said`` on disk).
         command: The command it means; None where it is no command.
         report: What the Reporter answered.
         scores: Each candidate's score, where the Planner scored.
     """
 
-    said: str
+    utterance: str
     command: str | None
     report: str
     scores: Mapping[str, float] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class TurnRecord:
     def to_json(self) -> dict[str, object]:
         """The turn as it stands in its episode's line."""
         return {
-            "said": self.said,
+            "said": self.utterance,
             "command": self.command,
             "report": self.report,
             "scores": dict(self.scores),
@@ -133,7 +133,7 @@ class EpisodeRecord:
             error=_typed(stored, "error", str, None),
             seconds=_typed(stored, "seconds", float),
             opening=stored.get("opening", ""),
-            tokens=None if tokens is None else TokenCost(**tokens),
+            tokens=None if tokens is None else _loaded_cost(tokens),
             reports_true=None if checked is None else tuple(checked),
             task_name=stored.get("cell"),
             variant=stored.get("part"),
@@ -155,7 +155,7 @@ class EpisodeRecord:
             "unparsed": self.unparsed,
             "error": self.error,
             "seconds": self.seconds,
-            **({} if self.tokens is None else {"tokens": dataclasses.asdict(self.tokens)}),
+            **({} if self.tokens is None else {"tokens": _stored_cost(self.tokens)}),
             **({} if self.reports_true is None else {"reports_true": list(self.reports_true)}),
         }
 
@@ -444,6 +444,16 @@ class RunSummary(SuccessRate):
 
 
 _MISSING = object()
+
+
+def _loaded_cost(stored: Mapping[str, Any]) -> TokenCost:
+    # ``said`` is the key on disk; TokenCost refuses unknown keys.
+    fields = {{"said": "generated"}.get(key, key): value for key, value in stored.items()}
+    return TokenCost(**fields)
+
+
+def _stored_cost(cost: TokenCost) -> dict[str, int]:
+    return {"context": cost.context, "read": cost.read, "said": cost.generated}
 
 
 def _typed(stored: Mapping[str, Any], name: str, kind: type[T], *more: None) -> Any:

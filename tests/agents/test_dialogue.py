@@ -77,7 +77,7 @@ def test_who_is_stuck_has_said_and_heard_the_same_each_time() -> None:
         (same, 0, None),
         ([], 1, None),
     ):
-        assert Dialogue("go to the red box", VERBS, tuple(turns)).stuck(n) == found
+        assert Dialogue("go to the red box", VERBS, tuple(turns)).repeated_command(n) == found
 
 
 def test_a_command_is_alike_as_often_as_it_last_got_one_report() -> None:
@@ -92,7 +92,9 @@ def test_a_command_is_alike_as_often_as_it_last_got_one_report() -> None:
         ([there, there, failed, other, other], {go: 1, look: 2}),
         ([there, failed, there], {go: 1}),
     ):
-        assert Dialogue("go to the red box", VERBS, tuple(turns)).alike() == found
+        assert (
+            Dialogue("go to the red box", VERBS, tuple(turns)).trailing_identical_reports() == found
+        )
 
 
 def test_what_was_just_picked_up_is_what_the_last_report_says() -> None:
@@ -109,14 +111,14 @@ def test_what_was_just_picked_up_is_what_the_last_report_says() -> None:
         ([replace(done, command=None)], None),
         ([done, Turn("Go to the red box.", go, ground("I went to the red box."))], None),
     ):
-        assert Dialogue("go to the red box", VERBS, tuple(turns)).picked_up() == found
+        assert Dialogue("go to the red box", VERBS, tuple(turns)).held_command() == found
 
 
 def test_what_was_examined_is_what_reports_say() -> None:
     def after(*reports: str) -> set[str]:
         turns = tuple(Turn("Hm.", None, ground(r)) for r in reports)
         d = Dialogue("examine the red box, then the blue box", VERBS, turns)
-        return set(map(str, d.reported()))
+        return set(map(str, d.examined_items()))
 
     assert after() == after("I did not manage to examine the red box.", "") == set()
     assert after("I have not examined the red box. I see a blue box.") == set()
@@ -125,4 +127,8 @@ def test_what_was_examined_is_what_reports_say() -> None:
         "solid red ring",
         "blue box",
     }
+    # A stated secret property means that the item was examined, even without the verb.
+    assert after("The solid red ring? It is bad.") == {"solid red ring"}
+    assert after("The red box is on a blue floor, and the blue box is good.") == {"blue box"}
+    assert after("Is the red box bad? Perhaps the blue box is good.") == set()
     assert after("I examined the matter. The red box is here.", "I examined the") == set()

@@ -150,7 +150,7 @@ def test_a_language_model_says_moves() -> None:
     assert (
         one.error is None
         and one.turns
-        and {t.said.rstrip(".").lower() for t in one.turns} <= {*MOVES}
+        and {t.utterance.rstrip(".").lower() for t in one.turns} <= {*MOVES}
     )
     for file in PROMPTS.values():
         shown = Prompt(file, 0).render(Dialogue("t", VERBS, opening=Report("I see a red ball.")))

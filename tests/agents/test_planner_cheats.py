@@ -64,7 +64,7 @@ def test_the_oracle_with_the_scripted_actor_always_succeeds(family):
     team = Team(make_planner("oracle"), make_actor("scripted"), make_reporter("scripted"))
     episodes = team.play(worlds, range(12))
     assert [e.success for e in episodes] == [True] * 12
-    assert {t.said.split()[0] for e in episodes for t in e.turns} == {"Examine", "Pick"}
+    assert {t.utterance.split()[0] for e in episodes for t in e.turns} == {"Examine", "Pick"}
 
 
 @pytest.mark.parametrize(
@@ -110,9 +110,11 @@ def test_the_oracle_examines_again_what_it_did_not_manage():
     oracle.begin(worlds)
     d = Dialogue(worlds.tasks[0], worlds.verbs(0))
     first = oracle.choose([d])[0]
-    failed = d.add(Turn(first.said, first.command, ground(f"I did not manage to {first.command}.")))
+    failed = d.add(
+        Turn(first.utterance, first.command, ground(f"I did not manage to {first.command}."))
+    )
     assert oracle.choose([failed])[0] == first
-    done = failed.add(Turn(first.said, first.command, ground("I examined it.", first.command)))
+    done = failed.add(Turn(first.utterance, first.command, ground("I examined it.", first.command)))
     assert oracle.choose([done])[0].command == Command("pick up", worlds.world(0).right)
 
 
@@ -124,7 +126,7 @@ def test_random_is_even_seeded_and_blind_to_its_neighbours():
     assert min(counts.values()) > 60  # 100 expected of each of the 9
     assert planner.choose([dialogue(seed=7)])[0] == many[7]
     turn = Turn("", None, NOTHING)
-    assert len({planner.choose([dialogue(seed=s).add(turn)])[0].said for s in range(20)}) > 3
+    assert len({planner.choose([dialogue(seed=s).add(turn)])[0].utterance for s in range(20)}) > 3
     assert "names no item" in str(planner.choose([dialogue("Go!")])[0].error)
 
 
@@ -143,7 +145,7 @@ def test_a_person_is_asked_until_the_line_is_a_command(monkeypatch, capsys):
 @given(st.text() | st.sampled_from(VERBS).flatmap(lambda v: st.text().map(lambda t: f"{v} {t}")))
 def test_whatever_text_comes_is_a_command_of_the_grammar_or_none(text):
     decision = parse_decision(text, dialogue())
-    assert "\n" not in decision.said
+    assert "\n" not in decision.utterance
     if decision.command is not None:
         assert decision.command.verb in dialogue().verbs
         assert Command.parse(str(decision.command)) == decision.command

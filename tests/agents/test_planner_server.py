@@ -94,7 +94,7 @@ def planner(server: FakeServer, folder: Path, **options) -> ServerPlanner:
 
 def test_the_model_s_sentence_becomes_a_command(server, tmp_path):
     decision = planner(server, tmp_path).choose([dialogue()])[0]
-    assert decision.said == SAID
+    assert decision.utterance == SAID
     assert decision.command == Command.parse(SAID)
     assert decision.error is None
     (request,) = server.requests
@@ -171,7 +171,7 @@ def test_nonsense_is_no_command(server, tmp_path, text):
     server.answer = lambda request: message(text)
     decision = planner(server, tmp_path).choose([dialogue()])[0]
     assert (decision.command, decision.error) == (None, None)
-    assert decision.said == text
+    assert decision.utterance == text
 
 
 def test_a_slow_server_is_given_up(server, tmp_path):
@@ -199,7 +199,7 @@ def test_requests_run_side_by_side_and_come_back_in_order(server, tmp_path):
 
     server.answer = answer
     decisions = planner(server, tmp_path).choose([dialogue(t) for t in tasks])
-    assert [d.said.lower().rstrip(".") for d in decisions] == tasks
+    assert [d.utterance.lower().rstrip(".") for d in decisions] == tasks
     assert server.most_at_once == 4
 
 

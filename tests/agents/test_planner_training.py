@@ -208,9 +208,9 @@ def test_boxes_take_the_place_of_what_nobody_examined() -> None:
             assert decision.command in now.candidates() and now.verbs == VERBS
             assert len(now.items()) == len(before.items())
             for turn in now.turns:
-                assert turn.command is not None and turn.said == turn.command.sentence()
+                assert turn.command is not None and turn.utterance == turn.command.sentence()
             could |= {c.verb for c in now.candidates()}
-        sentence = decision.said.rstrip(".")
+        sentence = decision.utterance.rstrip(".")
         assert f"{sentence[0].lower()}{sentence[1:]}" in now.task
         verbs.add(decision.command.verb)
     assert "open" in could and verbs == {*VERBS}
@@ -257,7 +257,7 @@ def test_choices_give_the_probability_by_which_the_planner_decides(
     for asked, decision in decided:
         scores = who.planner.choose([asked])[0].scores
         assert sum(map(math.exp, scores.values())) == pytest.approx(1, abs=1e-4)
-        scored += scores[decision.said]
+        scored += scores[decision.utterance]
     assert learned == pytest.approx(scored, abs=1e-3)
 
 
@@ -359,11 +359,11 @@ def test_the_sampler_says_candidates_as_often_as_their_probability_says() -> Non
             return [Decision(names[0], Command.parse(names[0]), scores) for _ in dialogues]
 
     asked = [dialogue(world=k) for k in range(400)]
-    said = [d.said for d in SamplingPlanner(Fixed(), seed=1).choose(asked)]  # type: ignore[arg-type]
+    said = [d.utterance for d in SamplingPlanner(Fixed(), seed=1).choose(asked)]  # type: ignore[arg-type]
     first = asked[0].candidates()[0].sentence()
     assert 0.6 < said.count(first) / 400 < 0.8
-    assert said == [d.said for d in SamplingPlanner(Fixed(), seed=1).choose(asked)]  # type: ignore[arg-type]
-    assert said != [d.said for d in SamplingPlanner(Fixed(), seed=2).choose(asked)]  # type: ignore[arg-type]
+    assert said == [d.utterance for d in SamplingPlanner(Fixed(), seed=1).choose(asked)]  # type: ignore[arg-type]
+    assert said != [d.utterance for d in SamplingPlanner(Fixed(), seed=2).choose(asked)]  # type: ignore[arg-type]
 
 
 def test_the_temperature_divides_the_scores() -> None:

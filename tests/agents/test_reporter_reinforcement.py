@@ -186,5 +186,10 @@ def test_a_planner_is_asked_once_for_the_same_dialogue() -> None:
 
     one, other = Dialogue("A", ()), Dialogue("B", ())
     same = [one, other, replace(one, world=3, seed=4), other]
-    assert [d.said for d in DeduplicatingPlanner(Counting()).choose(same)] == ["A", "B", "A", "B"]
+    assert [d.utterance for d in DeduplicatingPlanner(Counting()).choose(same)] == [
+        "A",
+        "B",
+        "A",
+        "B",
+    ]
     assert asked == [2]

@@ -75,7 +75,7 @@ def test_an_episode_reads_as_the_issue_has_it() -> None:
     examine, pick = episode.turns
     decider = examine.command.item
     assert episode.task.startswith(f"If the {decider} is good, pick up the ")
-    assert examine.said == f"Examine the {decider}."
+    assert examine.utterance == f"Examine the {decider}."
     assert examine.report.text in {
         f"I examined the {decider}, it has secret property {p}." for p in ("good", "bad")
     }

@@ -57,7 +57,7 @@ def plain(p: LanguagePlanner, d: Dialogue, batched: bool = False) -> dict[str, f
 def assert_near(decision: Decision, expected: dict[str, float]) -> None:
     assert decision.scores == pytest.approx(expected, abs=NEAR)
     assert max(expected.values()) - min(expected.values()) > 20 * NEAR  # else nothing is tested
-    assert decision.said == max(decision.scores, key=decision.scores.__getitem__)
+    assert decision.utterance == max(decision.scores, key=decision.scores.__getitem__)
 
 
 items = st.lists(st.sampled_from(ALL_ITEMS), min_size=1, max_size=4, unique=True)
@@ -99,7 +99,9 @@ def test_a_growing_dialogue_scores_as_in_the_plain_way(kind):
         batch = [
             d.add(
                 Turn(
-                    c.said, c.command, ground(f"I did it {turn} times, the solid grey ex is near.")
+                    c.utterance,
+                    c.command,
+                    ground(f"I did it {turn} times, the solid grey ex is near."),
                 )
             )
             for d, c in zip(batch, decisions, strict=True)
@@ -114,7 +116,7 @@ def test_each_turn_reads_only_its_new_text(monkeypatch):
     d = dialogue()
     said = p.choose([d])[0]
     prefix, first = sum(read[:-1]), read[-1]
-    p.choose([d.add(Turn(said.said, said.command, ground("Yes.", said.command)))])
+    p.choose([d.add(Turn(said.utterance, said.command, ground("Yes.", said.command)))])
     second = read[-1]
     whole = len(p.tokenizer(p.prompt.render(d))["input_ids"])
     nodes = len(build_trie(0, _tails(p, d)).tokens)
@@ -205,7 +207,9 @@ def test_tree_scores_are_those_of_teacher_forcing_and_sum_to_one(kind, examples)
         batch = [
             d.add(
                 Turn(
-                    c.said, c.command, ground(f"I did it {turn} times, the solid grey ex is near.")
+                    c.utterance,
+                    c.command,
+                    ground(f"I did it {turn} times, the solid grey ex is near."),
                 )
             )
             for d, c in zip(batch, decisions, strict=True)
@@ -230,7 +234,7 @@ def _forced(model, context, tails) -> list[float]:
 def test_the_tree_rule_says_the_same_in_any_group_and_reads_less(monkeypatch):
     batch = [dialogue(seed=s, world=s, task=f"{'so ' * s}{dialogue().task}") for s in range(5)]
     said = [
-        [c.said for c in planner(scoring="constrained", group=group).choose(batch)]
+        [c.utterance for c in planner(scoring="constrained", group=group).choose(batch)]
         for group in (1, 2, 8)
     ]
     assert said[0] == said[1] == said[2]
@@ -264,7 +268,7 @@ def test_a_decisions_cost_is_what_went_through_the_model(decide: str):
         assert sum(c.read for c in made) == sum(went)
         costs.append(made)
     for first, second in zip(*costs, strict=True):
-        assert second.context > first.context and second.said > 0
+        assert second.context > first.context and second.generated > 0
         # The examples are not read again.
         assert decide == "generate" or first.read < first.context
 
@@ -340,7 +344,7 @@ def test_what_got_the_same_report_twice_running_is_not_said_a_third_time():
             ranked = sorted(freely.scores, key=freely.scores.get, reverse=True)
             assert said.scores == pytest.approx(freely.scores, abs=NEAR)
             is_stuck = len(d.turns) == repeats and freely.command == command
-            assert (freely.said, said.said) == (ranked[0], ranked[int(is_stuck)])
+            assert (freely.utterance, said.utterance) == (ranked[0], ranked[int(is_stuck)])
             found += is_stuck
     assert found
 
@@ -358,11 +362,13 @@ def test_where_examining_is_likely_enough_something_new_is_examined():
         assert 0.001 < likely < 0.999
         (sooner,) = exploring(likely - 0.001).choose([d])
         (later,) = exploring(likely + 0.001).choose([d])
-        assert later.said == freely.said and sooner.scores == pytest.approx(freely.scores, abs=NEAR)
+        assert later.utterance == freely.utterance and sooner.scores == pytest.approx(
+            freely.scores, abs=NEAR
+        )
         new = [c.sentence() for c in examining[known:]]
-        expected = max(new, key=freely.scores.get) if new else freely.said
-        assert sooner.said == expected
-        seen += expected != freely.said
+        expected = max(new, key=freely.scores.get) if new else freely.utterance
+        assert sooner.utterance == expected
+        seen += expected != freely.utterance
         if new:
             c = examining[known]
             d = d.add(
@@ -373,7 +379,7 @@ def test_where_examining_is_likely_enough_something_new_is_examined():
     assert seen
     # Length-normalised scores are no probabilities.
     (said,) = exploring(0.0, "length-normalised").choose([d])
-    assert said.said == max(said.scores, key=said.scores.get)
+    assert said.utterance == max(said.scores, key=said.scores.get)
 
 
 def test_the_counterfactual_context_is_scored_beside_the_dialogue_and_cached_for_no_other():
@@ -395,17 +401,17 @@ def test_the_counterfactual_context_is_scored_beside_the_dialogue_and_cached_for
             for x in planner(scoring="constrained").choose([d, other])
         )
         context = DecisionContext(d, d.candidates(), now, then)
-        assert said.said == [*freely.scores][choose(weighing.processors, context)]
-        changed += said.said != freely.said
+        assert said.utterance == [*freely.scores][choose(weighing.processors, context)]
+        changed += said.utterance != freely.utterance
         # Read behind the dialogue's cache, and not cached.
         assert freely.cost.read < said.cost.read < freely.cost.context + 2 * freely.cost.read
         assert said.cost.context == freely.cost.context
-        d = d.add(Turn(said.said, said.command, ground("I did not manage.", said.command)))
+        d = d.add(Turn(said.utterance, said.command, ground("I did not manage.", said.command)))
         (anew,), (on,) = planner(scoring="constrained").choose([d]), weighing.choose([d])
         assert on.scores == pytest.approx(anew.scores, abs=NEAR)
         # Of log-probabilities among candidates only.
         (mean,) = planner(processors="contrastive:50").choose([d])
-        assert mean.said == max(mean.scores, key=mean.scores.get)
+        assert mean.utterance == max(mean.scores, key=mean.scores.get)
     assert changed
 
 
@@ -427,8 +433,8 @@ def test_who_goes_round_in_circles_tries_something_else_in_time():
                 text: s - (cost if text in (one.sentence(), two.sentence()) else 0.0)
                 for text, s in said.scores.items()
             }
-            assert said.said == max(weighed, key=weighed.get)
-            changed += [penalty] * (said.said != max(said.scores, key=said.scores.get))
+            assert said.utterance == max(weighed, key=weighed.get)
+            changed += [penalty] * (said.utterance != max(said.scores, key=said.scores.get))
     assert 50.0 in changed and 0.0 not in changed
 
 
@@ -446,8 +452,8 @@ def test_what_was_just_picked_up_is_picked_up_again_less_readily():
                 weighed = dict(freely.scores)
                 weighed[c.sentence()] -= cost * (n + 1) + 0.02 * n * (not cost)
                 assert said.scores == freely.scores
-                assert said.said == max(weighed, key=weighed.get)
-                changed += said.said != freely.said
+                assert said.utterance == max(weighed, key=weighed.get)
+                changed += said.utterance != freely.utterance
                 other = next(x for x in d.candidates() if x != c)
                 d = d.add(Turn(other.sentence(), other, ground("I went there.")))
                 d = d.add(Turn(c.sentence(), c, ground(report)))
@@ -526,7 +532,7 @@ def test_generate_says_what_the_model_writes_and_parses_it():
     )
     text = p.tokenizer.decode(written[0, ids.shape[1] :], skip_special_tokens=True)
     expected = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
-    assert decision.said == (expected[0] if expected else "")
+    assert decision.utterance == (expected[0] if expected else "")
     assert decision.command is None  # a random model writes nonsense
     assert decision.error is None
 
@@ -534,7 +540,7 @@ def test_generate_says_what_the_model_writes_and_parses_it():
 def test_drawing_depends_on_the_seeds_only():
     def said(episode: int, **options) -> str:
         p = planner(decide="generate", max_new_tokens=8, temperature=2.0, **options)
-        return p.choose([dialogue(seed=9), dialogue(seed=episode)])[1].said
+        return p.choose([dialogue(seed=9), dialogue(seed=episode)])[1].utterance
 
     assert said(1) == said(1)
     assert said(1) != said(2)

@@ -268,7 +268,7 @@ def test_the_packaged_smollm2_scores_as_in_the_plain_way(monkeypatch):
             said
         )
     # Weights that were joined or converted wrongly would find the right form as unlikely as any.
-    assert decision.said.startswith("Examine ")
+    assert decision.utterance.startswith("Examine ")
     assert max(decision.scores.values()) > -1
 
 

@@ -58,7 +58,7 @@ def test_a_replayed_episode_is_the_one_that_was_played() -> None:
         episode=0,
         seed=5,
         task=episode.task,
-        turns=tuple(TurnRecord(t.said, str(t.command), t.report) for t in episode.turns),
+        turns=tuple(TurnRecord(t.utterance, str(t.command), t.report) for t in episode.turns),
         success=episode.success,
         ended=episode.ended,
         steps=episode.steps,
