@@ -43,13 +43,13 @@ class GivenLikelihood(nn.Module):
         self.values = nn.Parameter(torch.tensor([x for r in reports for x in r]))
         self.encoder = SimpleNamespace(is_frozen=False)
 
-    def look(self, clips: Any) -> tuple[Any, Any]:
+    def encode_frames(self, clips: Any) -> tuple[Any, Any]:
         return clips, clips
 
-    def sum_up(self, vectors: Any, shown: Any) -> Any:
+    def resample(self, vectors: Any, shown: Any) -> Any:
         return vectors
 
-    def see(self, clips: Any) -> Any:
+    def encode_clips(self, clips: Any) -> Any:
         return clips
 
     def prompt(self, command: Command) -> tuple[int, ...]:
@@ -173,7 +173,7 @@ class GivenSight:
     vectors: float
     where: float
 
-    def look(self, pixels: torch.Tensor) -> Any:
+    def encode_frames(self, pixels: torch.Tensor) -> Any:
         self.pixels = pixels
         n = len(pixels)
         return SimpleNamespace(
