@@ -9,6 +9,7 @@ Importing this module adds the shapes and states to MiniGrid's tables, so that i
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import numpy as np
@@ -21,6 +22,7 @@ from minigrid.core.constants import (
     STATE_TO_IDX,
 )
 from minigrid.core.world_object import Floor, WorldObj
+from minigrid.minigrid_env import MiniGridEnv
 
 from envs.attributes import Attribute
 from envs.items import COLOURS, SHAPES, TEXTURES, Item
@@ -96,8 +98,42 @@ class ItemObject(WorldObj):
             img[corner] = MARK_RGB[self.mark]
 
 
+# Objects of kinds and colours that are neither MiniGrid's nor ours, by their encoding: a user's
+# world brings the class that draws them.
+_FOREIGN: dict[tuple[int, int, int], WorldObj] = {}
+_MINIGRID_KINDS = ("unseen", "empty", "wall", "floor", "door", "key", "ball", "box", "goal", "lava")
+_OUR_KINDS = [OBJECT_TO_IDX[kind] for kind in (*_MINIGRID_KINDS, *SHAPES)]
+_OUR_COLOURS = [COLOR_TO_IDX[colour] for colour in COLOURS]
+
+
+def remember_foreign(world: MiniGridEnv, codes: np.ndarray) -> None:
+    """Keep an example of each object that `decode` could not make, so that it can be drawn.
+
+    Args:
+        world: a bare world as it is now.
+        codes: encodings of its cells, ``[..., 3] uint8``; only where one of them is foreign is
+            the world looked through.
+    """
+    kinds, colours = codes[..., 0], codes[..., 1]
+    if np.isin(kinds, _OUR_KINDS).all() and np.isin(colours, _OUR_COLOURS).all():
+        return
+    for thing in (*world.grid.grid, world.carrying):
+        if thing is not None:
+            kind, colour, state = map(int, thing.encode())
+            if kind not in _OUR_KINDS or colour not in _OUR_COLOURS:
+                _FOREIGN[kind, colour, state] = copy.copy(thing)
+
+
 def decode(kind: int, colour: int, state: int) -> WorldObj | None:
-    """The object that MiniGrid encodes as these three numbers, as far as it can be seen."""
+    """The object that MiniGrid encodes as these three numbers, as far as it can be seen.
+
+    Args:
+        kind: MiniGrid's object type.
+        colour: MiniGrid's colour.
+        state: MiniGrid's state.
+    """
+    if (kind, colour, state) in _FOREIGN:
+        return _FOREIGN[kind, colour, state]
     shape = IDX_TO_OBJECT[kind]
     if shape not in SHAPES:
         return WorldObj.decode(kind, colour, state)

@@ -10,6 +10,8 @@ import numpy as np
 from minigrid.core.constants import OBJECT_TO_IDX
 from minigrid.minigrid_env import MiniGridEnv
 
+from envs.objects import remember_foreign
+
 NOTHING = (OBJECT_TO_IDX["empty"], 0, 0)  # MiniGrid's encoding of an empty cell or hand
 
 
@@ -78,6 +80,7 @@ def state_of(
         view = seen.encode(mask)
     grid = world.grid.encode().transpose(1, 0, 2) if with_grid else None
     carried = NOTHING if world.carrying is None else world.carrying.encode()
+    remember_foreign(world, view if grid is None else grid)
     return WorldState(
         view.copy(),
         grid,

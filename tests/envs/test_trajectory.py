@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from minigrid.core import constants
 from minigrid.core.actions import Actions as A
 from minigrid.core.grid import Grid
+from minigrid.core.mission import MissionSpace
+from minigrid.core.world_object import WorldObj
+from minigrid.minigrid_env import MiniGridEnv
+from minigrid.utils.rendering import fill_coords, point_in_circle
 
 from envs import TASKS, make_worlds
 from envs.batched import pixels
@@ -223,3 +228,43 @@ def test_a_recorders_clip_is_of_those_steps() -> None:
         np.testing.assert_array_equal(recorder.clip(0, last), recorder.frames(0, steps))
     np.testing.assert_array_equal(recorder.clip(1, 1), recorder.frames(1, (1, 2)))
     np.testing.assert_array_equal(recorder.clip(0, n=3), recorder.frames(0, (0, 2, 4)))
+
+
+class _Star(WorldObj):
+    """A user's own kind of thing, of a colour of its own."""
+
+    def __init__(self) -> None:
+        super().__init__("star", "teal")
+
+    def render(self, img: np.ndarray) -> None:
+        fill_coords(img, point_in_circle(0.5, 0.5, 0.3), (0, 128, 128))
+
+
+class _StarWorld(MiniGridEnv):
+    def __init__(self) -> None:
+        super().__init__(MissionSpace(lambda: "reach the star"), grid_size=6, max_steps=20)
+
+    def _gen_grid(self, width: int, height: int) -> None:
+        self.grid = Grid(width, height)
+        self.grid.wall_rect(0, 0, width, height)
+        self.put_obj(_Star(), 3, 3)
+        self.agent_pos, self.agent_dir, self.mission = (1, 1), 0, "reach the star"
+
+
+def test_a_users_own_kinds_and_colours_are_drawn_as_its_world_draws_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(constants.OBJECT_TO_IDX, "star", len(constants.OBJECT_TO_IDX))
+    monkeypatch.setitem(constants.COLORS, "teal", np.array([0, 128, 128]))
+    monkeypatch.setitem(constants.COLOR_TO_IDX, "teal", len(constants.COLOR_TO_IDX))
+    worlds = Worlds([_StarWorld()])
+    worlds.reset(0, 0)
+    recorder = TrajectoryRecorder(with_grids=True)
+    recorder.begin(worlds, [0])
+    expected = [worlds.frame(0, 16)]
+    for action in (2, 1, 2):
+        worlds.step(np.array([action]), np.array([True]))
+        recorder.on_step(worlds)
+        expected.append(worlds.frame(0, 16))
+    assert (expected[0][..., 1] > expected[0][..., 0].astype(int) + 50).any()
+    assert np.array_equal(recorder.frames(0, range(4), room_camera(16)), np.stack(expected))
