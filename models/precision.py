@@ -10,7 +10,7 @@ import torch
 
 
 def half(device: torch.device) -> torch.autocast:
-    """Autocast to bfloat16, but on a CPU that multiplies float32 faster: there it does nothing.
+    """Autocast to bfloat16; it does nothing on a CPU that multiplies float32 faster.
 
     Without instructions for it, bfloat16 is emulated, tens of times slower.
     """
@@ -20,7 +20,7 @@ def half(device: torch.device) -> torch.autocast:
 
 @cache
 def faster_on_cpu() -> torch.dtype:
-    """The format, float32 or bfloat16, in which this CPU multiplies faster, by a short trial."""
+    """The format, float32 or bfloat16, in which this CPU multiplies faster, measured briefly."""
     plain = _fastest(torch.float32)
     return torch.bfloat16 if _fastest(torch.bfloat16, hopeless=4 * plain) < plain else torch.float32
 

@@ -1,7 +1,7 @@
-"""The network of the learned Reporter: frames and a command in, a sentence out.
+"""The network of the learned Reporter: from frames and a command to a sentence.
 
-Like the success detector, after Flamingo (arXiv 2204.14198): a vision encoder, and gated cross-
-attention into a frozen language model. Only encoder and gates learn.
+Like the success detector it follows Flamingo (arXiv 2204.14198): a vision encoder and gated cross-
+attention into a frozen language model. Only the encoder and the gates are trained.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import nn
 from envs.commands import Command
 from envs.errors import BadInput
 from models.precision import half
-from models.vision.cross_attention import GatedLanguage, alike
+from models.vision.cross_attention import GatedLanguage, batches_by_length
 from models.vision.encoder import VisionEncoder, frames_present
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -32,7 +32,7 @@ MOST_TOKENS = 40  # of a report
 
 @dataclass(frozen=True)
 class ReporterConfig:
-    """What a Reporter is built like; see `rewards.success_vqa.detector.DetectorConfig`."""
+    """The architecture of a Reporter; see `rewards.success_vqa.detector.DetectorConfig`."""
 
     base: str = "smollm2-135m"
     width: int = 192
@@ -46,7 +46,7 @@ class ReporterConfig:
 
 @dataclass(frozen=True)
 class SampledReport:
-    """A report as it was sampled: its text, and the tokens of prompt and report."""
+    """A sampled report: its text, and the tokens of its prompt and of the report itself."""
 
     text: str
     prompt: tuple[int, ...]
@@ -54,10 +54,16 @@ class SampledReport:
 
 
 class ReporterNetwork(nn.Module):
-    """Encoder and gates over a frozen causal language model of transformers.
+    """Vision encoder and gates over a frozen causal language model of transformers.
 
-    Raises BadInput for a model that `GatedLanguage` cannot use, and for a tokenizer without an
-    end-of-text token.
+    Args:
+        model: The language model.
+        tokenizer: Its tokenizer.
+        config: The architecture; None for the default one.
+
+    Raises:
+        BadInput: For a model that `GatedLanguage` cannot use, and for a tokenizer without an
+            end-of-text token.
     """
 
     def __init__(self, model: Any, tokenizer: Any, config: ReporterConfig | None = None) -> None:
@@ -84,30 +90,33 @@ class ReporterNetwork(nn.Module):
         return self.encoder.latents.device
 
     def prompt(self, command: Command) -> tuple[int, ...]:
-        """What the language model reads before it reports."""
+        """The tokens of the prompt that a report continues."""
         return self._tokens(f"Command: {command}. Report:")
 
     def sentence(self, text: str) -> tuple[int, ...]:
-        """A report as tokens, with the end."""
+        """The tokens of a report, with the end-of-text token."""
         return (*self._tokens(f" {text}")[: MOST_TOKENS - 1], self.end)
 
     def _tokens(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer.encode(text, add_special_tokens=False))
 
     def encode_clips(self, clips: np.ndarray | torch.Tensor) -> torch.Tensor:
-        """The vectors of clips ``[N, 8, 64, 64, 3] uint8``, as `prepare` makes them."""
+        """The visual features ``[N, vectors, width]`` of clips ``[N, 8, 64, 64, 3] uint8``, which
+        `models.vision.encoder.prepare` has prepared."""
         return self.resample(*self.encode_frames(clips))
 
     def encode_frames(self, clips: np.ndarray | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Features ``[N, 8, 3, width]`` of clips' frames, and ``[N, 8] bool`` which frames are
         present. Equal clips are encoded once."""
-        once, which = _different(clips)
-        once = once.to(self.device)
+        unique, indices = _unique(clips)
+        unique = unique.to(self.device)
         with half(self.device):
-            return self.encoder.encode_clips(once)[which], frames_present(once)[which]
+            features, present = self.encoder.encode_clips(unique), frames_present(unique)
+            return features[indices], present[indices]
 
     def resample(self, vectors: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
-        """The vectors of clips from what `encode_frames` returned."""
+        """The visual features ``[N, vectors, width]`` of clips from the output of
+        `encode_frames`."""
         with half(self.device):
             return self.encoder.resample(vectors, shown)
 
@@ -117,25 +126,34 @@ class ReporterNetwork(nn.Module):
         prompts: Sequence[tuple[int, ...]],
         sentences: Sequence[tuple[int, ...]],
     ) -> list[torch.Tensor]:
-        """Of each report the log-probabilities of its tokens ``[tokens] float32``, after its
-        prompt, with its own ``media``."""
+        """The log-probabilities of the tokens of N reports.
+
+        Args:
+            media: The visual features of each clip, ``[N, vectors, width]``.
+            prompts: The tokens of each prompt.
+            sentences: The tokens of each report.
+
+        Returns:
+            For each report, ``[tokens] float32``.
+        """
         texts = [p + s for p, s in zip(prompts, sentences, strict=True)]
-        found: list[torch.Tensor | None] = [None] * len(texts)
-        for part in alike(texts):
+        log_probabilities: list[torch.Tensor | None] = [None] * len(texts)
+        for batch in batches_by_length(texts):
             with half(self.device):
                 hidden = self._language.hidden(
-                    media[part], self._language.read([texts[k] for k in part])
+                    media[batch], self._language.read([texts[k] for k in batch])
                 )
                 rows = [
                     row[len(prompts[k]) - 1 : len(texts[k]) - 1]
-                    for row, k in zip(hidden, part, strict=True)
+                    for row, k in zip(hidden, batch, strict=True)
                 ]
                 logits = self._language.head(torch.cat(rows))
-            said = torch.tensor([t for k in part for t in sentences[k]], device=self.device)
-            each = logits.float().log_softmax(-1).gather(1, said[:, None])[:, 0]
-            for k, own in zip(part, each.split([len(sentences[k]) for k in part]), strict=True):
-                found[k] = own
-        return [x for x in found if x is not None]
+            targets = torch.tensor([t for k in batch for t in sentences[k]], device=self.device)
+            chosen = logits.float().log_softmax(-1).gather(1, targets[:, None])[:, 0]
+            lengths = [len(sentences[k]) for k in batch]
+            for k, own in zip(batch, chosen.split(lengths), strict=True):
+                log_probabilities[k] = own
+        return [x for x in log_probabilities if x is not None]
 
     def report(
         self,
@@ -144,16 +162,20 @@ class ReporterNetwork(nn.Module):
         chance: np.ndarray,
         temperature: float = 0.0,
     ) -> list[SampledReport]:
-        """A report of each clip; ``chance [N, MOST_TOKENS]`` decides, as in `GatedLanguage.sample`.
+        """Sample a report of each of N clips.
 
-        A ``temperature`` of 0 takes the likeliest token each time.
+        Args:
+            clips: ``[N, 8, 64, 64, 3] uint8``, prepared by `models.vision.encoder.prepare`.
+            commands: The command of each clip.
+            chance: ``[N, MOST_TOKENS]``, as in `GatedLanguage.sample`.
+            temperature: The sampling temperature; 0 takes the most probable token.
         """
         prompts = [self.prompt(c) for c in commands]
         with torch.no_grad(), half(self.device):
-            once, which = _different(clips)
+            unique, indices = _unique(clips)
             tokens = self._language.sample(
-                self.encode_clips(once),
-                which,
+                self.encode_clips(unique),
+                indices,
                 prompts,
                 torch.as_tensor(chance),
                 end=self.end,
@@ -165,7 +187,7 @@ class ReporterNetwork(nn.Module):
         ]
 
     def save(self, folder: Path) -> None:
-        """Write what learned, in half precision, and the configuration."""
+        """Write the trained parameters, in half precision, and the configuration."""
         folder.mkdir(parents=True, exist_ok=True)
         half = folder / f".{WEIGHTS}.half"
         save_file({n: t.detach().half().contiguous() for n, t in self.state_dict().items()}, half)
@@ -174,14 +196,18 @@ class ReporterNetwork(nn.Module):
         (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
 
     def load(self, folder: Path) -> None:
-        """Take the weights of a folder. Raises BadInput where they are damaged or of another."""
+        """Load the weights in a folder.
+
+        Raises:
+            BadInput: Where they are damaged or of another architecture.
+        """
         try:
             tensors = load_file(folder / WEIGHTS)
         except (SafetensorError, OSError) as error:
             raise BadInput(f"the weights in '{folder}' cannot be read: {error}") from error
-        mine = self.state_dict()
-        wrong = sorted(set(tensors) ^ set(mine)) or [
-            n for n, t in tensors.items() if t.shape != mine[n].shape
+        expected = self.state_dict()
+        wrong = sorted(set(tensors) ^ set(expected)) or [
+            n for n, t in tensors.items() if t.shape != expected[n].shape
         ]
         if wrong:
             raise BadInput(f"the weights in '{folder}' are of another Reporter: {wrong[0]}")
@@ -189,24 +215,28 @@ class ReporterNetwork(nn.Module):
 
 
 def read_config(folder: Path) -> ReporterConfig:
-    """The configuration of a saved Reporter. Raises BadInput for a folder without one."""
+    """The configuration of a saved Reporter.
+
+    Raises:
+        BadInput: For a folder without one.
+    """
     file = folder / CONFIG
     try:
-        about = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(about, dict) or about.get("kind") != KIND:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(stored, dict) or stored.get("kind") != KIND:
             raise BadInput(f"'{file}' does not describe a Reporter")
-        if about.get("version") != VERSION:
+        if stored.get("version") != VERSION:
             raise BadInput(
-                f"the Reporter in '{folder}' is of version {about.get('version')}, not {VERSION}"
+                f"the Reporter in '{folder}' is of version {stored.get('version')}, not {VERSION}"
             )
-        return ReporterConfig(**about)
+        return ReporterConfig(**stored)
     except (OSError, ValueError, TypeError) as error:
         raise BadInput(f"'{folder}' holds no Reporter: {error}") from error
 
 
-def _different(clips: np.ndarray | torch.Tensor) -> tuple[torch.Tensor, list[int]]:
-    """The clips without those that are the same, and of each clip which of them it is."""
+def _unique(clips: np.ndarray | torch.Tensor) -> tuple[torch.Tensor, list[int]]:
+    """The clips without duplicates, and the index of each clip among them."""
     frames = torch.as_tensor(clips)
     first: dict[bytes, int] = {}
-    which = [first.setdefault(f.numpy().tobytes(), len(first)) for f in frames.cpu()]
-    return frames[[which.index(k) for k in range(len(first))]], which
+    indices = [first.setdefault(f.numpy().tobytes(), len(first)) for f in frames.cpu()]
+    return frames[[indices.index(k) for k in range(len(first))]], indices

@@ -1,6 +1,6 @@
 """Candidate scoring: the log-probability of every candidate, with no token read twice.
 
-The plain way reads the whole prompt again for each candidate. Here a model reads the fixed
+The naive way reads the whole prompt again for each candidate. Here a model reads the fixed
 examples once, each dialogue's new text once, and all candidates together: they are laid out as a
 token trie behind the dialogue, and a mask lets each token attend to its own ancestors only.
 Several dialogues share a pass (``packed_attention.py``).
@@ -67,8 +67,8 @@ class CandidateTrie:
     scored: Tokens
 
     def attention_mask(self) -> np.ndarray:
-        """Which nodes behind the root each of them attends to: itself and its ancestors,
-        ``[nodes - 1, nodes - 1] bool``."""
+        """The mask ``[nodes - 1, nodes - 1] bool`` of the nodes below the root: each attends to
+        itself and to its ancestors."""
         mask = np.eye(len(self.tokens), dtype=bool)
         for node, parent in enumerate(self.parents[1:], start=1):
             mask[node] |= mask[parent]
@@ -206,14 +206,14 @@ class CandidateScorer:
         self._caches.clear()
 
     def forget_all(self) -> None:
-        """Drop that of the prefix too, since the model has changed."""
+        """Drop all caches, that of the prefix too: for a model whose weights have changed."""
         self.forget()
         self._prefix = self._empty
 
     def read_prefix(self, tokens: Tokens, on_work: Callable[[], None] | None = None) -> None:
         """Read the beginning that all coming contexts share, or take its cache from disk.
 
-        ``on_work`` is called first where it has to be read.
+        ``on_work`` is called first if the prefix has to be read.
         """
         if tokens == self._prefix.tokens:
             return
@@ -275,7 +275,7 @@ class CandidateScorer:
         for k, own in enumerate(scores):
             if not requests[k].keep:
                 continue
-            # The best candidate will most likely be chosen: its tokens have then been read.
+            # The best candidate will most likely be chosen, so its tokens are cached as well.
             keep(k, tries[k].paths[int(np.argmax(own))])
         return scores
 
@@ -319,7 +319,7 @@ class CandidateScorer:
         return logits, keep
 
     def _cached(self, request: ScoringRequest, behind: bool) -> KVCache:
-        """The cache of as much of this context as was read before, without the prefix if the
+        """The cache of the part of this context that was read before, without the prefix if the
         context begins with it."""
         if behind:
             text = request.context[len(self._prefix.tokens) :]
@@ -337,7 +337,7 @@ class CandidateScorer:
             self._caches.popitem(last=False)
 
     def _extended(self, cache: KVCache, tokens: Tokens) -> KVCache:
-        """The cache with some more text behind it, which is read."""
+        """The cache extended by more text, which is read."""
         n, end = len(cache.tokens), len(cache.tokens) + len(tokens)
         sequence = PackedSequence(cache.states, len(tokens), np.zeros((0, 0), bool))
         batch = PackedBatch([sequence], None, self._empty.states)
@@ -402,8 +402,14 @@ def constrained_scores(
     tries: Sequence[CandidateTrie],
     continuations: Sequence[Sequence[Tokens]],
 ) -> list[list[float]]:
-    """The log-probability of each candidate among all candidates: the sum over the branches on its
-    path. Arguments as of ``length_normalised_scores``."""
+    """The log-probability of each candidate among all candidates, summed over the branches of its
+    path.
+
+    Args:
+        logits: ``[scored nodes of all tries, vocabulary]``.
+        tries: one for each request.
+        continuations: the tokens of each candidate of each request.
+    """
     branches = [trie.children[node] for trie in tries for node in trie.scored]
     if not branches:
         return [[0.0] * len(candidates) for candidates in continuations]

@@ -55,13 +55,28 @@ def fingerprint(model: torch.nn.Module) -> str:
 
 
 def file_for(folder: Path, model_key: str, tokens: Sequence[int]) -> Path:
-    """The file for the cache of these tokens, read by this model."""
+    """The file of a cache.
+
+    Args:
+        folder: Where the files are.
+        model_key: The `fingerprint` of the model.
+        tokens: The tokens that the model has read.
+    """
     key = hashlib.sha256(f"{model_key} {list(tokens)}".encode()).hexdigest()
     return folder / f"{key[:32]}.safetensors"
 
 
 def load(file: Path, tokens: Sequence[int], device: torch.device) -> KVCache | None:
-    """The cache in a file, or None where there is no complete one for these tokens."""
+    """Load a cache.
+
+    Args:
+        file: The file.
+        tokens: The tokens of which it should be.
+        device: Where the tensors go.
+
+    Returns:
+        The cache; None where the file is missing or damaged, or has another number of tokens.
+    """
     if not file.exists():
         return None
     try:

@@ -1,4 +1,4 @@
-"""Loading: a causal language model of transformers, from wherever its name points."""
+"""Loading causal language models of transformers by packaged name, file, folder or hub id."""
 
 from __future__ import annotations
 
@@ -35,10 +35,22 @@ def load_model(
     dtype: NumberFormat | Literal["auto"] = "auto",
     cache: Path | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model and tokenizer of a packaged name, a folder, a ``.gguf`` file or a hub id.
+    """Load a causal language model and its tokenizer.
 
-    No pickle and no code of the model's own is ever loaded. Raises BadInput, in one sentence,
-    for what is no model and what cannot be had.
+    Neither pickles nor code that comes with the model are ever loaded.
+
+    Args:
+        name: A packaged name, a folder, a ``.gguf`` file or a hub id.
+        device: Where the model runs: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, or ``auto`` for the
+            fastest available.
+        dtype: The number format; ``auto`` for the fastest on the device.
+        cache: The folder for downloaded and converted weights; None for `cache_folder`.
+
+    Returns:
+        The model, in evaluation mode, and its tokenizer.
+
+    Raises:
+        BadInput: For what is no model, and for a model or device that is not available.
     """
     cache = cache or cache_folder()
     if name in packaged():
@@ -52,12 +64,12 @@ def load_model(
     else:
         place = on_hub(name, f"; packaged models that need no hub: {', '.join(packaged())}")
     target = _device(device)
-    wanted = _dtype(dtype, target)
+    number_type = _dtype(dtype, target)
     transformers_logging.disable_progress_bar()
     try:
         tokenizer = AutoTokenizer.from_pretrained(place)
-        model = AutoModelForCausalLM.from_pretrained(place, dtype=wanted, use_safetensors=True)
-    # What a broken folder raises is different with each file that may be broken in it.
+        model = AutoModelForCausalLM.from_pretrained(place, dtype=number_type, use_safetensors=True)
+    # The exception depends on which of the folder's files is broken.
     except Exception as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise BadInput(f"'{name}' is no language model that can be loaded: {reason}") from error
@@ -68,8 +80,15 @@ def load_model(
 
 
 def on_hub(name: str, instead: str = "") -> str:
-    """A hub id, after a quick look whether it is there. Raises BadInput where it is not, which says
-    what there is ``instead``."""
+    """The hub id ``name``, after a quick check that the hub has it.
+
+    Args:
+        name: The hub id.
+        instead: The end of the error message, which may list alternatives.
+
+    Raises:
+        BadInput: Where ``name`` is no hub id, or the hub does not deliver it.
+    """
     from huggingface_hub import (
         get_hf_file_metadata,
         hf_hub_url,
@@ -81,9 +100,9 @@ def on_hub(name: str, instead: str = "") -> str:
     try:
         if isinstance(try_to_load_from_cache(name, "config.json"), str):
             return name
-        # Asked once with a short wait; from_pretrained alone would retry for half a minute.
+        # One request with a short timeout; from_pretrained alone would retry for half a minute.
         get_hf_file_metadata(hf_hub_url(name, "config.json"), timeout=HUB_TIMEOUT_S)
-    # The hub client raises errors of several libraries; all mean that the model is out of reach.
+    # The hub client raises errors of several libraries; all mean that the model is unreachable.
     except Exception as error:
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise BadInput(
@@ -107,10 +126,17 @@ def _device(name: str) -> torch.device:
 
 
 def number_format(dtype: NumberFormat | Literal["auto"], device: str) -> NumberFormat:
-    """The number format in which a model is loaded here. Raises BadInput for a device that cannot
-    be used."""
-    taken = _dtype(dtype, _device(device))
-    return next(name for name, known in FORMATS.items() if known == taken)
+    """The number format in which a model is loaded on this machine.
+
+    Args:
+        dtype: The requested format; ``auto`` for the fastest on the device.
+        device: As in `load_model`.
+
+    Raises:
+        BadInput: For a device that cannot be used.
+    """
+    torch_type = _dtype(dtype, _device(device))
+    return next(name for name, format_type in FORMATS.items() if format_type == torch_type)
 
 
 def _dtype(name: NumberFormat | Literal["auto"], device: torch.device) -> torch.dtype:

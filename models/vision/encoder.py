@@ -22,34 +22,35 @@ from envs.trajectory import CLIP_FRAMES
 
 N_FRAMES = CLIP_FRAMES
 MOST_PIXELS = 512  # a side
-SIDE = 64  # pixels of the smallest picture that the encoder is shown
-LARGEST = 96  # and of the largest; what is larger is shrunk to the smallest
+SIDE = 64  # pixels a side of the encoder's smallest input
+LARGEST = 96  # of its largest; larger pictures are scaled down to the smallest
 PATCH = 8
 SMALLEST_CELL = 5
 VECTORS = 3  # of each frame
 
 
 def check_frames(frames: Any) -> np.ndarray:
-    """The frames of a clip, ``[T, height, width, 3] uint8`` with 1 to 8 of them.
+    """The frames of a clip as an array ``[T, height, width, 3] uint8``, with T from 1 to 8.
 
-    Raises BadInput, saying what was expected, for anything else.
+    Raises:
+        BadInput: For anything else; the message says what was expected.
     """
-    found = np.asarray(frames)
-    shape = found.shape
-    if found.dtype != np.uint8 or found.ndim != 4 or shape[3] != 3:
+    array = np.asarray(frames)
+    shape = array.shape
+    if array.dtype != np.uint8 or array.ndim != 4 or shape[3] != 3:
         raise BadInput(
-            f"a clip is frames [T, height, width, 3] of uint8, not {list(shape)} of {found.dtype}"
+            f"a clip is frames [T, height, width, 3] of uint8, not {list(shape)} of {array.dtype}"
         )
     if not 1 <= shape[0] <= N_FRAMES:
         raise BadInput(f"a clip has 1 to {N_FRAMES} frames, not {shape[0]}")
     if not (8 <= shape[1] <= MOST_PIXELS and 8 <= shape[2] <= MOST_PIXELS):
         raise BadInput(f"frames are 8 to {MOST_PIXELS} pixels a side, not {shape[1]} x {shape[2]}")
-    return found
+    return array
 
 
 def cell_size(frames: np.ndarray) -> int | None:
-    """How many pixels a side the cells of a grid world have in its pictures ``[T, height, width, 3]
-    uint8``; None where no grid shows.
+    """The side in pixels of a grid world's cells in pictures ``[T, height, width, 3] uint8``; None
+    where no grid is visible.
 
     Neighbouring pixels differ most at the edges of cells, on average over all frames and rows.
     """
@@ -59,7 +60,7 @@ def cell_size(frames: np.ndarray) -> int | None:
         np.abs(np.diff(grey, axis=2)).mean((0, 1)),
         np.abs(np.diff(grey, axis=1)).mean((0, 2)),
     ]
-    found: dict[int, float] = {}
+    scores: dict[int, float] = {}
     for size in range(SMALLEST_CELL, min(height, width) // 3 + 1):
         if height % size or width % size:
             continue
@@ -70,17 +71,17 @@ def cell_size(frames: np.ndarray) -> int | None:
             others = profile[~edges].mean()
             # Most edges must stand out: a few strong lines make no grid.
             score += profile[edges].mean() - others if np.median(profile[edges]) > others else -1e9
-        found[size] = score
-    best = max(found.values(), default=0.0)
+        scores[size] = score
+    best = max(scores.values(), default=0.0)
     if best <= 0.3 * sum(p.mean() for p in profiles):
         return None
     # Every second edge of a cell of half the size stands out as much.
-    return min(size for size, score in found.items() if score > 0.6 * best)
+    return min(size for size, score in scores.items() if score > 0.6 * best)
 
 
 def fit(frames: np.ndarray) -> tuple[int, int]:
-    """The height and width at which the encoder is shown frames ``[T, height, width, 3] uint8``:
-    cells as large as its patches, if a grid shows, and nothing larger than ``LARGEST``."""
+    """The height and width to which frames ``[T, height, width, 3] uint8`` are scaled for the
+    encoder: cells as large as its patches, if a grid is visible, and no side above ``LARGEST``."""
     height, width = frames.shape[1:3]
     cell = cell_size(frames)
     if cell is not None:
@@ -92,11 +93,14 @@ def fit(frames: np.ndarray) -> tuple[int, int]:
 
 
 def prepare(frames: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
-    """A clip as the encoder is shown it: ``[8, side, side, 3] uint8`` of ``[T, height, width, 3]``.
+    """A clip ``[T, height, width, 3] uint8`` as the encoder's input ``[8, side, side, 3] uint8``.
 
-    Frames are scaled to ``size``, by themselves to what `fit` says. They keep to the upper left;
-    what they do not fill is black. Where there are fewer than 8, black ones come first, so that the
-    last is always number 7. Raises BadInput for what is no clip.
+    Frames are scaled to ``size`` (height, width), by default to the size that `fit` returns, and
+    padded with black at the right and below. Fewer than 8 frames are preceded by black ones, so
+    that the last frame always has index 7.
+
+    Raises:
+        BadInput: For what is no clip.
     """
     frames = check_frames(frames)
     height, width = size or fit(frames)
@@ -111,14 +115,14 @@ def prepare(frames: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarr
 
 
 def stack(prepared: Sequence[np.ndarray]) -> np.ndarray:
-    """Prepared clips, or stacks of them, of any sides, as arrays of one side and as one stack."""
+    """One batch of prepared clips, or of batches of them, padded to the largest side."""
     side = max(p.shape[-2] for p in prepared)
-    wide = []
+    padded = []
     for p in prepared:
         more = side - p.shape[-2]
         rim = [(0, 0)] * (p.ndim - 3) + [(0, more), (0, more), (0, 0)]
-        wide.append(np.pad(p, rim) if more else p)
-    return np.stack(wide) if prepared[0].ndim == 4 else np.concatenate(wide)
+        padded.append(np.pad(p, rim) if more else p)
+    return np.stack(padded) if prepared[0].ndim == 4 else np.concatenate(padded)
 
 
 class Attention(nn.Module):
@@ -135,15 +139,24 @@ class Attention(nn.Module):
     def forward(
         self, x: torch.Tensor, to: torch.Tensor, mask: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """``mask [batch, m] bool`` says what can be attended to."""
+        """Attend from ``x`` to ``to``.
+
+        Args:
+            x: ``[batch, n, width]``.
+            to: ``[batch, m, source]``.
+            mask: ``[batch, m] bool``, true where ``to`` can be attended to; None for everywhere.
+
+        Returns:
+            ``[batch, n, width]``.
+        """
         query = self._split(self.query(x))
         keys, values = map(self._split, self.keys(to).chunk(2, -1))
         # By hand: the fused attention's backward pass takes several times as long on a CPU.
         scores = query @ keys.transpose(-1, -2) * query.shape[-1] ** -0.5
         if mask is not None:
             scores = scores.masked_fill(~mask[:, None, None], float("-inf"))
-        found = scores.softmax(-1).to(values.dtype) @ values
-        joined: torch.Tensor = self.out(found.transpose(1, 2).flatten(2))
+        attended = scores.softmax(-1).to(values.dtype) @ values
+        joined: torch.Tensor = self.out(attended.transpose(1, 2).flatten(2))
         return joined
 
     def _split(self, x: torch.Tensor) -> torch.Tensor:
@@ -161,7 +174,7 @@ def feed_forward(width: int, inner: int) -> nn.Module:
 
 
 class _Block(nn.Module):
-    """What is at a place, related to what is around it."""
+    """A residual convolutional block: relates each position to its neighbours."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -170,12 +183,12 @@ class _Block(nn.Module):
         self.out = nn.Conv2d(width, width, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = x + self.out(functional.gelu(self.around(self.norm(x))))
-        return found
+        out: torch.Tensor = x + self.out(functional.gelu(self.around(self.norm(x))))
+        return out
 
 
 class _Resample(nn.Module):
-    """One layer of the resampler: latents attend to what was seen and to themselves."""
+    """One layer of the resampler: latents attend to the frames' vectors and to themselves."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -198,9 +211,10 @@ class _Resample(nn.Module):
 class FrameFeatures:
     """The encoder's features of N frames, each by itself.
 
-    ``patches [N, places, width]`` describe each place alone; ``vectors [N, 3, width]`` what is
-    faced, what is held and what is in sight; ``where [N, places, 2]`` are logits of the places of
-    the first two.
+    Attributes:
+        patches: ``[N, places, width]``, each place without its surroundings.
+        vectors: ``[N, 3, width]``: what is faced, what is held, what is in sight.
+        where: Logits ``[N, places, 2]`` of the places of the first two.
     """
 
     patches: torch.Tensor
@@ -209,11 +223,17 @@ class FrameFeatures:
 
 
 class VisionEncoder(nn.Module):
-    """Clips ``[batch, 8, side, side, 3] uint8`` to ``[batch, 24 + latents, width]``.
+    """Encodes clips ``[batch, 8, side, side, 3] uint8`` to ``[batch, 24 + latents, width]``.
 
-    Three vectors of each frame stand for what the agent faces, what it holds and what is in sight,
-    as they are trained to; the others summarise all frames. Frames that are black all over count
-    as absent.
+    Three vectors of each frame stand for what the agent faces, what it holds and what is in sight
+    (auxiliary losses train them for that); the latents summarise all frames. Frames that are black
+    all over count as absent.
+
+    Args:
+        width: The size of each vector.
+        depth: The number of convolutional blocks.
+        latents: The number of latents of the resampler.
+        heads: The number of attention heads of the resampler.
     """
 
     def __init__(self, width: int = 192, depth: int = 3, latents: int = 16, heads: int = 8) -> None:
@@ -232,7 +252,7 @@ class VisionEncoder(nn.Module):
         self.what = nn.Linear(width, width)
         self.scene = nn.Sequential(nn.Linear(width, width), nn.GELU())
         self.norm_vectors = nn.LayerNorm(width)
-        # Large enough to be told from what is seen: order is read off it.
+        # Large enough to stand out from the frames' vectors: the order of frames is read off it.
         self.time = nn.Parameter(0.3 * torch.randn(N_FRAMES, width))
         self.kind = nn.Parameter(0.3 * torch.randn(VECTORS, width))
         self.latents = nn.Parameter(0.02 * torch.randn(latents, width))
@@ -240,8 +260,8 @@ class VisionEncoder(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def freeze(self, frozen: bool = True) -> None:
-        """Freeze the backbone, or let it learn again where not ``frozen``. The resampler, which
-        relates frames to each other, always learns."""
+        """Freeze the backbone, or unfreeze it where not ``frozen``. The resampler, which relates
+        frames to each other, is always trained."""
         for parameter in self.backbone_parameters():
             parameter.requires_grad_(not frozen)
 
@@ -257,7 +277,7 @@ class VisionEncoder(nn.Module):
 
     def encode_frames(self, frames: torch.Tensor) -> FrameFeatures:
         """Features of frames ``[N, side, side, 3] uint8``, each by itself."""
-        # Black, of which there is most, is 0.
+        # Black, the most frequent colour, is 0.
         pixels = (frames.permute(0, 3, 1, 2).float() / 64).contiguous(
             memory_format=torch.channels_last
         )
@@ -272,7 +292,7 @@ class VisionEncoder(nn.Module):
         return FrameFeatures(patches, self.norm_vectors(torch.cat([hands, scene], 1)), where)
 
     def encode_clips(self, clips: torch.Tensor) -> torch.Tensor:
-        """The vectors ``[batch, 8, 3, width]`` of each frame of clips; zeros where it is absent."""
+        """The vectors ``[batch, 8, 3, width]`` of each frame of clips; zeros for absent frames."""
         shown = frames_present(clips)
         vectors = self.encode_frames(clips[shown]).vectors
         of_clips = vectors.new_zeros(*shown.shape, *vectors.shape[1:])
@@ -296,5 +316,5 @@ class VisionEncoder(nn.Module):
 
 
 def frames_present(clips: torch.Tensor) -> torch.Tensor:
-    """Which frames ``[batch, 8] bool`` of clips ``[batch, 8, side, side, 3]`` are not black."""
+    """Which frames of clips ``[batch, 8, side, side, 3]`` are not black, ``[batch, 8] bool``."""
     return clips.flatten(2).amax(-1) > 0

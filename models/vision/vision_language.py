@@ -1,4 +1,4 @@
-"""Vision-language models of transformers: how they are loaded and shown frames."""
+"""Vision-language models of transformers: loading them and preparing their inputs."""
 
 from __future__ import annotations
 
@@ -16,20 +16,27 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def is_of_transformers(folder: Path) -> bool:
-    """Whether a folder has the ``config.json`` of a model of transformers, not of one of ours."""
+    """Whether a folder holds the ``config.json`` of a transformers model, not of one of ours."""
     try:
-        about = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(about, dict) and "architectures" in about
+    return isinstance(config, dict) and "architectures" in config
 
 
 def load_vision_language(name: str, device: str = "auto") -> tuple[Any, Any]:
-    """A model for images and text (``AutoModelForImageTextToText``) and its processor, by hub id or
-    folder.
+    """Load an ``AutoModelForImageTextToText`` and its processor.
 
-    Raises BadInput where there is none, none for images, or one whose processor has no chat
-    template.
+    Args:
+        name: A hub id or a folder.
+        device: ``cpu``, or anything else for a GPU where there is one.
+
+    Returns:
+        The model, in evaluation mode, and its processor.
+
+    Raises:
+        BadInput: Where there is no such model, where it takes no images, or where its processor has
+            no chat template.
     """
     import torch
     from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -46,13 +53,17 @@ def load_vision_language(name: str, device: str = "auto") -> tuple[Any, Any]:
 
 
 def check_template(processor: Any) -> None:
-    """Raise BadInput where a processor cannot put messages into a prompt."""
+    """Check that a processor can turn messages into a prompt.
+
+    Raises:
+        BadInput: Where it has no chat template.
+    """
     if not getattr(processor, "chat_template", None):
         raise BadInput(f"the {type(processor).__name__} has no chat template")
 
 
 def message(frames: np.ndarray, text: str) -> dict[str, Any]:
-    """A user's message for `inputs_of`: frames ``[T, height, width, 3] uint8`` and a text."""
+    """A user message for `inputs_of`, of frames ``[T, height, width, 3] uint8`` and a text."""
     content: list[dict[str, Any]] = [{"type": "image"} for _ in frames]
     content.append({"type": "text", "text": text})
     return {"role": "user", "content": content}
@@ -61,8 +72,14 @@ def message(frames: np.ndarray, text: str) -> dict[str, Any]:
 def inputs_of(
     model: Any, processor: Any, messages: Sequence[dict[str, Any]], frames: Sequence[np.ndarray]
 ) -> Any:
-    """What the model takes: a dialogue that the model goes on with; ``frames`` are those of all
-    its messages, in order."""
+    """The model's inputs for a dialogue that it continues, on its device.
+
+    Args:
+        model: The model.
+        processor: Its processor.
+        messages: The messages of the dialogue (see `message`).
+        frames: The frames ``[T, height, width, 3] uint8`` of each message with images, in order.
+    """
     from PIL import Image
 
     text = processor.apply_chat_template(list(messages), add_generation_prompt=True)

@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from envs.errors import BadInput
 from models.precision import half
-from models.vision.cross_attention import GatedLanguage, alike
+from models.vision.cross_attention import GatedLanguage, batches_by_length
 from models.vision.encoder import VisionEncoder, prepare, stack
 from rewards.success_vqa.cross_modal_encoder import AuxiliaryLogits, CrossModalEncoder
 from rewards.success_vqa.registry import DETECTOR_KINDS
@@ -320,7 +320,7 @@ class FlamingoDetector(SuccessDetector):
     ) -> tuple[torch.Tensor, AuxiliaryLogits]:
         texts = [self.tokens(q + " Answer:") for q in questions]
         last, predicted, order = [], [], []
-        for part in alike(texts):
+        for part in batches_by_length(texts):
             read = self._language.read([texts[k] for k in part])
             ends = torch.tensor([len(texts[k]) for k in part], device=self.device)
             absent = torch.arange(read.shape[1], device=self.device) >= ends[:, None]
@@ -348,7 +348,7 @@ class FlamingoDetector(SuccessDetector):
         question = self.reads(self._language.read([tell]))
         outputs: list[torch.Tensor] = []
         targets: list[int] = []
-        for part in alike(texts):
+        for part in batches_by_length(texts):
             absent = torch.zeros(len(part), skip, dtype=torch.bool, device=self.device)
             each = question.expand(len(part), -1, -1)
             _, compared, _ = self.mixer(each, absent, media[which[part]])
