@@ -242,3 +242,9 @@ def test_texts_that_begin_alike_are_sampled_as_if_each_were_alone() -> None:
     alone = [net.report(clips[k : k + 1], [command], chance[k : k + 1], 1.0)[0] for k in range(5)]
     assert [s.tokens for s in together] == [s.tokens for s in alone]
     assert len({s.tokens for s in together}) > 2
+
+
+def test_a_report_has_at_most_40_tokens_with_its_end() -> None:
+    net = network()
+    sentence = net.sentence("the red ring " * 40)
+    assert len(sentence) == 40 and sentence[-1] == net.end and net.end not in sentence[:-1]

@@ -204,6 +204,14 @@ def test_the_worlds_own_limit_ends_an_episode_as_failure() -> None:
     assert (episode.ended, episode.success, episode.steps) == ("max_steps", False, 3)
 
 
+def test_success_in_the_last_step_that_the_world_allows_is_success() -> None:
+    (free,) = cheats().play(make_worlds("conditional", 1), [0])
+    (last,) = cheats().play(make_worlds("conditional", 1, max_steps=free.steps), [0])
+    assert (last.ended, last.success, last.steps) == ("success", True, free.steps)
+    (late,) = cheats().play(make_worlds("conditional", 1, max_steps=free.steps - 1), [0])
+    assert (late.ended, late.success, late.steps) == ("max_steps", False, free.steps - 1)
+
+
 @pytest.mark.parametrize("name", ["max_turns", "command_steps"])
 @pytest.mark.parametrize("value", [0, -1])
 def test_limits_below_one_are_refused(name: str, value: int) -> None:

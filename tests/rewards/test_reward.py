@@ -35,6 +35,8 @@ def test_probability_or_thresholded() -> None:
     two = [np.zeros((1, 8, 8, 3), np.uint8)] * 2
     assert DetectorReward(Fixed(0.2, 0.9))(two, ["a?", "b?"]).tolist() == [0.2, 0.9]
     assert DetectorReward(Fixed(0.2, 0.9), 0.5)(two, ["a?", "b?"]).tolist() == [0.0, 1.0]
+    # The reward is 1 above the threshold, not at it.
+    assert DetectorReward(Fixed(0.5, 0.51), 0.5)(two, ["a?", "b?"]).tolist() == [0.0, 1.0]
     assert DetectorReward(Fixed())([], []).tolist() == []
     with pytest.raises(BadInput, match="threshold"):
         DetectorReward(Fixed(), 1.0)
@@ -92,3 +94,18 @@ def test_a_short_episode_is_shown_whole() -> None:
         env.step(action)
         views.append(world.get_frame(tile_size=8, agent_pov=True))
     assert np.array_equal(judge.clips[0], np.stack(views))
+
+
+def test_the_worlds_own_reward_is_information_alone() -> None:
+    class Paid(gym.Wrapper):
+        def step(self, action: Any) -> Any:
+            obs, _, terminated, truncated, info = self.env.step(action)
+            return obs, 0.3, terminated, truncated, info
+
+    env = SuccessReward(
+        Paid(gym.make("Parley/Command-v0", max_steps=2)), DetectorReward(Fixed(0.7))
+    )
+    env.reset(seed=1)
+    steps = [env.step(0) for _ in range(2)]
+    assert [step[1] for step in steps] == [0.0, 0.7]
+    assert [step[4]["true_reward"] for step in steps] == [0.3, 0.3]
