@@ -1,4 +1,4 @@
-"""The direct Actor: nobody between the Planner and the world, each command is one action."""
+"""The direct Actor: each command is one low-level action."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from envs.worlds import Worlds
 
 
 class DirectActor(TeamMember):
-    """Takes each command, which must be a move, as the one action that it names.
+    """Executes each command, which must be a move, as the one action that it names.
 
-    It is what a language model that chooses low-level actions is measured as, beside a team
-    (BALROG, arXiv 2411.13543). Raises BadInput for any other command.
+    It is for evaluating language models that choose low-level actions themselves (BALROG, arXiv
+    2411.13543), as a comparison with a team.
     """
 
     verbs: tuple[str, ...] | None = tuple(MOVES)
@@ -30,7 +30,20 @@ class DirectActor(TeamMember):
         max_steps: int,
         on_step: OnStep | None = None,
     ) -> list[Rollout | None]:
-        """One step of each world that has a move."""
+        """Step the worlds once where there is a move; see `agents.protocols.Actor.execute`.
+
+        Args:
+            worlds: The group's N worlds.
+            commands: N commands; None leaves that world alone.
+            max_steps: Not used: a move is one step.
+            on_step: Called after the step.
+
+        Returns:
+            N rollouts, None where there was no command.
+
+        Raises:
+            BadInput: For a command that is no move.
+        """
         for command in commands:
             if command is not None and not isinstance(command, Move):
                 raise BadInput(

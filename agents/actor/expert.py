@@ -52,9 +52,14 @@ def _follow(path, here):
 
 @jit()
 def _nearest(observation, column, shift, not_open):
-    """The path to the nearest thing that all words of the name fit. ``column`` says which path of
-    each thing, ``shift`` whose name: 0 for the item, 4 for the target. Open doors do not count if
-    ``not_open``."""
+    """The path to the nearest thing that matches all words of a name.
+
+    Args:
+        observation: ``[OBSERVATION_SIZE] uint8``.
+        column: Which of a thing's paths: ``FACE`` or ``BESIDE``.
+        shift: Whose name: 0 for the command's item, 4 for its target.
+        not_open: Whether open doors are left out.
+    """
     best, best_far = NO_PATH, 1000
     for k in range(observation[_GENERAL + COUNT]):
         path = observation[4 * k + column]
@@ -93,7 +98,7 @@ def expert_action(observation):
             elif front == CLOSED_DOOR or front == LOCKED_WITH_KEY:
                 return TOGGLE
             else:
-                # Locked: try once, so that it is reported, then give up.
+                # Locked: try once, so that the report says so, then give up.
                 return DONE if last == TOGGLE else TOGGLE
         path = _nearest(observation, FACE, 0, True)
         if act == TOGGLE and path == NO_PATH:

@@ -15,10 +15,17 @@ from envs.worlds import Worlds
 
 
 class FailingActor(TeamMember):
-    """``actor``, but each command fails with probability ``p``: nothing is done.
+    """Wraps an Actor: each command fails with probability ``p``, without a single step.
 
-    What fails depends on the world and on how many commands it has been given, not on what is
-    played beside it. Raises BadInput where ``p`` is not between 0 and 1.
+    Failures depend on the world and on the number of its commands so far, not on the other worlds
+    of the batch.
+
+    Args:
+        actor: The Actor that executes the other commands.
+        p: The probability of failure.
+
+    Raises:
+        BadInput: Where ``p`` is not between 0 and 1.
     """
 
     def __init__(self, actor: Actor, p: float) -> None:
@@ -46,6 +53,17 @@ class FailingActor(TeamMember):
         max_steps: int,
         on_step: OnStep | None = None,
     ) -> list[Rollout | None]:
+        """Step the worlds until each command has ended; see `agents.protocols.Actor.execute`.
+
+        Args:
+            worlds: The group's N worlds.
+            commands: N commands; None leaves that world alone.
+            max_steps: The most low-level steps of one command.
+            on_step: Called after each step of the batch.
+
+        Returns:
+            N rollouts, None where there was no command.
+        """
         fails = [c is not None and self._draw(i, c) < self.p for i, c in enumerate(commands)]
         tried = [None if f else c for f, c in zip(fails, commands, strict=True)]
         rollouts = self.actor.execute(worlds, tried, max_steps, on_step)

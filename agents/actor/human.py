@@ -25,7 +25,7 @@ HELP = "a left, d right, w forward, p pick up, o drop, e examine or open, x done
 
 
 class HumanActor(StepActor):
-    """Asks a person for the next keys, one key an action. The world is drawn by a callback."""
+    """Asks a person for the next keys, one key for each action. A callback draws the world."""
 
     def __init__(self) -> None:
         self._commands: Sequence[Command | None] = ()

@@ -24,10 +24,13 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 
 class LearnedActor(StepActor):
-    """Takes the network's most probable action, given its own views and the command.
+    """Takes the network's most probable action, given the Actor's own views and the command.
 
-    ``weights`` is a folder with ``model.safetensors`` and ``config.json``, or a network. Raises
-    BadInput where the folder holds no such network.
+    Args:
+        weights: A folder with ``model.safetensors`` and ``config.json``, or a network.
+
+    Raises:
+        BadInput: Where the folder holds no such network.
     """
 
     def __init__(self, weights: str | Path | ActorNetwork = WEIGHTS) -> None:
@@ -56,6 +59,13 @@ class LearnedActor(StepActor):
         return actions
 
     def saw(self, worlds: Worlds, actions: np.ndarray, active: np.ndarray) -> None:
+        """Enter the active worlds' views into the map memory.
+
+        Args:
+            worlds: The worlds, after the step.
+            actions: The actions taken, ``[N] int``.
+            active: Which worlds took a step, ``[N] bool``.
+        """
         rows = np.flatnonzero(active)
         map_memory.step_some(self._memory, rows, actions[rows], worlds.images[rows])
 
@@ -69,7 +79,11 @@ def choose(network: ActorNetwork, observations: np.ndarray) -> np.ndarray:
 
 
 def load_network(folder: str | Path) -> ActorNetwork:
-    """The network in a folder. Raises BadInput where there is none that can be loaded."""
+    """The network in a folder.
+
+    Raises:
+        BadInput: Where there is none that can be loaded.
+    """
     folder = Path(folder)
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
@@ -78,6 +92,6 @@ def load_network(folder: str | Path) -> ActorNetwork:
         network = ActorNetwork(**json.loads((folder / "config.json").read_text("utf-8")))
         load_model(network, folder / "model.safetensors", strict=True)
     except (RuntimeError, ValueError, TypeError, OSError, SafetensorError) as error:
-        why = " ".join(str(error).split())[:300]
-        raise BadInput(f"the Actor weights in '{folder}' cannot be loaded: {why}") from error
+        reason = " ".join(str(error).split())[:300]
+        raise BadInput(f"the Actor weights in '{folder}' cannot be loaded: {reason}") from error
     return network

@@ -183,8 +183,8 @@ def _write_view(memory, w, view):
 
 @jit()
 def begin_one(memory, w, view):
-    """Clear the map of Actor ``w`` and enter the first view ``[view, view, 3] uint8`` of an
-    episode."""
+    """Clear the ``memory`` of Actor ``w`` and enter the first view ``[view, view, 3] uint8`` of
+    an episode."""
     memory.cells[w, :, :] = UNSEEN
     memory.pose[w, 0] = MIDDLE
     memory.pose[w, 1] = MIDDLE
@@ -196,7 +196,8 @@ def begin_one(memory, w, view):
 
 @jit()
 def step_one(memory, w, action, view):
-    """Update the map of Actor ``w`` after ``action``, which led to ``view [view, view, 3]``."""
+    """Update the ``memory`` of Actor ``w`` after ``action``, which led to ``view`` (as in
+    ``begin_one``)."""
     direction = memory.pose[w, 2]
     if action == LEFT:
         memory.pose[w, 2] = (direction + 3) & 3
@@ -214,15 +215,27 @@ def step_one(memory, w, action, view):
 
 @jit()
 def begin_some(memory, which, views):
-    """``begin_one`` for the Actors ``which [K]`` with ``views [K, view, view, 3] uint8``."""
+    """``begin_one`` for several Actors.
+
+    Args:
+        memory: The map memories.
+        which: The Actors' indices ``[K]``.
+        views: Their first views ``[K, view, view, 3] uint8``.
+    """
     for k in range(len(which)):
         begin_one(memory, which[k], views[k])
 
 
 @jit()
 def step_some(memory, which, actions, views):
-    """``step_one`` for the Actors ``which [K]``, after ``actions [K]`` that led to ``views [K,
-    view, view, 3] uint8``."""
+    """``step_one`` for several Actors.
+
+    Args:
+        memory: The map memories.
+        which: The Actors' indices ``[K]``.
+        actions: Their actions ``[K]``.
+        views: The views ``[K, view, view, 3] uint8`` that these led to.
+    """
     for k in range(len(which)):
         step_one(memory, which[k], actions[k], views[k])
 
@@ -355,10 +368,17 @@ def _list(memory, w, workspace, x, y, column, path, out):
 
 @maker()
 def observe_one(memory, w, workspace, view_size, out):
-    """Write the observation of Actor ``w`` to ``out [OBSERVATION_SIZE] uint8``.
+    """Write the observation of one Actor.
 
     A search over poses (cell and direction) in order of distance, with one queue for each distance
     modulo 3, since a move costs 1 action, or 2 through a closed door that is opened first.
+
+    Args:
+        memory: The map memories.
+        w: The Actor's index.
+        workspace: Buffers of the search.
+        view_size: The side of a view in cells.
+        out: Where the observation goes, ``[OBSERVATION_SIZE] uint8``.
     """
     general = 4 * N_THINGS
     out[:] = 0
@@ -449,6 +469,14 @@ def observe_one(memory, w, workspace, view_size, out):
 
 @jit()
 def observe_some(memory, which, workspace, view_size, out):
-    """``observe_one`` for the Actors ``which [K]``, to ``out [K, OBSERVATION_SIZE] uint8``."""
+    """``observe_one`` for several Actors.
+
+    Args:
+        memory: The map memories.
+        which: The Actors' indices ``[K]``.
+        workspace: Buffers of the search.
+        view_size: The side of a view in cells.
+        out: Where the observations go, ``[K, OBSERVATION_SIZE] uint8``.
+    """
     for k in range(len(which)):
         observe_one(memory, which[k], workspace, view_size, out[k])

@@ -1,8 +1,8 @@
-"""The learned Actor's network: what it senses and the words of the command in, an action out.
+"""The learned Actor's network: from observations of the map memory to action logits and a value.
 
-The network attends to the known things: what each is, how its looks fit the command's words,
-which way leads to it. Several heads choose things by learned scores; what they choose, together
-with what the Actor holds, faces and did last, decides the action.
+The network attends to the things on the map: what each is, how well it matches the command's words,
+and the path to it. Several heads select things by learned scores. Their selections, together with
+what the Actor holds, faces and did last, decide the action.
 """
 
 from __future__ import annotations
@@ -68,12 +68,12 @@ class ActorTrunk(nn.Module):
     def forward(self, observations: torch.Tensor) -> torch.Tensor:
         numbers = observations.long()
         things = numbers[:, : 4 * N_THINGS].unflatten(1, (N_THINGS, 4))
-        # Known things come first, so what no observation of the batch fills can be left out.
+        # Things come first, so the places that no observation of the batch fills can be left out.
         filled = int(numbers[:, -1].max()) if len(numbers) else 0
         things = things[:, : max(filled, 1)]
         general = self.general(numbers[:, 4 * N_THINGS :])
-        asked = self.asks(torch.relu(general))[:, None]
-        x = torch.relu(self.things(things) + asked)
+        query = self.asks(torch.relu(general))[:, None]
+        x = torch.relu(self.things(things) + query)
         x = torch.relu(self.mix(x))
         # "None of them" can be chosen as well.
         x = torch.cat([x, self.nothing.expand(len(x), 1, -1)], 1)

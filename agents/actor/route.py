@@ -1,8 +1,7 @@
 """Routes: the shortest sequence of actions that carries out a command on a known grid.
 
 A grid is MiniGrid's encoding, ``[width, height, 3] uint8`` (type, colour, state). The scripted
-Actor gives the whole world; the teacher of the learned Actor gives only what has been seen, where
-type 0 is a cell not seen yet.
+Actor passes the whole world. In a partial map, type 0 is a cell not seen yet.
 """
 
 from __future__ import annotations
@@ -49,7 +48,8 @@ def item_at(grid: np.ndarray, cell: Cell) -> Item | None:
 
 
 def decode_item(kind: int, colour: int, state: int) -> Item | None:
-    """The item that MiniGrid's three numbers stand for, or None."""
+    """The item of a cell's encoding: MiniGrid's ``kind``, ``colour`` and ``state``; None for no
+    item."""
     if kind not in THINGS:
         return None
     shape = IDX_TO_OBJECT[kind]
@@ -64,9 +64,15 @@ def walkable(code: np.ndarray) -> bool:
 def shortest(
     grid: np.ndarray, start: Pose, is_goal: Callable[[Pose], bool]
 ) -> tuple[list[int], Pose] | None:
-    """The fewest actions from ``start`` to a pose that is a goal, opening doors on the way.
+    """The shortest path to a goal pose, opening doors on the way.
 
-    Returns the actions and the pose, or None where no goal can be reached.
+    Args:
+        grid: ``[width, height, 3] uint8``.
+        start: The agent's pose.
+        is_goal: Whether a pose is a goal.
+
+    Returns:
+        The actions and the goal pose; None where no goal can be reached.
     """
     best: dict[Pose, int] = {start: 0}
     came: dict[Pose, tuple[Pose, tuple[int, ...]]] = {}
@@ -112,11 +118,18 @@ def route(
     carried: Item | None,
     lay: Lay = lambda place, cell: False,
 ) -> list[int] | None:
-    """The actions that carry out ``command``, without the closing ``done``.
+    """The actions that carry out a command, without the closing ``done``.
 
-    None where the item, or a way to it, is not on the grid. ``lay`` says whether what is on a cell
-    now lay at a place when the episode began, for commands that name one; of what is ``carried``
-    its own ``place`` says that.
+    Args:
+        grid: ``[width, height, 3] uint8``.
+        start: The agent's pose.
+        command: The command.
+        carried: The item that the agent carries, with its ``place`` at the start of the episode.
+        lay: For commands that name a place: whether the thing on a cell lay there when the episode
+            began.
+
+    Returns:
+        The actions; None where the item, or a path to it, is not on the grid.
     """
     if command.verb == "put":
         return _route_put(grid, start, command, carried, lay)
@@ -124,15 +137,15 @@ def route(
         if _means(command.item, carried):
             return []
         return _after_drop(grid, start, lambda g, p: route(g, p, command, None, lay))
-    found = None
+    path = None
     if command.verb == "open":
-        # Of doors that go by one name rather one that is not open yet.
+        # Where several doors match the name, prefer one that is not open yet.
         closed = np.where(_open(grid)[..., None], np.uint8(0), grid)
-        found = shortest(grid, start, lambda p: _is(closed, p.front(), command.item, lay))
-    found = found or _to_face(grid, start, command.item, lay)
-    if found is None:
+        path = shortest(grid, start, lambda p: _is(closed, p.front(), command.item, lay))
+    path = path or _to_face(grid, start, command.item, lay)
+    if path is None:
         return None
-    actions, end = found
+    actions, end = path
     last = {"go to": (), "pick up": (Actions.pickup,)}.get(command.verb, (Actions.toggle,))
     if command.verb == "open" and _open(grid)[end.front()]:
         last = (Actions.toggle, Actions.toggle)
@@ -142,7 +155,17 @@ def route(
 def route_in(
     world: MiniGridEnv, places: Places, command: Command, grid: np.ndarray | None = None
 ) -> list[int] | None:
-    """The route of one who sees the whole world, or takes it to be like ``grid``."""
+    """The actions that carry out a command in a world (privileged).
+
+    Args:
+        world: The world.
+        places: Where its things lay when the episode began.
+        command: The command.
+        grid: A grid to plan on in place of the world's own, ``[width, height, 3] uint8``.
+
+    Returns:
+        The actions, without the closing ``done``; None where there is no way.
+    """
     pose = Pose(int(world.agent_pos[0]), int(world.agent_pos[1]), int(world.agent_dir))
     carried = item_of(world.carrying)
     if carried is not None and command.item.place in places.of(world.carrying):
@@ -173,7 +196,7 @@ def _is(grid: np.ndarray, cell: Cell, name: Item, lay: Lay) -> bool:
 def _to_face(
     grid: np.ndarray, start: Pose, wanted: Item, lay: Lay
 ) -> tuple[list[int], Pose] | None:
-    """The shortest way to face an item that ``wanted`` names."""
+    """The shortest path to face an item that ``wanted`` names."""
     return shortest(grid, start, lambda pose: _is(grid, pose.front(), wanted, lay))
 
 
@@ -185,10 +208,10 @@ def _route_put(
     if carried is not None and not _means(command.item, carried):
         return _after_drop(grid, start, lambda g, p: _route_put(g, p, command, None, lay))
     if carried is None:
-        found = _to_face(grid, start, command.item, lay)
-        if found is None:
+        path = _to_face(grid, start, command.item, lay)
+        if path is None:
             return None
-        actions, end = found
+        actions, end = path
         rest = _route_put(_with(grid, end.front(), EMPTY), end, command, command.item, lay)
         return None if rest is None else [*actions, Actions.pickup, *rest]
 
@@ -198,24 +221,25 @@ def _route_put(
             return False
         return any(_is(grid, (x + dx, y + dy), target, lay) for dx, dy in STEPS)
 
-    found = shortest(grid, start, beside)
-    return None if found is None else [*found[0], Actions.drop]
+    path = shortest(grid, start, beside)
+    return None if path is None else [*path[0], Actions.drop]
 
 
 def _after_drop(
     grid: np.ndarray, start: Pose, then: Callable[[np.ndarray, Pose], list[int] | None]
 ) -> list[int] | None:
-    """First lay down what is carried on the nearest cell where it is not in the way of the rest.
+    """A route that first drops what is carried, then continues with ``then``.
 
-    Nor should it lie before a door, where there is another place.
+    It is dropped on the nearest cell where it does not block the rest of the route, and before a
+    door only where there is no other cell.
     """
     if then(grid, start) is None:
         return None
     cells = {(int(x), int(y)) for x, y in np.argwhere(grid[..., 0] == EMPTY)}
     doors = {c for c in cells for dx, dy in STEPS if grid[c[0] + dx, c[1] + dy][0] == DOOR}
     for choice in (cells - doors, doors):
-        while found := shortest(grid, start, lambda p: p.front() in choice):  # noqa: B023
-            actions, end = found
+        while path := shortest(grid, start, lambda p: p.front() in choice):  # noqa: B023
+            actions, end = path
             rest = then(_with(grid, end.front(), OBJECT_TO_IDX["wall"]), end)
             if rest is not None:
                 return [*actions, Actions.drop, *rest]

@@ -1,4 +1,4 @@
-"""The inner loop that every Actor shares: step until each command has ended."""
+"""The inner loop that Actors share: step until each command has ended."""
 
 from __future__ import annotations
 
@@ -16,17 +16,36 @@ from envs.worlds import Worlds
 
 
 class StepActor(TeamMember):
-    """An Actor that says, at each step, one action for each active world."""
+    """An Actor that chooses, at each step, one action for each active world."""
 
     def start(self, worlds: Worlds, commands: Sequence[Command | None]) -> None:
-        """Called before the first step of a round of commands."""
+        """Called before the first step of a turn's commands.
+
+        Args:
+            worlds: The group's N worlds.
+            commands: N commands; None for worlds that are left alone.
+        """
 
     @abstractmethod
     def act(self, worlds: Worlds, active: np.ndarray) -> np.ndarray:
-        """MiniGrid actions ``[N] int`` for the worlds; only the ``active [N] bool`` count."""
+        """Choose the next actions.
+
+        Args:
+            worlds: The group's N worlds.
+            active: Which worlds take a step, ``[N] bool``.
+
+        Returns:
+            MiniGrid actions ``[N] int``; those of inactive worlds are ignored.
+        """
 
     def saw(self, worlds: Worlds, actions: np.ndarray, active: np.ndarray) -> None:
-        """Called after each step: the active worlds took ``actions`` and show what came of it."""
+        """Called after each step, with the observations that it led to.
+
+        Args:
+            worlds: The worlds, after the step.
+            actions: The actions taken, ``[N] int``.
+            active: Which worlds took a step, ``[N] bool``.
+        """
 
     def execute(
         self,
@@ -35,10 +54,18 @@ class StepActor(TeamMember):
         max_steps: int,
         on_step: OnStep | None = None,
     ) -> list[Rollout | None]:
-        """Carry out each world's command; None leaves that world alone.
+        """Step the worlds until each command has ended; see `agents.protocols.Actor.execute`.
 
-        A command ends when the Actor says ``done``, when its episode ends, or after ``max_steps``
-        steps. ``on_step`` is called after each step of the batch.
+        A command ends with the Actor's action ``done``, with its episode, or after ``max_steps``.
+
+        Args:
+            worlds: The group's N worlds.
+            commands: N commands; None leaves that world alone.
+            max_steps: The most low-level steps of one command.
+            on_step: Called after each step of the batch.
+
+        Returns:
+            N rollouts, None where there was no command.
         """
         self.start(worlds, commands)
         active = np.array([c is not None for c in commands])

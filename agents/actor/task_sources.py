@@ -1,4 +1,4 @@
-"""Grounds: the worlds that the Actor practises on, and those that it is measured on."""
+"""Task sources: the worlds that the Actor is trained on, and those that it is evaluated on."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ SMALL = Rooms(
     verbs=OUR_VERBS,
     max_steps=64,
 )
-# Of which one sees whether they were done; examining shows nothing here.
+# Commands whose outcome is visible; examining shows nothing here.
 VISIBLE = replace(SMALL, n_items=(3, 4, 5, 6), room_sizes=(8,), verbs=("go to", "pick up"))
 LARGE = replace(SMALL, n_items=(6, 8, 10), room_sizes=(12, 16), max_steps=256)
-# BabyAI's levels that are one command, and how many worlds of 100 practise on each.
+# BabyAI's levels that are one command, and how many of 100 training worlds each gets.
 LEVELS = {
     "BabyAI-GoToLocal-v0": 6,
     "BabyAI-PickupDist-v0": 6,
@@ -44,7 +44,17 @@ _HELD_OUT = "held-out"
 def draw_pools(
     n: int, seed: int, folder: Path | None, tell: Callable[[str], None] = lambda _: None
 ) -> dict[str, Pool]:
-    """``n`` layouts of each level to practise on, from ``folder`` where they are there already."""
+    """Layouts of each level for training.
+
+    Args:
+        n: How many layouts of each level.
+        seed: The seed.
+        folder: Where the layouts are stored and reused; None to draw them anew.
+        tell: Called with a line of progress before a level is drawn.
+
+    Returns:
+        The layouts of each level, by its name.
+    """
     pools = {}
     for level in LEVELS:
         file = None if folder is None else folder / f"{level.replace('/', '-')}-{n}-{seed}.npz"
@@ -60,7 +70,7 @@ def draw_pools(
 
 
 def training_sources(n: int, pools: dict[str, Pool]) -> list[tuple[Pool | Rooms, int]]:
-    """All grounds of practice, sharing out ``n`` worlds."""
+    """All task sources of training, each with its share of ``n`` worlds."""
     sources: list[tuple[Pool | Rooms, float]] = [(SMALL, SHARES["small"]), (LARGE, SHARES["large"])]
     for level, share in LEVELS.items():
         tasks = pools[level].as_commands()
@@ -74,7 +84,7 @@ def training_sources(n: int, pools: dict[str, Pool]) -> list[tuple[Pool | Rooms,
 
 
 def with_key(pool: Pool) -> Pool:
-    """The tasks of opening a door, with the key that lies about already in the agent's hands."""
+    """The pool's tasks of opening a door, with a key of the room already in the agent's hands."""
     arrays = pool.arrays
     picked = []
     for k in np.flatnonzero(arrays.command[:, 0] == VERBS.index("open")):
@@ -93,7 +103,7 @@ def with_key(pool: Pool) -> Pool:
 
 @dataclass(frozen=True)
 class ActorTest:
-    """One line of the Actor's scores: what it is measured on, and the least that is asked."""
+    """One row of the Actor's scores: a task source, and the lowest acceptable success rate."""
 
     name: str
     source: Callable[[int], Pool | Rooms]
@@ -101,7 +111,7 @@ class ActorTest:
 
 
 def validation(n: int) -> list[Pool | Rooms]:
-    """Grounds like those of practice, of ``n`` layouts each, on which checkpoints are chosen."""
+    """Task sources of ``n`` layouts each, like those of training, for choosing checkpoints."""
     levels = [Pool.draw(level, n, _VALIDATION_SEED) for level in _FLOORS]
     return [_EIGHT, _SIXTEEN, *(pool.as_commands() for pool in levels)]
 
