@@ -45,18 +45,24 @@ class Planner(Protocol):
     def begin(self, worlds: Worlds) -> None:
         """Called when a group of episodes starts, after every world has been reset.
 
-        :param worlds: the group's worlds, for privileged Planners only
+        Args:
+            worlds: The group's worlds, for privileged Planners only.
         """
 
     def choose(self, dialogues: Sequence[Dialogue]) -> list[Decision]:
         """The next command of each dialogue.
 
-        :param dialogues: the episodes that still go on, at least one, each with its task sentence
-            and its turns so far
-        :return: one decision a dialogue, in the same order. A decision whose ``command`` is None is
-            a turn without a step; one whose ``error`` is set ends its episode as an error.
-        :raises BadInput: for what the user has to mend; the run stops. Any other exception ends
-            all episodes of the group as errors.
+        Args:
+            dialogues: The episodes that still go on, at least one, each with its task sentence and
+                its turns so far.
+
+        Returns:
+            One decision a dialogue, in the same order. A decision whose ``command`` is None is a
+            turn without a step; one whose ``error`` is set ends its episode as an error.
+
+        Raises:
+            BadInput: For what the user has to mend; the run stops. Any other exception ends all
+                episodes of the group as errors.
         """
 
 
@@ -68,7 +74,8 @@ class Actor(Protocol):
     def begin(self, worlds: Worlds) -> None:
         """Called when a group of episodes starts, after every world has been reset.
 
-        :param worlds: the group's worlds, with ``worlds.images [N, v, v, 3] uint8``
+        Args:
+            worlds: The group's worlds, with ``worlds.images [N, v, v, 3] uint8``.
         """
 
     def execute(
@@ -80,12 +87,17 @@ class Actor(Protocol):
     ) -> list[Rollout | None]:
         """Step the worlds until each command has ended.
 
-        :param worlds: the group's N worlds
-        :param commands: N commands; None leaves that world alone
-        :param max_steps: the most low-level steps of one command, at least 1
-        :param on_step: called after each step of the batch
-        :return: N rollouts, None where there was no command
-        :raises BadInput: for a command that the Actor does not take
+        Args:
+            worlds: The group's N worlds.
+            commands: N commands; None leaves that world alone.
+            max_steps: The most low-level steps of one command, at least 1.
+            on_step: Called after each step of the batch.
+
+        Returns:
+            N rollouts, None where there was no command.
+
+        Raises:
+            BadInput: For a command that the Actor does not take.
         """
 
 
@@ -97,7 +109,8 @@ class Reporter(Protocol):
     def begin(self, worlds: Worlds) -> None:
         """Called when a group of episodes starts, after every world has been reset.
 
-        :param worlds: the group's worlds
+        Args:
+            worlds: The group's worlds.
         """
 
     def opening(self, worlds: Worlds, i: int) -> Report:
@@ -112,10 +125,15 @@ class Reporter(Protocol):
     def report(self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]) -> list[Report]:
         """One report for each rollout.
 
-        :param rollouts: the rollouts of the worlds that had a command, which may be none
-        :param dialogues: their dialogues before this turn, in the same order; ``dialogue.world`` is
-            the place of its world in the batch
-        :return: as many reports, in the same order. The team also takes plain strings from a user's
-            own Reporter and grounds them (`agents.grounding.ground`).
-        :raises BadInput: for what the user has to mend; the run stops
+        Args:
+            rollouts: The rollouts of the worlds that had a command, which may be none.
+            dialogues: Their dialogues before this turn, in the same order; ``dialogue.world`` is
+                the place of its world in the batch.
+
+        Returns:
+            As many reports, in the same order. The team also takes plain strings from a user's own
+            Reporter and grounds them (`agents.grounding.ground`).
+
+        Raises:
+            BadInput: For what the user has to mend; the run stops.
         """

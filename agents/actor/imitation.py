@@ -64,9 +64,11 @@ class ActorImitation(Stage):
         config: ActorImitationConfig,
     ) -> None:
         """
-        :param network: learns
-        :param make_worlds: makes the worlds when the stage begins
-        :param config: the settings
+
+        Args:
+            network: The network to train.
+            make_worlds: Makes the worlds when the stage begins.
+            config: The settings.
         """
         self.network = network
         self.config = config

@@ -158,10 +158,12 @@ class ActorPPO(Stage):
         rewarder: Rewarder | None = None,
     ) -> None:
         """
-        :param network: learns
-        :param make_worlds: makes the worlds when the stage begins
-        :param config: the settings
-        :param rewarder: rewards the episodes; None for their true success
+
+        Args:
+            network: The network to train.
+            make_worlds: Makes the worlds when the stage begins.
+            config: The settings.
+            rewarder: Rewards the episodes; None for their true success.
         """
         self.network = network
         self.config = config
@@ -232,9 +234,10 @@ class ActorPPO(Stage):
 def make_ppo(network: ActorNetwork, env: VecEnv, config: ActorPPOConfig) -> PPO:
     """Stable-Baselines3's PPO with the network's weights.
 
-    :param network: whose weights are copied
-    :param env: the worlds
-    :param config: the settings
+    Args:
+        network: Whose weights are copied.
+        env: The worlds.
+        config: The settings.
     """
     model = PPO(
         ActorCriticPolicy,

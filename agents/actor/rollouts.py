@@ -22,11 +22,14 @@ def discounted_outcomes(
 ) -> np.ndarray:
     """The discounted reward at the end of each step's episode.
 
-    :param rewards: ``[steps, n] float64``, which count only where an episode ends
-    :param ended: ``[steps, n] bool`` whether the episode ended with this step
-    :param bootstrap: ``[n]`` estimated outcomes from after the last step on
-    :param gamma: the discount
-    :return: ``[steps, n] float32``
+    Args:
+        rewards: ``[steps, n] float64``, which count only where an episode ends.
+        ended: ``[steps, n] bool`` whether the episode ended with this step.
+        bootstrap: ``[n]`` estimated outcomes from after the last step on.
+        gamma: The discount.
+
+    Returns:
+        ``[steps, n] float32``.
     """
     outcomes = np.zeros(rewards.shape, np.float32)
     outcome = bootstrap

@@ -143,8 +143,9 @@ class TrainingExample:
         is learned is to compare the report with the task, not a list of what good, bad and unknown
         lead to.
 
-        :param p: the largest share of tokens with random embeddings
-        :param rng: draws the tokens and ``key``
+        Args:
+            p: The largest share of tokens with random embeddings.
+            rng: Draws the tokens and ``key``.
         """
         kept = {token for _, token in self.command_tokens} | {
             t for c in self.decision_points for t in c.targets
@@ -288,8 +289,9 @@ def relabelled_as_boxes(
     All verbs are then candidates. Where the sentence names the action, one box in five is opened,
     so that only the sentence decides between opening, picking up and putting.
 
-    :param decided: the episode's dialogues and decisions
-    :param rng: draws the items
+    Args:
+        decided: The episode's dialogues and decisions.
+        rng: Draws the items.
     """
     first = decided[0][0]
     commands = [t.command for t in decided[-1][0].turns] + [decided[-1][1].command]
@@ -361,9 +363,10 @@ def training_examples(
 
     Where a tokenizer joins the end of a command with what follows, a new example begins.
 
-    :param decided: the episode's dialogues and decisions
-    :param ask: turns a dialogue into tokens, as the Planner does
-    :param weight: of the examples
+    Args:
+        decided: The episode's dialogues and decisions.
+        ask: Turns a dialogue into tokens, as the Planner does.
+        weight: The weight of the examples.
     """
     examples: list[TrainingExample] = []
     tokens: tuple[int, ...] = ()

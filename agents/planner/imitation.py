@@ -64,10 +64,12 @@ class PlannerImitation(Stage):
         validation: Callable[[], ValidationResult] | None = None,
     ) -> None:
         """
-        :param policy: learns
-        :param collector: plays the expert's episodes
-        :param config: the settings
-        :param validation: scores the policy, for `Trainer`'s validation
+
+        Args:
+            policy: The policy to train.
+            collector: Plays the expert's episodes.
+            config: The settings.
+            validation: Scores the policy, for `Trainer`'s validation.
         """
         self.policy = policy
         self.collector = collector
@@ -133,10 +135,13 @@ def imitation_losses(
 ) -> Iterator[torch.Tensor]:
     """The mean negative log-likelihood of what the examples choose, batch by batch.
 
-    :param policy: the policy that learns
-    :param examples: the demonstrations of one step
-    :param objective: ``choices`` counts decision points, ``tokens`` all tokens of the commands
-    :return: a scalar for each batch; their sum is the mean over all examples
+    Args:
+        policy: The policy that learns.
+        examples: The demonstrations of one step.
+        objective: ``choices`` counts decision points, ``tokens`` all tokens of the commands.
+
+    Returns:
+        A scalar for each batch; their sum is the mean over all examples.
     """
     count = sum(
         len(x.decision_points if objective == "choices" else x.command_tokens) for x in examples

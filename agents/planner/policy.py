@@ -49,14 +49,17 @@ class SelectiveLogits(torch.nn.Module):
     ) -> torch.Tensor:
         """The logits that follow ``ids[rows, positions]``.
 
-        :param ids: ``[batch, length]``, padded at the end, where a causal model's earlier tokens
-            cannot see it
-        :param rows: ``[n]`` rows of ``ids``
-        :param positions: ``[n]`` positions in those rows
-        :param examples: ``[batch]`` says which tokens of each row have random embeddings
-        :param prefix: for each layer keys and values ``[1, heads, tokens, size]`` of a text that
-            all rows continue
-        :return: ``[n, vocabulary] float32``
+        Args:
+            ids: ``[batch, length]``, padded at the end, where a causal model's earlier tokens
+                cannot see it.
+            rows: ``[n]`` rows of ``ids``.
+            positions: ``[n]`` positions in those rows.
+            examples: ``[batch]`` says which tokens of each row have random embeddings.
+            prefix: For each layer keys and values ``[1, heads, tokens, size]`` of a text that all
+                rows continue.
+
+        Returns:
+            ``[n, vocabulary] float32``.
         """
         decoder: Any = getattr(self.model, self.model.base_model_prefix)
         cache = None
@@ -122,13 +125,15 @@ class PlannerPolicy:
         options: PlannerOptions | None = None,
     ) -> None:
         """
-        :param model: receives the adapters, in place
-        :param tokenizer: the model's
-        :param rank: of the adapters
-        :param seed: of the adapters' first weights
-        :param examples: how many worked examples the prompt has
-        :param prompt: a name in ``PROMPTS``
-        :param options: of the Planner
+
+        Args:
+            model: Receives the adapters, in place.
+            tokenizer: The model's.
+            rank: Of the adapters.
+            seed: Of the adapters' first weights.
+            examples: How many worked examples the prompt has.
+            prompt: A name in ``PROMPTS``.
+            options: Of the Planner.
         """
         options = replace(options or PlannerOptions(), examples=examples)
         self.planner = LanguagePlanner(
@@ -215,9 +220,9 @@ class PlannerPolicy:
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The policy at all decision points of these examples.
 
-        :return: log-probabilities ``[n, most targets] float32`` of the tokens that were possible,
-            minus infinity in padding; which of them was taken ``[n]``; the number of the example
-            ``[n]``
+        Returns:
+            Log-probabilities ``[n, most targets] float32`` of the tokens that were possible, minus
+            infinity in padding; which of them was taken ``[n]``; the number of the example ``[n]``.
         """
         logits = self.logits(examples, [[c.position for c in x.decision_points] for x in examples])
         points = [(k, c) for k, x in enumerate(examples) for c in x.decision_points]

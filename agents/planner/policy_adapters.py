@@ -27,11 +27,13 @@ def load_adapters(policy: PlannerPolicy, folders: Sequence[Path], base: str) -> 
     policy's default decision processors are those that all adapters have, each with the parameters
     that change decisions the least.
 
-    :param policy: whose adapters are replaced
-    :param folders: at least one folder of an adapter
-    :param base: the name of the policy's language model
-    :raises BadInput: where an adapter is for another model, and where a single one has another
-        rank
+    Args:
+        policy: Whose adapters are replaced.
+        folders: At least one folder of an adapter.
+        base: The name of the policy's language model.
+
+    Raises:
+        BadInput: Where an adapter is for another model, and where a single one has another rank.
     """
     parameters = policy.parameters()
     abouts: list[PlannerAdapter] = []
@@ -69,9 +71,10 @@ def load_adapters(policy: PlannerPolicy, folders: Sequence[Path], base: str) -> 
 def save_adapter(policy: PlannerPolicy, folder: Path, base: str) -> None:
     """Save the policy's adapters in bfloat16 as a Planner's adapter.
 
-    :param policy: whose adapters are saved
-    :param folder: is made where it does not exist
-    :param base: the name of the policy's language model
+    Args:
+        policy: Whose adapters are saved.
+        folder: Is made where it does not exist.
+        base: The name of the policy's language model.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {

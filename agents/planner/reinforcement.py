@@ -113,11 +113,13 @@ class PlannerReinforcement(Stage):
         validation: Callable[[], ValidationResult] | None = None,
     ) -> None:
         """
-        :param policy: learns
-        :param collector: plays the episodes
-        :param config: the settings
-        :param reward: of the episodes
-        :param validation: scores the policy, for `Trainer`'s validation
+
+        Args:
+            policy: The policy to train.
+            collector: Plays the episodes.
+            config: The settings.
+            reward: Of the episodes.
+            validation: Scores the policy, for `Trainer`'s validation.
         """
         self.policy = policy
         self.collector = collector

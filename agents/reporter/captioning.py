@@ -64,10 +64,12 @@ class Captioning(Stage):
         validation: Callable[[], ValidationResult] | None = None,
     ) -> None:
         """
-        :param network: learns
-        :param collector: plays the episodes
-        :param config: the settings
-        :param validation: scores the network, for `Trainer`'s validation
+
+        Args:
+            network: The network to train.
+            collector: Plays the episodes.
+            config: The settings.
+            validation: Scores the network, for `Trainer`'s validation.
         """
         self.network = network
         self.collector = collector
@@ -150,9 +152,10 @@ class Captioning(Stage):
 def share_true(network: ReporterNetwork, collector: CaptionCollector, episodes: int) -> float:
     """The share of the network's most likely reports that is true.
 
-    :param network: reports
-    :param collector: plays the episodes, which training never does
-    :param episodes: how many of them
+    Args:
+        network: Reports.
+        collector: Plays the episodes, which training never does.
+        episodes: How many of them.
     """
     was_training = network.training
     network.eval()

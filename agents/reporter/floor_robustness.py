@@ -59,10 +59,13 @@ def recoloured(frames: np.ndarray, floor: np.ndarray, rng: np.random.Generator) 
 
     Each pixel's difference from the floor's is multiplied by a random matrix, one for each frame.
 
-    :param frames: ``[N, 64, 64, 3] uint8``
-    :param floor: ``[N]`` the number in ``COLOURS`` of the floor below the item
-    :param rng: draws the colours
-    :return: ``[N, 64, 64, 3] uint8``
+    Args:
+        frames: ``[N, 64, 64, 3] uint8``.
+        floor: ``[N]`` the number in ``COLOURS`` of the floor below the item.
+        rng: Draws the colours.
+
+    Returns:
+        ``[N, 64, 64, 3] uint8``.
     """
     changed = frames.copy()
     turns = rng.normal(size=(len(frames), 3, 3))
@@ -102,9 +105,11 @@ class FloorRobustness(Stage):
         self, network: ReporterNetwork, collector: CaptionCollector, config: FloorRobustnessConfig
     ) -> None:
         """
-        :param network: whose vision encoder learns
-        :param collector: plays the episodes, of which the last frames of rollouts are shown
-        :param config: the settings
+
+        Args:
+            network: Whose vision encoder learns.
+            collector: Plays the episodes, of which the last frames of rollouts are shown.
+            config: The settings.
         """
         self.network = network
         self.collector = collector

@@ -176,14 +176,16 @@ class ReporterReinforcement(Stage):
         validation: Callable[[], ValidationResult] | None = None,
     ) -> None:
         """
-        :param network: learns
-        :param reference: a network of the same shape, which receives the weights to stay near to
-        :param planner: reads the reports
-        :param actor: carries out the commands
-        :param worlds: this process's share of ``groups * samples_per_prompt`` worlds
-        :param components: the reward's, by name, with their weights
-        :param config: the settings
-        :param validation: scores the network, for `Trainer`'s validation
+
+        Args:
+            network: The network to train.
+            reference: A network of the same shape, which receives the weights to stay near to.
+            planner: Reads the reports.
+            actor: Carries out the commands.
+            worlds: This process's share of ``groups * samples_per_prompt`` worlds.
+            components: The reward's, by name, with their weights.
+            config: The settings.
+            validation: Scores the network, for `Trainer`'s validation.
         """
         self.network = network
         self.reference = reference
@@ -324,17 +326,22 @@ def update_policy(
 ) -> tuple[float, float]:
     """Make gradient steps on reports and their advantages.
 
-    :param network: learns
-    :param reference: what the KL divergence is measured from
-    :param samples: reports with their advantages; none at all where all groups agree
-    :param optimiser: of the network's parameters that learn
-    :param config: the settings
-    :param step: the trainer's step, for error messages
-    :param learning_rate: of these gradient steps
-    :param rng: draws the order of the batches
-    :param processes: those that train together, each with its own samples
-    :return: the mean loss and the mean KL estimate, in nats a token
-    :raises BadInput: where the loss is not finite
+    Args:
+        network: The network to train.
+        reference: What the KL divergence is measured from.
+        samples: Reports with their advantages; none at all where all groups agree.
+        optimiser: Of the network's parameters that learn.
+        config: The settings.
+        step: The trainer's step, for error messages.
+        learning_rate: Of these gradient steps.
+        rng: Draws the order of the batches.
+        processes: Those that train together, each with its own samples.
+
+    Returns:
+        The mean loss and the mean KL estimate, in nats a token.
+
+    Raises:
+        BadInput: Where the loss is not finite.
     """
     parameters = [p for g in optimiser.param_groups for p in g["params"]]
     batches = [

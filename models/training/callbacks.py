@@ -33,14 +33,16 @@ class ValidationCallback(TrainerCallback):
         by_total_step: bool = False,
     ) -> None:
         """
-        :param every: steps from one validation to the next; 0 validates nothing
-        :param weights: the current weights, of which copies are kept
-        :param restore: takes such weights
-        :param say: is told each score
-        :param across_stages: keep one best of all stages, not one of each stage
-        :param at_start: scores the weights before the first step of the run
-        :param by_total_step: count the steps of earlier stages too, in ``every`` and in the
-            names of the scores
+
+        Args:
+            every: Steps from one validation to the next; 0 validates nothing.
+            weights: The current weights, of which copies are kept.
+            restore: Takes such weights.
+            say: Is told each score.
+            across_stages: Keep one best of all stages, not one of each stage.
+            at_start: Scores the weights before the first step of the run.
+            by_total_step: Count the steps of earlier stages too, in ``every`` and in the names of
+                the scores.
         """
         self.every = every
         self.scores: dict[str, float] = {}
@@ -118,8 +120,10 @@ class SaveWeightsCallback(TrainerCallback):
 
     def __init__(self, save: Callable[[str], None], stages: Collection[str]) -> None:
         """
-        :param save: saves the current weights under the stage's name
-        :param stages: names of the stages
+
+        Args:
+            save: Saves the current weights under the stage's name.
+            stages: Names of the stages.
         """
         self._save = save
         self._stages = frozenset(stages)

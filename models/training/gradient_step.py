@@ -28,13 +28,16 @@ def gradient_step(
     Gradients are averaged over the processes, then clipped to a norm of ``MAX_NORM``. A parameter
     group learns at ``learning_rate`` times its ``"rate"``, where it has one.
 
-    :param losses: scalars, each differentiated before the next is computed, so that the memory
-        of one suffices; none at all makes a step with the other processes' gradients alone
-    :param parameters: all that the optimiser changes
-    :param step: the step's number from 0, for the error message
-    :param processes: those that train together; None for this one alone
-    :param remedy: what the error message advises
-    :raises BadInput: where a loss is not finite; nothing has then changed
+    Args:
+        losses: Scalars, each differentiated before the next is computed, so that the memory of one
+            suffices; none at all makes a step with the other processes' gradients alone.
+        parameters: All that the optimiser changes.
+        step: The step's number from 0, for the error message.
+        processes: Those that train together; None for this one alone.
+        remedy: What the error message advises.
+
+    Raises:
+        BadInput: Where a loss is not finite; nothing has then changed.
     """
     total = 0.0
     optimiser.zero_grad()

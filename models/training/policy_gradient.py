@@ -15,8 +15,11 @@ def leave_one_out_advantages(rewards: np.ndarray) -> np.ndarray:
 
     ``A[i, j] = r[i, j] - sum(r[i, k] for k != j) / (samples - 1)``
 
-    :param rewards: ``[groups, samples] float64``, with at least 2 samples of each prompt
-    :return: ``[groups, samples] float64``; a group of equal rewards has advantages of 0
+    Args:
+        rewards: ``[groups, samples] float64``, with at least 2 samples of each prompt.
+
+    Returns:
+        ``[groups, samples] float64``; a group of equal rewards has advantages of 0.
     """
     samples = rewards.shape[1]
     assert samples >= 2, "a baseline needs at least 2 samples"
@@ -27,8 +30,9 @@ def leave_one_out_advantages(rewards: np.ndarray) -> np.ndarray:
 def reinforce_loss(log_probabilities: torch.Tensor, advantages: torch.Tensor) -> torch.Tensor:
     """REINFORCE's loss, whose negative gradient is the policy gradient: ``-sum(A * log p)``.
 
-    :param log_probabilities: ``[n]`` of the actions that were taken
-    :param advantages: ``[n]``, constants
+    Args:
+        log_probabilities: ``[n]`` of the actions that were taken.
+        advantages: ``[n]``, constants.
     """
     return -(advantages * log_probabilities).sum()
 
@@ -44,10 +48,13 @@ def clipped_surrogate(
     ``min(ratio * A, clamp(ratio, 1 - clip, 1 + clip) * A)`` with ``ratio = p / old_p``: moving
     further than ``clip`` in the direction that pays has no gradient; moving back always has.
 
-    :param log_probabilities: ``[n]`` under the policy that learns
-    :param old_log_probabilities: ``[n]`` under the policy that acted, constants
-    :param advantages: ``[n]``, constants
-    :return: ``[n]``
+    Args:
+        log_probabilities: ``[n]`` under the policy that learns.
+        old_log_probabilities: ``[n]`` under the policy that acted, constants.
+        advantages: ``[n]``, constants.
+
+    Returns:
+        ``[n]``.
     """
     ratio = (log_probabilities - old_log_probabilities).exp()
     return torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages)
@@ -61,9 +68,12 @@ def kl_estimate(
     ``k3 = q / p - 1 - log(q / p)`` with the policy's probability p and the reference's q: its
     mean over the policy's actions is the divergence, and it is never negative.
 
-    :param log_probabilities: ``[n]`` under the policy
-    :param reference_log_probabilities: ``[n]`` under the reference, constants
-    :return: ``[n]``
+    Args:
+        log_probabilities: ``[n]`` under the policy.
+        reference_log_probabilities: ``[n]`` under the reference, constants.
+
+    Returns:
+        ``[n]``.
     """
     log_ratio = reference_log_probabilities - log_probabilities
     return log_ratio.exp() - log_ratio - 1
@@ -76,10 +86,13 @@ def categorical_kl(
 
     ``sum(p * (log p - log q))``
 
-    :param log_probabilities: ``[n, k]``, each row of which sums to 1 in probability; entries at
-        which the reference is minus infinity are padding
-    :param reference_log_probabilities: ``[n, k]``, constants
-    :return: a scalar
+    Args:
+        log_probabilities: ``[n, k]``, each row of which sums to 1 in probability; entries at which
+            the reference is minus infinity are padding.
+        reference_log_probabilities: ``[n, k]``, constants.
+
+    Returns:
+        A scalar.
     """
     # In padding both are minus infinity, and their difference is not a number.
     real = torch.isfinite(reference_log_probabilities)

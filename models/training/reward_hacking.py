@@ -25,8 +25,10 @@ class RewardHackingMonitor(TrainerCallback):
 
     def __init__(self, judged: Sequence[str] = (), true: str = "success") -> None:
         """
-        :param judged: metrics of which the mean is the learned reward; none watches nothing
-        :param true: the metric that is the true success
+
+        Args:
+            judged: Metrics of which the mean is the learned reward; none watches nothing.
+            true: The metric that is the true success.
         """
         self._names = (tuple(judged), true)
         self.judged: list[float] = []

@@ -77,11 +77,15 @@ class DetectorLearner:
         heads: AuxiliaryHeads | None = None,
     ) -> None:
         """
-        :param detector: learns
-        :param dataset: what it learns from
-        :param config: the settings
-        :param heads: trained auxiliary heads; None for new ones
-        :raises BadInput: where there are fewer clips in a batch than processes
+
+        Args:
+            detector: Learns.
+            dataset: What it learns from.
+            config: The settings.
+            heads: Trained auxiliary heads; None for new ones.
+
+        Raises:
+            BadInput: Where there are fewer clips in a batch than processes.
         """
         self.detector = detector
         self.dataset = dataset
@@ -200,8 +204,10 @@ class ClipStage(Stage):
         validation: Callable[[], ValidationResult] | None = None,
     ) -> None:
         """
-        :param learner: learns
-        :param validation: scores the detector, for `Trainer`'s validation
+
+        Args:
+            learner: Learns.
+            validation: Scores the detector, for `Trainer`'s validation.
         """
         self.learner = learner
         self.steps = learner.config.steps
@@ -313,10 +319,13 @@ def answer_loss(logits: torch.Tensor, answers: torch.Tensor, weights: torch.Tens
     """Binary cross-entropy, weighted within each answer; yes and no count the same, however many
     there are of each.
 
-    :param logits: ``[n]`` of yes
-    :param answers: ``[n]``, 1 for yes and 0 for no
-    :param weights: ``[n]`` of the questions' kinds
-    :return: a scalar
+    Args:
+        logits: ``[n]`` of yes.
+        answers: ``[n]``, 1 for yes and 0 for no.
+        weights: ``[n]`` of the questions' kinds.
+
+    Returns:
+        A scalar.
     """
     losses = functional.binary_cross_entropy_with_logits(logits, answers, reduction="none")
     losses = losses * weights

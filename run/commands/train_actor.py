@@ -336,9 +336,10 @@ def score(
 ) -> dict[str, dict[str, Any]]:
     """The table of the model card, with 95 % intervals.
 
-    :param policy: observations to actions, without sampling
-    :param n: commands for each line; 0 for no table
-    :param say: is told each line
+    Args:
+        policy: Observations to actions, without sampling.
+        n: Commands for each line; 0 for no table.
+        say: Is told each line.
     """
     from agents.actor.task_sources import TESTS
     from agents.actor.vector_env import measure

@@ -144,9 +144,11 @@ class CurveCallback(TrainerCallback):
 
     def __init__(self, folder: RunFolder, columns: Sequence[str], at: str = "step") -> None:
         """
-        :param folder: of the run
-        :param columns: names of metrics, and ``stage``, ``step`` and ``seconds``
-        :param at: the column that counts the rows
+
+        Args:
+            folder: Of the run.
+            columns: Names of metrics, and ``stage``, ``step`` and ``seconds``.
+            at: The column that counts the rows.
         """
         self.columns = tuple(columns)
         self._folder = folder
@@ -184,9 +186,11 @@ class ProgressCallback(TrainerCallback):
 
     def __init__(self, console: Console, metrics: Mapping[str, str], unit: str = "steps") -> None:
         """
-        :param console: on which the bar is drawn
-        :param metrics: names of the metrics to show, with their formats
-        :param unit: of progress
+
+        Args:
+            console: On which the bar is drawn.
+            metrics: Names of the metrics to show, with their formats.
+            unit: Of progress.
         """
         self._console = console
         self._metrics = metrics
