@@ -1,6 +1,6 @@
-"""Who plays without a Planner: one network from the view and the task sentence to actions.
+"""The solo baseline: one network from the view and the task sentence to actions, no Planner.
 
-It is what a team is measured against: PPO of Stable-Baselines3, from scratch, on the whole task.
+Teams are compared with it: Stable-Baselines3's PPO, from scratch, on the whole task.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ _NO_COLOUR, _NO_TEXTURE = len(COLOR_TO_IDX), len(TEXTURES)
 @lru_cache(maxsize=65536)
 def task_numbers(task: str) -> np.ndarray:
     """The items that a task names, in their order, as codes ``[3 * 10] uint8``: shape, colour and
-    texture of each, shape 0 where there are no more."""
-    found = np.zeros((MOST_ITEMS, 3), np.uint8)
+    texture of each; shape 0 after the last."""
+    codes = np.zeros((MOST_ITEMS, 3), np.uint8)
     for k, item in enumerate(find_items(task)[:MOST_ITEMS]):
-        found[k] = (
+        codes[k] = (
             OBJECT_TO_IDX.get(item.shape, 0),
             _NO_COLOUR if item.colour is None else COLOR_TO_IDX[item.colour],
             _NO_TEXTURE if item.texture is None else TEXTURES.index(item.texture),
         )
-    return found.ravel()
+    return codes.ravel()
 
 
 class SoloVecEnv(VecEnvWrapper):
-    """The engine's worlds as vectors ``[N, SIZE] uint8``: the view's codes, the direction, and the
-    items that the task names."""
+    """The engine's worlds as vectors ``[N, SIZE] uint8``: the codes of the view, the direction, and
+    the items that the task names."""
 
     def __init__(self, engine: Engine) -> None:
         space = gym.spaces.Box(0, 255, (SIZE,), np.uint8)
@@ -76,14 +76,18 @@ class SoloVecEnv(VecEnvWrapper):
 
 
 def observe(engine: Engine, tasks: np.ndarray) -> np.ndarray:
-    """What all of an engine's agents see, with ``tasks [N, 30] uint8``."""
+    """The observations of all worlds of an engine, ``[N, SIZE] uint8``, with their ``tasks [N, 30]
+    uint8``."""
     images = engine.images.reshape(engine.n, -1)
     return np.concatenate([images, engine.directions[:, None].astype(np.uint8), tasks], 1)
 
 
 class SoloExtractor(BaseFeaturesExtractor):
-    """Views and tasks to features. What lies in each cell is embedded by the same tables as what
-    the task names, and compared with it, so that the network need not learn each item anew."""
+    """Views and tasks to features.
+
+    The content of each cell is embedded by the same tables as the items of the task, and compared
+    with them, so that the network need not learn each item anew.
+    """
 
     def __init__(self, space: gym.Space, width: int = 128, size: int = 24) -> None:
         super().__init__(space, width)
@@ -105,7 +109,7 @@ class SoloExtractor(BaseFeaturesExtractor):
     def forward(self, observations: torch.Tensor) -> torch.Tensor:
         numbers = observations.long()
         kind, colour, state = numbers[:, :CODES].unflatten(1, (-1, 3)).unbind(-1)
-        # As ``ItemObject.encode`` puts them together.
+        # The inverse of ``ItemObject.encode``.
         n = len(TEXTURES)
         looks = (
             self.kind(kind),
@@ -124,8 +128,13 @@ class SoloExtractor(BaseFeaturesExtractor):
 
 
 def success(model: BaseAlgorithm, engine: Engine) -> np.ndarray:
-    """Which of an engine's worlds ``[N] bool`` the most probable actions bring to success; the
-    engine, which must not begin anew by itself, has just been reset."""
+    """Play one episode in each world of an engine with the most probable actions.
+
+    The engine must have been reset, and must not have autoreset.
+
+    Returns:
+        Which worlds succeeded, ``[N] bool``.
+    """
     tasks = np.stack([task_numbers(engine.mission(i)) for i in range(engine.n)])
     active = np.ones(engine.n, bool)
     while active.any():

@@ -171,9 +171,9 @@ class Words:
 
     def bag(self, mission: str) -> np.ndarray:
         """1 for each known word of the mission, ``[len(self)] float32``."""
-        found = np.zeros(len(self), np.float32)
-        found[[self.places[w] for w in mission.split() if w in self.places]] = 1
-        return found
+        counts = np.zeros(len(self), np.float32)
+        counts[[self.places[w] for w in mission.split() if w in self.places]] = 1
+        return counts
 
     def space(self) -> gym.spaces.Box:
         """Of observations: codes, direction, bag."""
@@ -187,15 +187,15 @@ class Flat(gym.ObservationWrapper):
         super().__init__(env)
         self.words = words
         self.observation_space = words.space()
-        self._told = ("", words.bag(""))
+        self._mission_bag = ("", words.bag(""))
 
     def observation(self, observation: dict[str, Any]) -> np.ndarray:
-        if observation["mission"] != self._told[0]:
-            self._told = (observation["mission"], self.words.bag(observation["mission"]))
+        if observation["mission"] != self._mission_bag[0]:
+            self._mission_bag = (observation["mission"], self.words.bag(observation["mission"]))
         seen = np.zeros(self.observation_space.shape or 0, np.float32)
         seen[:CODES] = observation["image"].ravel()
         seen[CODES + observation["direction"]] = 1
-        seen[CODES + 4 :] = self._told[1]
+        seen[CODES + 4 :] = self._mission_bag[1]
         return seen
 
 
@@ -319,12 +319,12 @@ def prepare(options: ActorTrainingOptions, notes: dict[str, str]) -> list[Conten
     test_bags = np.stack([words.bag(m) for m in tests.missions])
     torch.manual_seed(options.seed)
     network = ActorNetwork()
-    found = []
+    contenders = []
     for name in options.contenders:
         if name == "ours":
-            gym_ = MultiTaskVectorEnv([(pool, options.worlds)], options.seed, options.threads)
-            model: Any = our_ppo(network, gym_, options)
-            found.append(Contender(name, model, _our_success(model, network, tests)))
+            vector_env = MultiTaskVectorEnv([(pool, options.worlds)], options.seed, options.threads)
+            model: Any = our_ppo(network, vector_env, options)
+            contenders.append(Contender(name, model, _our_success(model, network, tests)))
             continue
         settings = {
             "n_steps": ROLLOUT,
@@ -350,8 +350,8 @@ def prepare(options: ActorTrainingOptions, notes: dict[str, str]) -> list[Conten
             model = RecurrentPPO("MlpLstmPolicy", worlds, **settings)
         else:
             model = PPO("MlpPolicy", worlds, **settings)
-        found.append(Contender(name, model, _flat_success(model, tests, test_bags)))
-    return found
+        contenders.append(Contender(name, model, _flat_success(model, tests, test_bags)))
+    return contenders
 
 
 def _our_success(model: PPO, network: ActorNetwork, tests: Pool) -> Callable[[], float]:
@@ -411,7 +411,7 @@ def main(options: ActorTrainingOptions) -> None:
             # A killed run keeps what it has.
             write_tables(folder.path, contenders, notes, options)
         plot(folder.path / "plot.png", contenders)
-        folder.write_json("summary.json", (found := summary(contenders, options.rounds)))
+        folder.write_json("summary.json", (ratios := summary(contenders, options.rounds)))
         show = Table(*HEAD)
         for contender in contenders:
             show.add_row(*_cells(contender, options))
@@ -419,7 +419,7 @@ def main(options: ActorTrainingOptions) -> None:
         for name, note in notes.items():
             print(f"{name}: {note}")
         print(f"table and plot: {folder.path}")
-        print(json.dumps(found))
+        print(json.dumps(ratios))
 
 
 def _check(options: ActorTrainingOptions) -> None:
@@ -434,9 +434,9 @@ def _check(options: ActorTrainingOptions) -> None:
 
 def _warm_up(options: ActorTrainingOptions) -> None:
     """Compile the engine's and the senses' kernels, which is not in the time."""
-    gym_ = MultiTaskVectorEnv([(Pool.draw(LEVEL, 2, FIRST_SEED), 2)], options.seed)
-    gym_.reset()
-    gym_.step(np.zeros(2, np.int64))
+    vector_env = MultiTaskVectorEnv([(Pool.draw(LEVEL, 2, FIRST_SEED), 2)], options.seed)
+    vector_env.reset()
+    vector_env.step(np.zeros(2, np.int64))
 
 
 def _goes_on(contender: Contender, options: ActorTrainingOptions) -> bool:
@@ -465,8 +465,8 @@ def summary(contenders: list[Contender], rounds: int) -> dict[str, float | None]
         return round(ours / theirs, 2)
 
     def seconds(name: str) -> float | None:
-        found = by_name[name].reached() if name in by_name else None
-        return None if found is None else round(found[1], 1)
+        reached = by_name[name].reached() if name in by_name else None
+        return None if reached is None else round(reached[1], 1)
 
     return {
         "steps_ratio": ratio("sb3", "seconds"),

@@ -69,30 +69,30 @@ def main(options: DetectorSpeedOptions) -> None:
         raise BadInput("--rounds and --batches must be at least 1")
     if options.threads:
         torch.set_num_threads(options.threads)
-    judges = {
+    detectors = {
         name: load_trained(WEIGHTS / name if name in DETECTORS else Path(name), "cpu")
         for name in options.detectors
     }
     rng = np.random.default_rng(0)
-    found: dict[str, dict[int, dict[str, list[float]]]] = {}
+    rates: dict[str, dict[int, dict[str, list[float]]]] = {}
     flops: dict[tuple[str, int], float] = {}
-    for name, judge in judges.items():
-        judge.requires_grad_(False)  # or the counter looks for gradients
-        found[name] = {n: {"ours": [], "plain": [], "limit": []} for n in options.batches}
+    for name, detector in detectors.items():
+        detector.requires_grad_(False)  # or the counter looks for gradients
+        rates[name] = {n: {"ours": [], "plain": [], "limit": []} for n in options.batches}
         for n in options.batches:
             with FlopCounterMode(display=False) as counter:
-                _answer(judge, n, rng)
+                _answer(detector, n, rng)
             flops[name, n] = float(counter.get_total_flops())
     for _ in range(options.rounds):
         speed = _matrix_speed()
-        for name, judge in judges.items():
+        for name, detector in detectors.items():
             for n in options.batches:
-                its = found[name][n]
-                its["ours"].append(n / _timed(lambda j=judge, m=n: _answer(j, m, rng)))
+                by_way = rates[name][n]
+                by_way["ours"].append(n / _timed(lambda j=detector, m=n: _answer(j, m, rng)))
                 few = min(n, PLAIN_CLIPS)
-                its["plain"].append(few / _timed(lambda j=judge, m=few: _plainly(j, m, rng)))
-                its["limit"].append(n * speed / flops[name, n])
-    _tell(options, found)
+                by_way["plain"].append(few / _timed(lambda j=detector, m=few: _plainly(j, m, rng)))
+                by_way["limit"].append(n * speed / flops[name, n])
+    _tell(options, rates)
 
 
 def _clips(n: int, rng: np.random.Generator) -> tuple[list[np.ndarray], list[list[str]]]:
@@ -107,18 +107,18 @@ def _clips(n: int, rng: np.random.Generator) -> tuple[list[np.ndarray], list[lis
     return frames, [[question(k) for k in range(QUESTIONS)] for _ in range(n)]
 
 
-def _answer(judge: SuccessDetector, n: int, rng: np.random.Generator) -> None:
-    if isinstance(judge, FlamingoDetector):
-        judge.forget()
-    judge.answer(*_clips(n, rng))
+def _answer(detector: SuccessDetector, n: int, rng: np.random.Generator) -> None:
+    if isinstance(detector, FlamingoDetector):
+        detector.forget()
+    detector.answer(*_clips(n, rng))
 
 
-def _plainly(judge: SuccessDetector, n: int, rng: np.random.Generator) -> None:
+def _plainly(detector: SuccessDetector, n: int, rng: np.random.Generator) -> None:
     for frames, texts in zip(*_clips(n, rng), strict=True):
         for text in texts:
-            if isinstance(judge, FlamingoDetector):
-                judge.forget()
-            judge.answer([frames], [[text]])
+            if isinstance(detector, FlamingoDetector):
+                detector.forget()
+            detector.answer([frames], [[text]])
 
 
 def _timed(work: object) -> float:
@@ -135,7 +135,7 @@ def _matrix_speed() -> float:
 
 
 def _tell(
-    options: DetectorSpeedOptions, found: dict[str, dict[int, dict[str, list[float]]]]
+    options: DetectorSpeedOptions, rates: dict[str, dict[int, dict[str, list[float]]]]
 ) -> None:
     table = Table(title=f"clips a second, {QUESTIONS} questions each")
     for head in ("detector", "clips at once", "ours", "plain", "times plain", "share of limit"):
@@ -143,11 +143,11 @@ def _tell(
     lines = ["| detector | clips at once | ours | plain | times plain | share of limit |"]
     lines.append("|---|---|---|---|---|---|")
     ratios: dict[str, dict[str, dict[str, float]]] = {}
-    for name, batches in found.items():
+    for name, batches in rates.items():
         ratios[name] = {}
-        for n, its in batches.items():
-            ours, plain, limit = (statistics.median(its[k]) for k in ("ours", "plain", "limit"))
-            span = f"{ours:.2f} ({min(its['ours']):.2f} to {max(its['ours']):.2f})"
+        for n, by_way in batches.items():
+            ours, plain, limit = (statistics.median(by_way[k]) for k in ("ours", "plain", "limit"))
+            span = f"{ours:.2f} ({min(by_way['ours']):.2f} to {max(by_way['ours']):.2f})"
             row = (name, str(n), span, f"{plain:.2f}", f"{ours / plain:.1f}", f"{ours / limit:.2f}")
             table.add_row(*row)
             lines.append(f"| {' | '.join(row)} |")
@@ -159,7 +159,7 @@ def _tell(
     Console(stderr=True).print(table)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (options.out / "results.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
+    (options.out / "results.json").write_text(json.dumps(rates, indent=2), encoding="utf-8")
     print(json.dumps(ratios))
 
 

@@ -239,14 +239,14 @@ def serve(threads: int) -> None:
     os.dup2(2, 1)  # what libraries print must not come between the answers
     ready: dict[str, Block] = {}
     for line in sys.stdin:
-        asked = json.loads(line)
-        do = asked.pop("do")
+        request = json.loads(line)
+        do = request.pop("do")
         answer: dict[str, Any] = {}
         if do == "prepare":
-            name = asked.pop("contender")
+            name = request.pop("contender")
             package, prepare = CONTENDERS[name]
             try:
-                ready[name] = prepare(ContenderSetting(threads=threads, **asked))
+                ready[name] = prepare(ContenderSetting(threads=threads, **request))
                 ready[name]()  # compiles and warms up
                 answer = {"version": _version(package)}
             except ModuleNotFoundError as error:
@@ -254,7 +254,7 @@ def serve(threads: int) -> None:
                     raise
                 answer = {"missing": error.name}
         elif do == "measure":
-            answer = {"rate": measure(ready[asked["contender"]], asked["seconds"])}
+            answer = {"rate": measure(ready[request["contender"]], request["seconds"])}
         else:
             ready.clear()
         print(json.dumps(answer), file=answers, flush=True)

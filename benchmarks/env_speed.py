@@ -106,7 +106,7 @@ class SpeedSetting:
     threads: int
     worlds: int
 
-    def told(self) -> str:
+    def describe(self) -> str:
         return f"{self.level}, {self.observation}, {self.worlds} worlds, threads: {self.threads}"
 
 
@@ -124,7 +124,7 @@ class Row:
 
 
 class ContenderProcess:
-    """A process of env_contenders.py that prepares and measures when told."""
+    """A process of env_contenders.py that prepares and measures contenders on request."""
 
     def __init__(self, python: Path, threads: int) -> None:
         self.process = subprocess.Popen(
@@ -177,7 +177,7 @@ def main(options: EnvSpeedOptions) -> None:
                     rows += measure(setting, hands, options, notes, log)
                     write_tables(folder.path, rows, notes)  # a killed run keeps what it has
         plot(folder.path / "plot.png", rows)
-        folder.write_json("summary.json", (found := ratios(rows)))
+        folder.write_json("summary.json", (speed_ratios := ratios(rows)))
         show = Table(*HEAD)
         for row in rows:
             show.add_row(*_cells(row))
@@ -185,7 +185,7 @@ def main(options: EnvSpeedOptions) -> None:
         for name, note in notes.items():
             print(f"{name}: {note}")
         print(f"table and plot: {folder.path}")
-        print(json.dumps(found))
+        print(json.dumps(speed_ratios))
 
 
 def _check(options: EnvSpeedOptions) -> None:
@@ -224,7 +224,7 @@ def measure(
         if notes.get(name, "").startswith("skipped"):
             continue
         what = {"level": setting.level, "worlds": setting.worlds, "seed": options.seed}
-        log.print(f"{setting.told()}: preparing {name}", highlight=False)
+        log.print(f"{setting.describe()}: preparing {name}", highlight=False)
         answer = hands[name].ask("prepare", contender=name, observation=setting.observation, **what)
         if "version" in answer:
             ready.append(name)
@@ -242,7 +242,7 @@ def measure(
             rates[name].append(answer["rate"])
     for hand in set(hands.values()):
         hand.ask("forget")
-    return [Row(setting, name, tuple(found)) for name, found in rates.items()]
+    return [Row(setting, name, tuple(measured)) for name, measured in rates.items()]
 
 
 def _entered(setting: SpeedSetting, options: EnvSpeedOptions) -> list[str]:
@@ -268,14 +268,14 @@ def ratios(rows: list[Row]) -> dict[str, float | None]:
         ours, theirs = (at.get((observation, level, name)) for name in ("parley", peer))
         return round(ours / theirs, 2) if ours and theirs else None
 
-    found = {
+    image_ratios = {
         f"{level.split('-')[0].lower()}_vs_{peer}": ratio("images", level, peer)
         for peer in ("minigrid", "xland", "navix")
         for level in LEVELS
     }
     frames = [ratio("frames", level, "minigrid") for level in LEVELS]
-    known = [value for value in frames if value is not None]
-    return {**found, "rgb_vs_minigrid": min(known) if known else None}
+    frame_ratios = [value for value in frames if value is not None]
+    return {**image_ratios, "rgb_vs_minigrid": min(frame_ratios) if frame_ratios else None}
 
 
 def _cells(row: Row) -> tuple[str, ...]:

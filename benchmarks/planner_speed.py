@@ -111,7 +111,7 @@ class Pass:
 
 
 @dataclass
-class Found:
+class PlannerMeasurements:
     """The measurements of one Planner: decisions a second by (dialogues, what)."""
 
     planner: str
@@ -132,7 +132,7 @@ def main(options: PlannerSpeedOptions) -> None:
     if min(options.batches, default=0) < 1 or options.rounds < 1 or options.plain_rounds < 1:
         raise BadInput("--batches, --rounds and --plain-rounds need numbers from 1")
     options.output.mkdir(parents=True, exist_ok=True)
-    found: list[Found] = []
+    measurements: list[PlannerMeasurements] = []
     for name in options.planners:
         settings = PlannerOptions(
             examples=options.examples,
@@ -143,15 +143,15 @@ def main(options: PlannerSpeedOptions) -> None:
         planner = make_planner(name, settings)
         if not isinstance(planner, LanguagePlanner):
             raise BadInput(f"planner '{name}' is no language model that runs here")
-        found.append(measure(name, planner, options))
-        write(options.output, found)  # a killed run keeps what it has
-    for head, content in tables(found):
+        measurements.append(measure(name, planner, options))
+        write(options.output, measurements)  # a killed run keeps what it has
+    for head, content in tables(measurements):
         table = Table(*head)
         for row in content:
             table.add_row(*row)
         Console(width=120).print(table)
     print(f"table and plot: {options.output}")
-    print(json.dumps(summary(found)))
+    print(json.dumps(summary(measurements)))
 
 
 def dialogues(n: int, seed: int) -> tuple[list[Dialogue], list[Dialogue]]:
@@ -168,9 +168,11 @@ def dialogues(n: int, seed: int) -> tuple[list[Dialogue], list[Dialogue]]:
     return first, second
 
 
-def measure(name: str, planner: LanguagePlanner, options: PlannerSpeedOptions) -> Found:
+def measure(
+    name: str, planner: LanguagePlanner, options: PlannerSpeedOptions
+) -> PlannerMeasurements:
     """All measurements of one Planner, interleaved."""
-    found = Found(name)
+    measured = PlannerMeasurements(name)
     log = Console(stderr=True)
     planner.choose(dialogues(1, options.seed)[0])  # reads the examples, warms up
     passes = _record(planner)
@@ -181,24 +183,24 @@ def measure(name: str, planner: LanguagePlanner, options: PlannerSpeedOptions) -
             planner.begin(None)
             passes.clear()
             taken, decisions = _timed(lambda some=first: planner.choose(some))
-            found.add(n, "first", n / taken)
-            found.shares.setdefault(n, []).append(limit_s(planner, passes) / taken)
+            measured.add(n, "first", n / taken)
+            measured.shares.setdefault(n, []).append(limit_s(planner, passes) / taken)
             taken, _ = _timed(lambda some=second: planner.choose(some))
-            found.add(n, "second", n / taken)
+            measured.add(n, "second", n / taken)
         if k < options.plain_rounds:
             scores = [*decisions[0].scores.values()]
             for way in ("one by one", "batched"):
                 batched = way == "batched"
                 taken, plain = _timed(lambda d=first[0], b=batched: _plain(planner, d, b))
-                found.add(1, f"plain, {way}", 1 / taken)
+                measured.add(1, f"plain, {way}", 1 / taken)
                 gaps = [abs(a - b) for a, b in zip(scores, plain, strict=True)]
-                found.difference = max(found.difference, *gaps)
+                measured.difference = max(measured.difference, *gaps)
     if options.profile:
         for n in options.batches:
             first, _ = dialogues(n, options.seed)
             planner.begin(None)
-            found.profiles[n] = profile(lambda some=first: planner.choose(some))
-    return found
+            measured.profiles[n] = profile(lambda some=first: planner.choose(some))
+    return measured
 
 
 def profile(work: Callable[[], Any]) -> dict[str, float]:
@@ -225,8 +227,8 @@ def _plain(planner: LanguagePlanner, dialogue: Dialogue, batched: bool) -> list[
 
 def _timed(work: Callable) -> tuple[float, Any]:
     start = time.perf_counter()
-    found = work()
-    return time.perf_counter() - start, found
+    result = work()
+    return time.perf_counter() - start, result
 
 
 def _record(planner: LanguagePlanner) -> list[Pass]:
@@ -308,17 +310,17 @@ def _bandwidth() -> float:
     return BANDWIDTH_MB * 2**20 / min(_timed(data.sum)[0] for _ in range(5))
 
 
-def plain_rate(found: Found) -> float:
+def plain_rate(measured: PlannerMeasurements) -> float:
     """Decisions a second of the faster plain way."""
-    return max(found.median(1, f"plain, {way}") for way in ("one by one", "batched"))
+    return max(measured.median(1, f"plain, {way}") for way in ("one by one", "batched"))
 
 
-def summary(found: Sequence[Found]) -> dict[str, Any]:
+def summary(measurements: Sequence[PlannerMeasurements]) -> dict[str, Any]:
     """The figures by Planner, as the last line gives them."""
-    told = {}
-    for one in found:
+    figures = {}
+    for one in measurements:
         first = {n: one.median(n, "first") for n in one.shares}
-        told[one.planner] = {
+        figures[one.planner] = {
             "decisions_per_second": {str(n): round(rate, 2) for n, rate in first.items()},
             "second_turns_per_second": {
                 str(n): round(one.median(n, "second"), 2) for n in one.shares
@@ -330,20 +332,20 @@ def summary(found: Sequence[Found]) -> dict[str, Any]:
             "max_abs_difference": one.difference,
         }
         if one.profiles:
-            told[one.planner]["profile"] = {
+            figures[one.planner]["profile"] = {
                 str(n): {kind: round(share, 3) for kind, share in shares.items()}
                 for n, shares in one.profiles.items()
             }
-    return told
+    return figures
 
 
-def rows(found: Sequence[Found]) -> list[tuple[str, ...]]:
+def rows(measurements: Sequence[PlannerMeasurements]) -> list[tuple[str, ...]]:
     """The table's rows."""
-    told = []
-    for one in found:
+    table_rows = []
+    for one in measurements:
         for (n, what), rates in one.rates.items():
             share = statistics.median(one.shares[n]) if what == "first" else None
-            told.append(
+            table_rows.append(
                 (
                     one.planner,
                     str(n),
@@ -354,28 +356,32 @@ def rows(found: Sequence[Found]) -> list[tuple[str, ...]]:
                     "" if share is None else f"{share:.2f}",
                 )
             )
-    return told
+    return table_rows
 
 
-def tables(found: Sequence[Found]) -> list[tuple[tuple[str, ...], list[tuple[str, ...]]]]:
+def tables(
+    measurements: Sequence[PlannerMeasurements],
+) -> list[tuple[tuple[str, ...], list[tuple[str, ...]]]]:
     """The head and the rows of each table: the rates, and the profiles where there are some."""
     profiled = [
         (one.planner, str(n), *(f"{shares[kind]:.2f}" for kind in KINDS))
-        for one in found
+        for one in measurements
         for n, shares in one.profiles.items()
     ]
-    return [(HEAD, rows(found)), *([(PROFILE_HEAD, profiled)] if profiled else [])]
+    return [(HEAD, rows(measurements)), *([(PROFILE_HEAD, profiled)] if profiled else [])]
 
 
-def write(folder: Path, found: Sequence[Found]) -> None:
+def write(folder: Path, measurements: Sequence[PlannerMeasurements]) -> None:
     """The tables to read, the figures to reckon with, the plot."""
-    told = ["\n".join(markdown_table(head, content)) for head, content in tables(found)]
-    (folder / "table.md").write_text("\n\n".join(told) + "\n", "utf-8")
-    (folder / "results.json").write_text(json.dumps(summary(found), indent=1) + "\n", "utf-8")
-    plot(folder / "plot.png", found)
+    markdown = ["\n".join(markdown_table(head, content)) for head, content in tables(measurements)]
+    (folder / "table.md").write_text("\n\n".join(markdown) + "\n", "utf-8")
+    (folder / "results.json").write_text(
+        json.dumps(summary(measurements), indent=1) + "\n", "utf-8"
+    )
+    plot(folder / "plot.png", measurements)
 
 
-def plot(path: Path, found: Sequence[Found]) -> None:
+def plot(path: Path, measurements: Sequence[PlannerMeasurements]) -> None:
     """Decisions a second over the number of dialogues, first and second turns, and the limit."""
     import matplotlib
 
@@ -383,7 +389,7 @@ def plot(path: Path, found: Sequence[Found]) -> None:
     from matplotlib import pyplot
 
     figure, panel = pyplot.subplots(figsize=(8, 4.5))
-    for k, one in enumerate(found):
+    for k, one in enumerate(measurements):
         numbers = sorted(one.shares)
         for what, style in (("first", "-"), ("second", "--")):
             rates = [one.rates[n, what] for n in numbers]

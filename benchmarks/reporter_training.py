@@ -120,10 +120,10 @@ def main(options: ReporterTrainingOptions) -> None:
     network, reference = _network(options), _network(options)
     reference.load_state_dict(network.state_dict())
     clock = Clock()
-    terms: dict[str, tuple[float, RewardComponent]] = {"truth": (1.0, success_component)}
+    components: dict[str, tuple[float, RewardComponent]] = {"truth": (1.0, success_component)}
     if options.detector != "truth":
         judged = episode_component(DetectorReward(load_detector(options.detector, "cpu")))
-        terms["episode"] = (1.0, clock.timed("detector", judged))
+        components["episode"] = (1.0, clock.timed("detector", judged))
     together = make_worlds("visual-conditional", options.groups * options.members, items="train")
     alone = make_worlds("visual-conditional", 1, items="train")
     planner.choose = clock.timed("planner", planner.choose)  # type: ignore[method-assign]
@@ -138,7 +138,9 @@ def main(options: ReporterTrainingOptions) -> None:
         config = ReporterReinforcementConfig(
             1, options.groups, options.members, 1e-6, max_turns=MAX_TURNS, seed=seed
         )
-        stage = ReporterReinforcement(network, reference, planner, actor, together, terms, config)
+        stage = ReporterReinforcement(
+            network, reference, planner, actor, together, components, config
+        )
         Trainer([stage]).train()
         return time.perf_counter() - began
 
@@ -153,7 +155,10 @@ def main(options: ReporterTrainingOptions) -> None:
         trajectories = TrajectoryCallback()
         episodes = Team(planner, actor, recorder, MAX_TURNS).play(alone, [seed], trajectories)
         reports = [recorder.reports[0]]
-        gain = sum(w * term(episodes, trajectories, reports)[0] for w, term in terms.values())
+        gain = sum(
+            w * component(episodes, trajectories, reports)[0]
+            for w, component in components.values()
+        )
         update_policy(
             network,
             reference,
@@ -199,8 +204,11 @@ def _tell(
     lines = ["| way | episodes a second |", "|---|---|"]
     for head in ("way", "episodes a second"):
         table.add_column(head)
-    for name, its in rates.items():
-        row = (name, f"{statistics.median(its):.2f} ({min(its):.2f} to {max(its):.2f})")
+    for name, measured in rates.items():
+        row = (
+            name,
+            f"{statistics.median(measured):.2f} ({min(measured):.2f} to {max(measured):.2f})",
+        )
         table.add_row(*row)
         lines.append(f"| {' | '.join(row)} |")
     lines += ["", "| part | share of the time, together |", "|---|---|"]
@@ -210,15 +218,15 @@ def _tell(
     console.print(", ".join(f"{p} {s:.0%}" for p, s in share.items()), highlight=False)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    found = {"episodes_per_second": rates, "shares": shares}
-    (options.out / "results.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
-    told = {
+    results = {"episodes_per_second": rates, "shares": shares}
+    (options.out / "results.json").write_text(json.dumps(results, indent=2), encoding="utf-8")
+    figures = {
         "together": round(together, 3),
         "alone": round(alone, 3),
         "times": round(together / alone, 2),
         "shares": {p: round(float(np.clip(s, 0, 1)), 3) for p, s in share.items()},
     }
-    print(json.dumps(told))
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Attributes: what holds of an item, as data, and the phrase that states it."""
+"""Attributes: what is true of an item, as data, and the phrase that states it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BESIDE_WALL, IN_CORNER = "beside a wall", "in a corner"
 HALF, IN_MIDDLE = "half of the room", "in the middle of the room"
 NEXT_TO, LOCKED, OPEN, CARRIED = "next to", "locked", "open", "carried"
 
-# (what is stated, its denial), with the value in braces; all other predicates follow "is".
+# Affirmed and denied, with the value in braces; all other predicates follow "is".
 _PHRASES = {
     SECRET_PROPERTY: ("has secret property {}", "does not have secret property {}"),
     FLOOR: ("is on a {} floor", "is not on a {} floor"),
@@ -23,7 +23,7 @@ _PHRASES = {
 
 @dataclass(frozen=True)
 class Attribute:
-    """A predicate of an item, its value where it takes one, and whether it holds.
+    """A predicate of an item, with a value for predicates that take one, and whether it holds.
 
     The constants of this module are the predicates that our worlds and Reporters use:
     ``Attribute(FLOOR, "blue")``, ``Attribute(BESIDE_WALL, holds=False)``. Any other word or phrase

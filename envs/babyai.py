@@ -1,4 +1,4 @@
-"""BabyAI's mixed local missions, on minigrid's own level generator and judged by its verifiers."""
+"""BabyAI's mixed local missions, with minigrid's own level generator and verifiers."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class BabyAIMixedLocal(RoomGridLevel):
         return obs, float(success), success, truncated, info
 
     def _gen_grid(self, width: int, height: int) -> None:
-        # Drawn once, so that all kinds are as frequent, however many layouts are rejected.
+        # Drawn once, so that all kinds are equally frequent, however many layouts are rejected.
         self.kind = self.kinds[self.np_random.integers(len(self.kinds))]
         while True:
             # Not RoomGridLevel's loop, which prints every layout that it rejects.
@@ -141,6 +141,6 @@ class BabyAIMixedLocal(RoomGridLevel):
 
 
 def _named(thing: WorldObj) -> ObjDesc:
-    """What a mission calls a thing."""
+    """The description by which a mission names a thing."""
     assert isinstance(thing, Door) or thing.can_pickup()
     return ObjDesc(thing.type, thing.color)

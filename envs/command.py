@@ -1,4 +1,4 @@
-"""The task of carrying out one command: what the Actor is trained and measured on."""
+"""The task of carrying out one command, for training and measuring the Actor."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class CommandTask(RoomEnv):
     """
 
     def __init__(self, verbs: Sequence[str] = ("examine", "pick up"), **kwargs: Any) -> None:
-        self.asked = some_of("verb", verbs, RoomEnv.verbs)
+        self.task_verbs = some_of("verb", verbs, RoomEnv.verbs)
         self.command: Command
         self.watch: CommandWatch
         super().__init__(**kwargs)
@@ -59,7 +59,7 @@ class CommandTask(RoomEnv):
     def _draw_task(self) -> str:
         items = self._draw_items(self.n_items)
         self.things = [ItemObject(i, Attribute(SECRET_PROPERTY, "unknown")) for i in items]
-        verb = self.asked[self.np_random.integers(len(self.asked))]
+        verb = self.task_verbs[self.np_random.integers(len(self.task_verbs))]
         self.command = Command(verb, items[self.np_random.integers(len(items))])
         self.watch = CommandWatch(self.command)
         return str(self.command)

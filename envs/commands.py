@@ -1,7 +1,7 @@
-"""Commands: what the Planner tells the Actor, and the truth of when each is done.
+"""Commands from the Planner to the Actor, and the ground truth of when each is done.
 
-The grammar is closed: a verb and the names of one or two items, or a move. Whatever a language
-model, a server or a person writes becomes a command of this grammar or no command at all.
+The grammar is closed: a verb and the names of one or two items, or a move. Text from a language
+model, a server or a person becomes either a command of this grammar or no command at all.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from envs.items import ANY_SHAPE, MINIGRID_SHAPES, Item
 from envs.places import Places
 
 VERBS = ("go to", "examine", "pick up", "open", "put")
-# What is said where nobody stands between the Planner and the world: an action each.
+# The commands of a Planner without an Actor, each of which is one action.
 MOVES = {
     "turn left": Actions.left,
     "turn right": Actions.right,
@@ -35,7 +35,13 @@ _WHATEVER = Item(ANY_SHAPE)
 
 @dataclass(frozen=True)
 class Command:
-    """A verb and its item; ``put`` also has the item to put it next to, its ``target``."""
+    """A verb and its item.
+
+    The verb ``put`` also has a ``target``: the item to put the first one next to.
+
+    Raises:
+        BadInput: The verb is unknown, or has the wrong number of items.
+    """
 
     verb: str
     item: Item
@@ -61,9 +67,12 @@ class Command:
 
     @classmethod
     def parse(cls, text: str) -> Command:
-        """The command that is the whole of ``text``, whatever its case, articles and end mark.
+        """Parse a command. ``text`` must contain nothing else; case, articles and a final period or
+        exclamation mark are ignored.
 
-        Raises BadInput, in one sentence with the nearest right word, if it is none.
+        Raises:
+            BadInput: The text is no command; the message is one sentence with the nearest valid
+                word.
         """
         words = " ".join(text.lower().split()).rstrip(".!")
         if words in MOVES:
@@ -82,7 +91,11 @@ class Command:
 
 @dataclass(frozen=True)
 class Move(Command):
-    """A single low-level action, which is about whatever is there."""
+    """A single low-level action, on whatever is in front of the agent.
+
+    Raises:
+        BadInput: The verb is no move.
+    """
 
     item: Item = _WHATEVER
 
@@ -95,7 +108,7 @@ class Move(Command):
 
 
 def unknown_verb(words: str) -> str:
-    """One sentence that says that a text begins with no known verb, with the nearest one."""
+    """An error message for a text that begins with no known verb, with the nearest verb."""
     start = " ".join(words.split()[:2])
     near = difflib.get_close_matches(start, VERBS, n=1) or difflib.get_close_matches(
         start.split(" ")[0], VERBS, n=1
@@ -105,11 +118,11 @@ def unknown_verb(words: str) -> str:
 
 
 def all_commands(items: Iterable[Item], verbs: Iterable[str] = VERBS) -> tuple[Command, ...]:
-    """Every command that can be made from these items and verbs, moves among them, in a fixed
-    order.
+    """All commands that can be made from these items and verbs, in a fixed order.
 
-    What the words alone rule out is left out: only doors and boxes open, doors are not picked
-    up or put anywhere, nothing is put next to itself, and only our own items are examined.
+    ``verbs`` may include moves. Commands that are impossible by their words are left out: only
+    doors and boxes can be opened, doors cannot be picked up or put anywhere, nothing is put next to
+    itself, and only our own items can be examined.
     """
     items = tuple(items)
     commands: list[Command] = []
@@ -136,12 +149,15 @@ def _can(verb: str, item: Item) -> bool:
 
 
 class CommandWatch:
-    """Follows whether a command is done, from its start on (ground truth).
+    """Tracks whether a command is done, from its start on (ground truth).
 
-    go to and pick up are states: the agent faces, or carries, such an item now. examine, open
-    and put are deeds: done once it has been done to such an item, whatever comes after.
+    ``go to`` and ``pick up`` are states: they are done while the agent faces, or carries, such an
+    item. ``examine``, ``open`` and ``put`` are events: they are done once the event has happened to
+    such an item, whatever comes after.
 
-    ``places`` are those of the world's episode. Without them nothing is at any place.
+    Args:
+        command: The command.
+        places: Where things were when the episode began. Without it no thing is at any place.
     """
 
     def __init__(self, command: Command, places: Places | None = None) -> None:
@@ -150,7 +166,8 @@ class CommandWatch:
         self.done = False
 
     def update(self, world: MiniGridEnv, events: Iterable[Event]) -> bool:
-        """Whether the command is done, now that a step has brought these events."""
+        """Update after a step, of which these are the events, and return whether the command is
+        done."""
         command = self.command
         front = world.grid.get(*world.front_pos)
         if command.verb == "go to":
@@ -175,7 +192,7 @@ class CommandWatch:
     def _lay(self, place: str | None, world: MiniGridEnv, thing: WorldObj | None) -> bool:
         if place is None or self.places is None:
             return place is None
-        # A box that has been opened is gone; what is left is its cell.
+        # A box that has been opened is gone, so its cell decides.
         if self.command.verb == "open" and not isinstance(thing, Door):
             x, y = world.front_pos
             return place in self.places.at((int(x), int(y)))
@@ -191,8 +208,19 @@ class CommandWatch:
 def judge(
     watch: CommandWatch, world: MiniGridEnv, action: int, events: Sequence[Event]
 ) -> bool | None:
-    """What a step means where one command is the whole task: True once it is done, False once
-    something else was picked up. ``go to`` is done when the agent says ``done`` there.
+    """The verdict on a step where carrying out one command is the whole task.
+
+    ``go to`` is done when the agent says ``done`` in front of the item.
+
+    Args:
+        watch: Tracks the command; updated by this call.
+        world: The world after the step.
+        action: The step's action.
+        events: The step's events.
+
+    Returns:
+        True once the command is done, False once something else was picked up, None while the
+        episode goes on.
     """
     command = watch.command
     done = watch.update(world, events)

@@ -1,4 +1,4 @@
-"""Tasks of several steps: conditions joined or negated, a chain of them, an order to keep."""
+"""Tasks with several steps: combined or negated conditions, a chain of them, a fixed order."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ SENTENCES = {
 KINDS = ("and", "or", "not", "two", "order")
 # For choosing among checkpoints, so that the others stay unseen until the end.
 VALIDATION_KINDS = ("nor", "three", "after")
-# What is to be examined, and then another picked up, whatever any of them is: the sentences with
-# one item and with two to examine first; what is picked up is {0}.
+# Tasks of examining and then picking up another item, whatever their properties: the sentences
+# for one item and for two to examine first. {0} is the item to pick up.
 _ERRANDS: dict[str, tuple[str, ...]] = {
     "order": (
         "Before you pick up the {0}, examine the {1}.",
@@ -37,8 +37,8 @@ _ERRANDS: dict[str, tuple[str, ...]] = {
         "Pick up the {0} after you have examined the {1} and the {2}.",
     ),
 }
-# Of each kind, for each item that may be right: what the deciders can be then (good, bad or
-# unknown). The items are as likely as each other, and so are the ways to each.
+# For each kind and each outcome: the deciders' properties (good, bad or unknown) that lead to it.
+# Outcomes are equally likely, and so are the ways to each outcome.
 _WAYS: dict[str, tuple[tuple[str, ...], ...]] = {
     "and": (("gg",), ("gb", "bg", "bb")),
     "or": (("gg", "gb", "bg"), ("bb",)),
@@ -117,7 +117,7 @@ class SecretComposition(RoomEnv):
         self.kind = ""
         self.right: Item
         self.named: tuple[Item, ...] = ()
-        # What is to be examined: the deciders, or what comes before the pick.
+        # The items to examine: the deciders, or those before the one to pick up.
         self.deciders: tuple[Item, ...] = ()
         self._good: frozenset[Item] = frozenset()
         self._examined: list[Item] = []
@@ -154,10 +154,10 @@ class SecretComposition(RoomEnv):
         self.named = tuple(items[: n + len(ways)])
         picks = self.named[n:]
         self.right = picks[outcome]
-        said = list(self.named)
+        named_in_order = list(self.named)
         if self.kind == "two":
-            said = [items[0], picks[0], items[1], *picks[1:]]
-        return ["gbu".index(t) for t in truth], SENTENCES[self.kind].format(*said)
+            named_in_order = [items[0], picks[0], items[1], *picks[1:]]
+        return ["gbu".index(t) for t in truth], SENTENCES[self.kind].format(*named_in_order)
 
     def _judge(self, action: int, events: Sequence[Event]) -> bool | None:
         for event in events:

@@ -1,4 +1,4 @@
-"""Conditional tasks: whether one item is such and such decides which other to pick up."""
+"""Conditional tasks: whether something is true of one item decides which other to pick up."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PHRASES = {
     "half": "is in the upper half of the room",
     "middle": "is in the middle of the room",
 }
-# Where a place is what matters: what examining reveals of a thing that lies there, and elsewhere.
+# For conditions about a place: what examining reveals of a thing at that place, and elsewhere.
 _WHERE = {
     "wall": (Attribute(BESIDE_WALL), Attribute(BESIDE_WALL, holds=False)),
     "corner": (Attribute(IN_CORNER), Attribute(IN_CORNER, holds=False)),
@@ -47,21 +47,28 @@ _WHERE = {
 
 
 def secret(item: Item, words: Sequence[str], which: int, show_mark: bool) -> ItemObject:
-    """The item with the secret property ``words[which]``, which examining tells."""
+    """An item with a secret property, which examining reveals.
+
+    Args:
+        item: The item.
+        words: The words for the three properties: good, bad and unknown, or others in their place.
+        which: The number of the item's property.
+        show_mark: Whether examining also shows the property as a mark on the tile.
+    """
     mark = MARK_OF[which] if show_mark else ""
     return ItemObject(item, Attribute(SECRET_PROPERTY, words[which]), mark)
 
 
 def walls_beside(cell: Cell, width: int) -> int:
-    """How many walls of a room of that width a cell is beside: two in a corner."""
+    """How many walls of a room of this width a cell is beside: two in a corner."""
     return sum(v in (1, width - 2) for v in cell)
 
 
 class ConditionalEnv(RoomEnv):
-    """What conditional tasks share: a decider, two branches, and how it ends.
+    """The base of conditional tasks: a decider, two branches, and how the episode ends.
 
-    ``condition`` is one of ``PHRASES``, or "floor", where it is about something that can be seen,
-    and ``holds`` says whether it is true of the decider. The sentence is in one of ``phrasings``.
+    ``condition`` is one of ``PHRASES``, or "floor", if it is about something visible. ``holds``
+    says whether it is true of the decider. The sentence uses one of ``phrasings``.
     """
 
     phrasings: tuple[str, ...] = ("plain",)
@@ -99,18 +106,19 @@ class ConditionalEnv(RoomEnv):
         mark = "white" if white else "orange"
         return ItemObject(item, Attribute(MARK, mark), mark)
 
-    def _draw_floors(self, items: Sequence[Item], asked: str | None = None) -> str:
-        """Lay each item on a floor; returns the colour asked for, drawn where it is not given."""
+    def _draw_floors(self, items: Sequence[Item], colour: str | None = None) -> str:
+        """Lay each item on a floor. Returns the colour in the sentence, drawn where it is not
+        given."""
         for k, item in enumerate(items):
             # A floor never has its item's colour, so that the item stays visible on it.
             colours = [c for c in COLOURS if c != item.colour]
             if k == 0:
-                asked = asked or colours[self.np_random.integers(len(colours))]
-                colours = [asked] if self.holds else [c for c in colours if c != asked]
+                colour = colour or colours[self.np_random.integers(len(colours))]
+                colours = [colour] if self.holds else [c for c in colours if c != colour]
             floor = colours[self.np_random.integers(len(colours))]
             self.things.append(ItemObject(item, Attribute(FLOOR, floor), floor=floor))
-        assert asked is not None, "there are no items"
-        return asked
+        assert colour is not None, "there are no items"
+        return colour
 
     def _place_rule(self, thing: ItemObject) -> Callable[[Cell], bool] | None:
         if self.condition not in _WHERE or thing.item != self.decider:
@@ -197,30 +205,30 @@ class SecretConditional(ConditionalEnv):
         self.words = some_of("property word", words, tuple(PROPERTY_WORDS))
         self.asked = some_of("asked word", asked, ORDINALS)
         self.deeds = some_of("deed", deeds, DEED_VERBS)
-        # The right command and the wrong one, and whether each is done; where all is picked up,
-        # the items alone say it.
+        # Track the right and the wrong command; empty where both are "pick up", since then the
+        # items suffice.
         self.watches: tuple[CommandWatch, ...] = ()
         if self.deeds != ("pick up",):
-            known = tuple(DEEDS)
-            self.phrasings = some_of("phrasing of deeds", phrasings, known)
-            # What makes no sense can be said as well, so that it is learned not to say it.
+            command_phrasings = tuple(DEEDS)
+            self.phrasings = some_of("phrasing of deeds", phrasings, command_phrasings)
+            # Pointless commands can be given too, so that a Planner learns not to give them.
             self.verbs = VERBS
         least = 5 if "put" in self.deeds else self.min_items
         super().__init__(whole_number("n_items", n_items, least, self.max_items), **kwargs)
 
     def _draw_task(self) -> str:
         words = PROPERTY_WORDS[one_of(self.np_random, self.words)]
-        asked = ORDINALS.index(one_of(self.np_random, self.asked))
+        ordinal = ORDINALS.index(one_of(self.np_random, self.asked))
         for k, item in enumerate(self._draw_items(self.n_items)):
-            which = int(self.np_random.integers(3)) if k else self._draw_decider(asked)
-            self.holds = self.holds if k else which == asked
+            which = int(self.np_random.integers(3)) if k else self._draw_decider(ordinal)
+            self.holds = self.holds if k else which == ordinal
             self.things.append(secret(item, words, which, self.show_marks))
         if self.deeds == ("pick up",):
-            return self._draw_sentence(f"is {words[asked]}")
-        return self._draw_deeds(f"is {words[asked]}")
+            return self._draw_sentence(f"is {words[ordinal]}")
+        return self._draw_deeds(f"is {words[ordinal]}")
 
     def _draw_deeds(self, condition: str) -> str:
-        """Choose what is to be done in either case."""
+        """Draw the command of each branch."""
         self.decider, *others = (thing.item for thing in self.things)
         branches = []
         for k in range(2):
@@ -250,12 +258,12 @@ class SecretConditional(ConditionalEnv):
         commands = [watch.command for watch in self.watches]
         return frozenset(i for c in commands for i in (c.item, c.target) if i) | {self.decider}
 
-    def _draw_decider(self, asked: int) -> int:
+    def _draw_decider(self, ordinal: int) -> int:
         """Which of the three words is true of the decider."""
         if self.asked == ("first",):
             return int(self.np_random.integers(2))
-        others = [k for k in range(len(ORDINALS)) if k != asked]
-        return asked if coin(self.np_random) else one_of(self.np_random, others)
+        others = [k for k in range(len(ORDINALS)) if k != ordinal]
+        return ordinal if coin(self.np_random) else one_of(self.np_random, others)
 
 
 class VisualConditional(ConditionalEnv):

@@ -1,4 +1,4 @@
-"""The one kind of error that is the user's to mend."""
+"""The exception for input that the user has to correct."""
 
 from __future__ import annotations
 
@@ -9,20 +9,39 @@ from typing import Any, SupportsIndex
 
 
 class BadInput(ValueError):
-    """Input that cannot be used. Its text is one sentence for the user: the value, what was
-    allowed, the nearest right one. The command line prints it and exits with 2."""
+    """Input that cannot be used.
+
+    The message is one sentence for the user: the value, what was allowed and the nearest valid
+    value. The command line prints it and exits with code 2.
+    """
 
 
-def unknown(what: str, name: str, known: Iterable[str]) -> BadInput:
-    """``unknown planner 'smolm2'; did you mean 'smollm2-135m'?``"""
-    known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+def unknown(what: str, name: str, names: Iterable[str]) -> BadInput:
+    """The error for an unknown name: ``unknown planner 'smolm2'; did you mean 'smollm2-135m'?``
+
+    Args:
+        what: What is named, such as "planner".
+        name: The unknown name.
+        names: All valid names.
+    """
+    names = sorted(names)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names)}"
     return BadInput(f"unknown {what} '{name}'; {hint}")
 
 
 def whole_number(what: str, value: Any, low: int, high: int | None = None) -> int:
-    """The value, if it is a whole number between ``low`` and ``high``; else raises BadInput."""
+    """Check that a value is a whole number in a range, and return it as an int.
+
+    Args:
+        what: What the number is, for the message.
+        value: The value.
+        low: The smallest allowed number.
+        high: The largest allowed number; None for no limit.
+
+    Raises:
+        BadInput: The value is no whole number, or out of range.
+    """
     allowed = f"at least {low}" if high is None else f"between {low} and {high}"
     # bool is an int to Python, but never meant as one.
     if isinstance(value, bool) or not isinstance(value, SupportsIndex):
@@ -34,23 +53,37 @@ def whole_number(what: str, value: Any, low: int, high: int | None = None) -> in
 
 
 def yes_or_no(what: str, value: Any) -> bool:
-    """The value, if it is True or False; else raises BadInput."""
+    """Check that a value is True or False, and return it.
+
+    Raises:
+        BadInput: It is neither.
+    """
     if not isinstance(value, bool):
         raise BadInput(f"{what} must be True or False, not {value!r}")
     return value
 
 
-def some_of(what: str, given: Any, known: Sequence[str]) -> tuple[str, ...]:
-    """The words of ``given`` (one word or several), in the order of ``known``.
+def some_of(what: str, given: Any, allowed: Sequence[str]) -> tuple[str, ...]:
+    """Check that words are among the allowed ones.
 
-    Raises BadInput, naming the nearest right word, if one is not known or none is given.
+    Args:
+        what: What the words are, for the message.
+        given: One word, or several.
+        allowed: The allowed words.
+
+    Returns:
+        The given words, in the order of ``allowed``.
+
+    Raises:
+        BadInput: A word is not allowed (the message names the nearest allowed one), or none is
+            given.
     """
     words = (
         [given] if isinstance(given, str) else list(given) if isinstance(given, Iterable) else []
     )
     for word in words:
-        if word not in known:
-            raise unknown(what, str(word), known)
+        if word not in allowed:
+            raise unknown(what, str(word), allowed)
     if not words:
-        raise BadInput(f"{what}: {given!r} chooses none of {', '.join(known)}")
-    return tuple(w for w in known if w in words)
+        raise BadInput(f"{what}: {given!r} chooses none of {', '.join(allowed)}")
+    return tuple(w for w in allowed if w in words)

@@ -1,4 +1,4 @@
-"""Events: what truly happened in the world in one step (ground truth, ``info["events"]``)."""
+"""Events: what happened in the world in one step (ground truth, ``info["events"]``)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from envs.objects import ItemObject
 class Event:
     """One thing that happened to one item.
 
-    ``kind`` is examined, picked up, dropped, opened, closed, unlocked or found locked.
-
-    ``revealed`` is what examining revealed, None for every other kind. ``fact`` is the same as a
-    phrase that follows "it": ``has secret property good``, ``is not beside a wall``, or nothing.
+    Attributes:
+        kind: examined, picked up, dropped, opened, closed, unlocked or found locked.
+        item: The item.
+        revealed: What examining revealed; None for all other kinds.
     """
 
     kind: str
@@ -29,6 +29,8 @@ class Event:
 
     @property
     def fact(self) -> str:
+        """``revealed`` as a phrase that follows "it" (``has secret property good``, ``is not beside
+        a wall``), or ""."""
         return "" if self.revealed is None else str(self.revealed)
 
     def to_json(self) -> dict[str, Any]:
@@ -36,16 +38,17 @@ class Event:
 
 
 def item_of(thing: WorldObj | None) -> Item | None:
-    """The item that a cell's content looks like, or None for walls, floor and nothing."""
+    """The item that an object looks like, or None for walls, floor and nothing."""
     if thing is None or thing.type not in SHAPES + MINIGRID_SHAPES or thing.color not in COLOURS:
         return None
     return Item(thing.type, thing.color, getattr(thing, "texture", None))
 
 
 class EventWatch:
-    """Sees one step's events of any MiniGrid world by comparing before and after.
+    """Detects the events of one step in any MiniGrid world by comparing before and after.
 
-    Make one before the step, then ask ``events`` after it. ``front`` is what lay before the agent.
+    Make one before the step, then call `events` after it. ``front`` is the object that was in front
+    of the agent.
     """
 
     def __init__(self, world: MiniGridEnv) -> None:
@@ -55,25 +58,25 @@ class EventWatch:
 
     def events(self, world: MiniGridEnv, action: int) -> tuple[Event, ...]:
         """The events of the step that has just been taken with ``action``."""
-        found: list[Event] = []
+        events: list[Event] = []
         if world.carrying is not self._carried:
-            found += _event("dropped", self._carried)
-            found += _event("picked up", world.carrying)
+            events += _event("dropped", self._carried)
+            events += _event("picked up", world.carrying)
         front = self.front
         if action == world.actions.toggle and isinstance(front, Door) and self._door:
             was_open, was_locked = self._door
             if was_locked:
-                found += _event("found locked" if front.is_locked else "unlocked", front)
+                events += _event("found locked" if front.is_locked else "unlocked", front)
             if front.is_open != was_open:
-                found += _event("opened" if front.is_open else "closed", front)
+                events += _event("opened" if front.is_open else "closed", front)
         elif action == world.actions.toggle and isinstance(front, Box):
-            found += _event("opened", front)
+            events += _event("opened", front)
         elif action == world.actions.toggle and isinstance(front, ItemObject):
-            found.append(Event("examined", front.item, front.revealed))
-        return tuple(found)
+            events.append(Event("examined", front.item, front.revealed))
+        return tuple(events)
 
 
 def _event(kind: str, thing: WorldObj | None) -> list[Event]:
-    """The event, where there is a thing, and one that has a name (others' worlds may have more)."""
+    """The event, if there is an object that we have a name for (other worlds may have more)."""
     item = item_of(thing)
     return [] if item is None else [Event(kind, item)]

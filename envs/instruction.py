@@ -1,4 +1,4 @@
-"""The user's own task sentence, played in a room that holds what it names."""
+"""The user's own task sentence, played in a room with the items that it names."""
 
 from __future__ import annotations
 
@@ -29,11 +29,15 @@ _ORDINARY = ("wall", "walls")  # too near to "ball" to tell a slip from a word
 
 @dataclass(frozen=True)
 class Reading:
-    """What a sentence says, where it is of a family's grammar.
+    """The parsed sentence.
 
-    ``kind`` is ``conditional``, ``search``, ``command`` or, for every other sentence, empty.
-    ``named`` are the items' names: of a conditional the decider and the two branches, of a
-    command its item and target. ``condition`` is what a conditional says of its decider.
+    Attributes:
+        kind: ``conditional``, ``search`` or ``command``; empty for any other sentence.
+        named: The items' names: the decider and the two branches of a conditional, the item and the
+            target of a command.
+        condition: What a conditional says of its decider.
+        floor: The colour in a condition about a floor.
+        verb: The verb of a command.
     """
 
     kind: str
@@ -44,10 +48,11 @@ class Reading:
 
     @classmethod
     def of(cls, text: str) -> Reading:
-        """Read a sentence, whatever its case, articles and end mark.
+        """Parse a sentence. Case, articles and the final period do not matter.
 
-        Raises BadInput, in one sentence with the nearest right word, if it names no item, or
-        one that is misspelt or not ours.
+        Raises:
+            BadInput: It names no item, or an item is misspelt or not one of ours; the message is
+                one sentence with the nearest valid word.
         """
         items = tuple(dict.fromkeys(replace(i, place=None) for i in find_items(text)))
         words = re.findall(r"[a-z]+", text.lower())
@@ -89,7 +94,9 @@ class Reading:
             return None
         named = tuple(i for i in (command.item, command.target) if i is not None)
         if command.verb == "open" or len({*named}) < len(named) or any(i.place for i in named):
-            return None  # nothing of ours opens or lies next to itself, nor do we judge places
+            return (
+                None  # our items cannot be opened or put next to themselves; places are not judged
+            )
         return cls("command", named, verb=command.verb)
 
 
@@ -152,8 +159,8 @@ class Instruction(ConditionalEnv):
         self.watch: CommandWatch | None = None
         n_items = whole_number("n_items", n_items, self.min_items, self.max_items)
         super().__init__(n_items=max(n_items, n_named), **kwargs)
-        # All that a free sentence names may be needed, and in the smallest room no layout leaves
-        # a way to more than these.
+        # A free sentence may need all items that it names, and in the smallest room at most this
+        # many can be reached in any layout.
         if not self.judged and n_named > 9 and self.width == ROOM_SIZES[0]:
             raise BadInput(
                 f"the instruction names {n_named} items; a room of size {self.width} holds at most "
@@ -162,7 +169,7 @@ class Instruction(ConditionalEnv):
 
     def _draw_task(self) -> str:
         reading = self.reading
-        # One item may go by two of the names.
+        # Two names may mean one item.
         meant = self._draw_named()
         self.named = tuple(meant[name] for name in reading.named)
         items = [*dict.fromkeys(self.named)]
@@ -179,19 +186,19 @@ class Instruction(ConditionalEnv):
         elif reading.kind == "conditional":
             self.decider = self.named[0]
             if reading.floor == self.decider.colour:
-                self.holds = False  # its floor would hide it
+                self.holds = False  # an item is invisible on a floor of its own colour
             self.right = self.named[1 if self.holds else 2]
         self._draw_things(items)
         return self.instruction
 
     def _draw_named(self) -> dict[Item, Item]:
-        """For each name the item that it means in this episode; different ones where possible."""
+        """For each name, the item that it means in this episode; different items where possible."""
         names = [*dict.fromkeys(self.reading.named)]
         meant: dict[Item, Item] = {}
         for name in sorted(names, key=lambda n: -len(str(n).split())):
-            known = [i for i in meant.values() if name.describes(i)]
-            if known and self.reading.verb != "put":
-                meant[name] = known[0]
+            described = [i for i in meant.values() if name.describes(i)]
+            if described and self.reading.verb != "put":
+                meant[name] = described[0]
                 continue
             others = [n for n in names if n != name]
             fitting = [i for i in self.item_set if name.describes(i)]
@@ -219,8 +226,8 @@ class Instruction(ConditionalEnv):
         if reading.kind == "search" and item in self.named:
             allowed = ["good"] if item == self.right else ["bad", "unknown"]
         elif reading.kind == "conditional" and item == self.decider:
-            asked = reading.condition.split()[-1]
-            allowed = [asked] if self.holds else [p for p in PROPERTIES if p != asked]
+            word = reading.condition.split()[-1]
+            allowed = [word] if self.holds else [p for p in PROPERTIES if p != word]
         else:
             allowed = list(PROPERTIES)
         return allowed[self.np_random.integers(len(allowed))]

@@ -1,8 +1,8 @@
-"""Items: the things in a world, by texture, colour and shape, and their words.
+"""Items: the things in a world, by texture, colour and shape, and the words for them.
 
-An item's name is its words in that order: ``striped red cross``, or MiniGrid's own
-``blue box``, which has no texture. A name may leave words out, and then describes every
-item that has the words it does give. A place may follow, as in BabyAI: ``red ball on your left``.
+An item's name is its words in that order: ``striped red cross``, or MiniGrid's own ``blue box``,
+which has no texture. A name may leave words out, and then describes every item that matches the
+words it has. A place may follow, as in BabyAI: ``red ball on your left``.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ TEXTURES = ("solid", "striped", "checkered")
 COLOURS = ("red", "green", "blue", "purple", "yellow", "grey")
 SHAPES = ("circle", "square", "triangle", "diamond", "cross", "ex", "tee", "ring")
 MINIGRID_SHAPES = ("key", "ball", "box", "door")
-ANY_SHAPE = "object"  # BabyAI's word for a thing of whatever shape
-# Seen from where the agent stood, and looked, when the episode began.
+ANY_SHAPE = "object"  # BabyAI's word for a thing of any shape
+# Relative to the agent's pose when the episode began.
 PLACES = {
     "left": "on your left",
     "right": "on your right",
@@ -29,8 +29,8 @@ PLACES = {
 
 WORDS = TEXTURES + COLOURS + SHAPES + MINIGRID_SHAPES + (ANY_SHAPE,)
 _GAP = r"[^\S\n]+"
-# Matched against lower-case text: ignoring case instead would take letters such as a long s for
-# ours. A name never goes on over the end of a line, where another's words begin.
+# Matched against lower-case text: with IGNORECASE other letters, such as a long s, would match.
+# A name never continues on the next line, which may be of another speaker.
 _NAME = re.compile(
     rf"\b(?:({'|'.join(TEXTURES)}){_GAP})?(?:({'|'.join(COLOURS)}){_GAP})?"
     rf"({'|'.join(SHAPES + MINIGRID_SHAPES + (ANY_SHAPE,))})\b"
@@ -42,9 +42,12 @@ _PLACE_WORDS = tuple(dict.fromkeys(" ".join(PLACES.values()).split()))
 
 @dataclass(frozen=True, order=True)
 class Item:
-    """A thing's looks, or, where texture or colour is None, a description of things.
+    """The appearance of a thing, or, where texture or colour is None, a description of things.
 
-    ``place`` is where those things lay when the episode began: a word of ``PLACES``, or None.
+    ``place`` is where those things were when the episode began: a word of ``PLACES``, or None.
+
+    Raises:
+        BadInput: A word is unknown.
     """
 
     shape: str
@@ -67,7 +70,7 @@ class Item:
         return " ".join(w for w in (self.texture, self.colour, self.shape, place) if w)
 
     def describes(self, other: Item) -> bool:
-        """Whether every word of this item's name holds of the looks of ``other``."""
+        """Whether every word of this item's name is true of the appearance of ``other``."""
         return (
             self.shape in (other.shape, ANY_SHAPE)
             and self.colour in (None, other.colour)
@@ -83,9 +86,11 @@ class Item:
 
     @classmethod
     def parse(cls, text: str) -> Item:
-        """The item of which ``text`` is the whole name, with or without an article.
+        """Parse the name of one item, with or without an article. ``text`` must contain nothing
+        else.
 
-        Raises BadInput, in one sentence with the nearest right word, if it is none.
+        Raises:
+            BadInput: It is no item; the message is one sentence with the nearest valid word.
         """
         name = re.sub(r"^(the|an?)\s+", "", " ".join(text.lower().split()))
         match = _NAME.fullmatch(name)
@@ -98,34 +103,34 @@ class Item:
 
 
 def _named(texture: str, colour: str, shape: str, place: str) -> Item:
-    """The item of the four parts of a name; a part that is left out is empty or None."""
+    """The item with the four parts of a name; a missing part is empty or None."""
     where = _PLACE_OF[" ".join(place.split())] if place else None
     return Item(shape, colour or None, texture or None, where)
 
 
 def with_article(words: str) -> str:
-    """Words of items with "a" or "an" before them."""
+    """Words with "a" or "an" before them."""
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
 def unknown_word(word: str) -> str:
-    """One sentence that says that ``word`` is no item word, with the nearest that is."""
+    """An error message for an unknown item word, with the nearest valid one."""
     near = difflib.get_close_matches(word, (*WORDS, *_PLACE_WORDS), n=1)
     hint = f"; did you mean '{near[0]}'?" if near else f"; known words: {', '.join(WORDS)}"
     return f"unknown item word '{word}'{hint}"
 
 
 def find_items(text: str) -> tuple[Item, ...]:
-    """The items named in a text, each once, in the order in which they are first named.
+    """The items named in a text, each once, in the order of their first mention.
 
-    Our own shapes count only with a texture or colour before them, since ``square`` and
-    ``ring`` are also ordinary words.
+    Our own shapes count only after a texture or a colour, since ``square`` and ``ring`` are also
+    ordinary words.
     """
     return tuple(dict.fromkeys(item for item, _ in names_of_items(text)))
 
 
 def names_of_items(text: str) -> list[tuple[Item, int]]:
-    """Every item named in a text, as often as it is named, with the place where the name ends."""
+    """All mentions of items in a text, each with the position where the name ends."""
     return [
         (item, end)
         for item, _, end in item_spans(text.lower())
@@ -134,8 +139,10 @@ def names_of_items(text: str) -> list[tuple[Item, int]]:
 
 
 def item_spans(text: str) -> list[tuple[Item, int, int]]:
-    """Every item named in a lower-case text, with where its name begins and ends there. Shapes of
-    ours that stand alone are among them ("the ring"), which may be ordinary words."""
+    """All mentions of items in a lower-case text, each with the start and end of the name.
+
+    They include our shapes without texture and colour ("the ring"), which may be ordinary words.
+    """
     return [(_named(*m.groups()), m.start(), m.end()) for m in _NAME.finditer(text)]
 
 
@@ -143,8 +150,8 @@ ALL_ITEMS = tuple(Item(s, c, t) for t, c, s in product(TEXTURES, COLOURS, SHAPES
 
 
 def _is_held_out(item: Item) -> bool:
-    # A diagonal through the three word lists: every word, and nearly every pair of words, is
-    # still seen in training; only the combination is new.
+    # A diagonal through the three word lists: every word, and nearly every pair of words, still
+    # occurs in training; only the combination is new.
     assert item.texture is not None and item.colour is not None
     return (
         TEXTURES.index(item.texture) + COLOURS.index(item.colour) + SHAPES.index(item.shape)

@@ -1,4 +1,4 @@
-"""Tasks by name: from what a user writes to the environments that play it."""
+"""Environments by the name of their task."""
 
 from __future__ import annotations
 
@@ -36,8 +36,7 @@ def make_envs(task: str, n: int, **settings: Any) -> list[gym.Env]:
         settings: Keyword arguments of the environment's constructor.
 
     Raises:
-        BadInput: For an unknown task, for one that is no MiniGrid world, and for settings that it
-            does not take.
+        BadInput: The task is unknown or no MiniGrid world, or does not take these settings.
     """
     whole_number("number of worlds", n, low=1)
     spec = _spec(task)
@@ -56,7 +55,7 @@ def make_envs(task: str, n: int, **settings: Any) -> list[gym.Env]:
         if not settings:
             raise
         values = ", ".join(f"{k}={v!r}" for k, v in settings.items())
-        # gymnasium appends where it was raised from, which is no news to a user.
+        # gymnasium appends the place where it was raised, which does not help a user.
         why = str(error).split(" was raised from the environment")[0] or type(error).__name__
         raise BadInput(f"task '{task}' cannot be made with {values}: {why}") from error
     except (ImportError, gym.error.Error) as error:
@@ -67,10 +66,12 @@ def make_envs(task: str, n: int, **settings: Any) -> list[gym.Env]:
 
 
 def settings_of(spec: EnvSpec) -> tuple[str, ...] | None:
-    """The keyword arguments that a MiniGrid world's constructor takes, its bases' included.
+    """The keyword arguments of a MiniGrid world's constructor, with those of its base classes.
 
     None where they cannot be listed, because the id is registered with a function that takes any.
-    Raises BadInput if it is registered with a class that is no MiniGrid world.
+
+    Raises:
+        BadInput: The id is registered with a class that is no MiniGrid world.
     """
     creator: Any = spec.entry_point
     if isinstance(creator, str):

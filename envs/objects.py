@@ -1,6 +1,6 @@
 """Our own items as MiniGrid objects: how they are encoded and drawn.
 
-MiniGrid's three channels hold everything that can be seen of an item: the shape is the object
+MiniGrid's three channels hold everything visible of an item: the shape is the object
 type, the colour the colour, and the state is ``texture + 3 * mark + 9 * floor``, where mark is
 0 none, 1 white (good), 2 orange (bad) and floor is 0 plain, else 1 + the floor's colour.
 Importing this module adds the shapes and states to MiniGrid's tables, so that its wrappers
@@ -39,11 +39,13 @@ for _state in range(len(STATE_TO_IDX), N_STATES):
 
 
 class ItemObject(WorldObj):
-    """An item lying in a world; it can be picked up, and toggling it examines it.
+    """An item in a world. It can be picked up, and toggling it examines it.
 
-    ``revealed`` is what examining reveals, and ``fact`` the same as a phrase that follows "it"
-    (``has secret property good``); ``hidden_mark`` is the mark that examining makes visible on its
-    tile, if any.
+    Args:
+        item: Its appearance.
+        revealed: What examining it reveals.
+        hidden_mark: The mark that examining makes visible on its tile; "" for none.
+        floor: The colour of the floor under it; None for no floor.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class ItemObject(WorldObj):
 
     @property
     def fact(self) -> str:
+        """``revealed`` as a phrase that follows "it" (``has secret property good``), or ""."""
         return "" if self.revealed is None else str(self.revealed)
 
     def can_pickup(self) -> bool:
@@ -92,7 +95,7 @@ class ItemObject(WorldObj):
         if self.texture in second:
             img[inside & ~_TEXTURES[self.texture](x, y)] = second[self.texture].astype(np.uint8)
         if self.mark:
-            # In the tile's corners, which hardly any outline reaches.
+            # In the tile's corners, which few outlines reach.
             across, down = np.minimum(x, 1 - x), np.minimum(y, 1 - y)
             corner = (np.maximum(across, down) < 1 / 4) & (np.minimum(across, down) < 1 / 8)
             img[corner] = MARK_RGB[self.mark]
@@ -125,7 +128,7 @@ def remember_foreign(world: MiniGridEnv, codes: np.ndarray) -> None:
 
 
 def decode(kind: int, colour: int, state: int) -> WorldObj | None:
-    """The object that MiniGrid encodes as these three numbers, as far as it can be seen.
+    """The object that MiniGrid encodes as these three numbers, as far as it is visible.
 
     Args:
         kind: MiniGrid's object type.

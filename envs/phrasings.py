@@ -1,20 +1,20 @@
 """The words of our families' sentences: phrasings and property words, each in three splits.
 
-Those of ``test`` are for measuring only: whatever is chosen or trained on ``train`` and
-``validation`` has not met them. So are sentences that are harder to read, which come after them:
-with slips of the pen (``misspelled``), in other languages with names and conditions left as they
-are (``languages``), and in the middle of a longer text (``stories``).
+The ``test`` split is for measuring only: what is chosen or trained on ``train`` and ``validation``
+has never met it. The same goes for the harder sentences after it: misspelled (``misspelled``), in
+other languages with English names and conditions (``languages``), and in the middle of a longer
+text (``stories``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-# What is said of a decider's condition and its two branches; a condition follows "the item".
+# Sentences of a condition and its two branches; a condition follows the decider's name.
 CONDITIONAL: Mapping[str, Mapping[str, str]] = {
     "train": {
         "plain": "If the {decider} {condition}, pick up the {yes}, otherwise pick up the {no}.",
-        # The other item first, so that it takes more than the order of the names.
+        # The other item comes first, so that the order of the names does not give the answer.
         "normally": "Normally pick up the {no}, but the {yes} if the {decider} {condition}.",
     },
     "validation": {
@@ -62,7 +62,7 @@ CONDITIONAL: Mapping[str, Mapping[str, str]] = {
         "for me.",
     },
 }
-# The same where the two branches are commands of any kind, such as "go to the solid red ring".
+# The same for branches that are commands of any kind, such as "go to the solid red ring".
 DEEDS: Mapping[str, str] = {
     "plain": "If the {decider} {condition}, {yes}, otherwise {no}.",
     "normally": "Normally {no}, but {yes} if the {decider} {condition}.",
@@ -105,7 +105,7 @@ SEARCH: Mapping[str, Mapping[str, str]] = {
         "like you to find the {word} one and to pick it up for me, before my cousins come.",
     },
 }
-# What a secret property can be; each three go by the name of their first.
+# The words for the three secret properties; each triple is named by its first word.
 PROPERTIES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     "train": (("good", "bad", "unknown"),),
     "validation": (

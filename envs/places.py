@@ -1,4 +1,4 @@
-"""Places: where things lay, seen from the agent, when the episode began ("on your left")."""
+"""Places: where things were, relative to the agent, when the episode began ("on your left")."""
 
 from __future__ import annotations
 
@@ -13,22 +13,26 @@ Cell = tuple[int, int]
 
 
 def seen_from(start: Cell, direction: int, cell: Cell) -> frozenset[str]:
-    """The places of a cell for an agent at ``start`` that looks in MiniGrid's ``direction``.
+    """The places of a cell, as words of ``PLACES``; most cells have two, such as left and front.
 
-    They are words of ``PLACES``; most cells have two, such as left and front.
+    Args:
+        start: The agent's cell.
+        direction: Where the agent looks, as MiniGrid numbers it.
+        cell: The cell.
     """
     dx, dy = cell[0] - start[0], cell[1] - start[1]
     ax, ay = map(int, DIR_TO_VEC[direction])
     ahead, right = dx * ax + dy * ay, dy * ax - dx * ay
-    found = {"front": ahead > 0, "behind": ahead < 0, "right": right > 0, "left": right < 0}
-    return frozenset(place for place, holds in found.items() if holds)
+    directions = {"front": ahead > 0, "behind": ahead < 0, "right": right > 0, "left": right < 0}
+    return frozenset(place for place, holds in directions.items() if holds)
 
 
 class Places:
-    """What lay where when a world's episode began (ground truth). Make one right after its reset.
+    """Where things were when a world's episode began (ground truth). Make one right after the
+    reset.
 
-    As in BabyAI, a thing keeps its place when it is moved, and what lay outside the room in which
-    the agent started has none.
+    As in BabyAI, a thing keeps its place when it is moved, and things outside the room in which the
+    agent started have none.
     """
 
     def __init__(self, world: MiniGridEnv) -> None:
@@ -46,9 +50,9 @@ class Places:
                     self._of[thing] = self._at[x, y] = places
 
     def of(self, thing: WorldObj | None) -> frozenset[str]:
-        """The places at which a thing lay, as words of ``PLACES``."""
+        """The places where a thing was, as words of ``PLACES``."""
         return frozenset() if thing is None else self._of.get(thing, frozenset())
 
     def at(self, cell: Cell) -> frozenset[str]:
-        """The places of what lay on a cell, wherever it is now."""
+        """The places of the thing that was on a cell, wherever it is now."""
         return self._at.get(cell, frozenset())

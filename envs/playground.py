@@ -1,4 +1,4 @@
-"""A room to do anything in: what clips are filmed in."""
+"""A room without a task, for recording clips."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ class Playground(RoomEnv):
             self.place_obj(kind(COLOR_NAMES[self.np_random.integers(len(COLOR_NAMES))]))
 
     def attributes(self) -> Mapping[Item, frozenset[Attribute]]:
-        """What holds of each item as the episode begins, of what visual conditionals ask about: its
-        place, its floor, and the mark that examining shows."""
+        """What is true of each item as the episode begins, for the conditions of visual
+        conditionals: its place, its floor, and the mark that examining shows."""
         attributes = {}
         for thing in self.things:
             assert thing.cur_pos is not None

@@ -1,4 +1,4 @@
-"""Processes beside this one that start quickly."""
+"""Worker processes that start quickly."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _loaded: dict[str, None] = {}
 
 
 def processes(*modules: str) -> BaseContext:
-    """What makes processes that have nothing of this one's state.
+    """A multiprocessing context whose processes share no state with this one.
 
-    On Linux they are forked from a server in which ``modules``, and those of earlier calls, are
-    loaded, once for all of them, and nothing else happens: no thread and no lock is forked. What a
-    call names after the first process was made, each process loads itself, and environment
-    variables are for all of them what they were then. Elsewhere each process starts from nothing.
+    On Linux they are forked from a server that has loaded ``modules``, and those of earlier calls,
+    and does nothing else, so no thread and no lock is forked. Modules that are named after the
+    first process was made are loaded by each process itself. Environment variables are, for all
+    processes, those at the time of the first. On other systems each process is spawned.
     """
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")

@@ -1,4 +1,4 @@
-"""The one idiom for extension: a registry for each kind of part, with lazy targets."""
+"""The registry: names with lazy targets, for each kind of component."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ T = TypeVar("T")
 
 
 class Registry(Mapping[str, T]):
-    """Names and what they stand for.
+    """A mapping from names to components.
 
-    ``targets`` are the built-in names, each with a ``"module:attribute"`` that is imported when the
-    name is first looked up: a name is known without the import, and no module has to import a
-    registry to be in it. Further names are added with the decorator `register`. A name that is
-    registered twice is an error; looking up an unknown one raises BadInput with the nearest name.
+    Built-in components are imported when their name is first looked up, so a name is known without
+    the import, and no module has to import a registry to be in it. Further names are added with the
+    decorator `register`. Looking up an unknown name raises BadInput with the nearest name.
+
+    Args:
+        what: What is registered, for messages.
+        targets: The built-in names, each with its ``"module:attribute"``.
     """
 
     def __init__(self, what: str, targets: Mapping[str, str] | None = None) -> None:
@@ -28,7 +31,8 @@ class Registry(Mapping[str, T]):
     def register(self, name: str) -> Callable[[T], T]:
         """Decorator: ``@PLANNERS.register("mine")``.
 
-        Raises KeyError where the name is taken.
+        Raises:
+            KeyError: The name is already registered.
         """
 
         def add(thing: T) -> T:
@@ -40,9 +44,10 @@ class Registry(Mapping[str, T]):
         return add
 
     def resolve(self, name: str) -> T:
-        """What a name stands for; ``module:name`` imports the module that registers it first.
+        """Look up a name; ``module:name`` first imports the module that registers it.
 
-        Raises BadInput for an unknown name and for a module that cannot be imported.
+        Raises:
+            BadInput: The name is unknown, or the module cannot be imported.
         """
         module, colon, inner = name.partition(":")
         if not colon:

@@ -1,4 +1,4 @@
-"""The room that our own task families play in."""
+"""The base class of our own task families: one room of items."""
 
 from __future__ import annotations
 
@@ -38,9 +38,18 @@ class TaskSpace(MissionSpace):
 class RoomEnv(MiniGridEnv):
     """One square room of items and a task about them; the base of our families.
 
-    A family says in ``_draw_task`` which items there are, what is true of them and what the
-    sentence is, and in ``_judge`` what an event means for the task. ``oracle`` is the right next
-    command of a Planner that knows only what has been examined so far.
+    A family's ``_draw_task`` draws the items, their properties and the sentence, and its ``_judge``
+    decides what an event means for the task. ``oracle`` is the right next command of a Planner that
+    knows only what has been examined so far.
+
+    Args:
+        n_items: The number of items.
+        room_size: Cells a side, walls included.
+        items: The set that items are drawn from: train, held-out or all.
+        max_steps: The step limit; None for one that grows with the room and the number of items.
+
+    Raises:
+        BadInput: A setting is out of range.
     """
 
     verbs: tuple[str, ...] = ("go to", "examine", "pick up")
@@ -126,11 +135,16 @@ class RoomEnv(MiniGridEnv):
 
     @abstractmethod
     def _judge(self, action: int, events: Sequence[Event]) -> bool | None:
-        """True or False when this step ended the episode in success or failure, else None."""
+        """True or False when this step ended the episode in success or failure, else None.
+
+        Args:
+            action: The step's action.
+            events: The step's events.
+        """
 
     @abstractmethod
     def oracle(self, examined: frozenset[Item]) -> Command:
-        """The right next command for one who has examined these items (the cheat's answer)."""
+        """The right next command, given the items that have been examined (the oracle's answer)."""
 
     @abstractmethod
     def _needed(self) -> frozenset[Item]:
@@ -160,10 +174,10 @@ class RoomEnv(MiniGridEnv):
         )
 
     def _draw_layout(self, cells: list[Cell]) -> tuple[list[Cell], Cell]:
-        """A cell for each thing, and one for the agent.
+        """Draw a cell for each thing, and one for the agent.
 
         Everything can be reached, except in rooms too crowded for that (10 items on 16 cells),
-        where what the task needs can be.
+        where only what the task needs is certain to be reachable.
         """
         for _ in range(10):
             taken = self._place_in_turn(cells)
@@ -188,10 +202,10 @@ class RoomEnv(MiniGridEnv):
                 return taken, agent
 
     def _place_in_turn(self, cells: list[Cell]) -> list[Cell] | None:
-        """A cell for each thing so that everything can be reached, or None at a dead end.
+        """Draw a cell for each thing so that everything can be reached, or None at a dead end.
 
-        One thing after the other; the free cells always stay one region, and every thing stays
-        beside one of them.
+        Things are placed one after the other; the free cells always stay one region, and every
+        thing stays beside one of them.
         """
         taken: list[Cell] = []
         for thing in self.things:
@@ -231,7 +245,7 @@ def _beside(cell: Cell, region: set[Cell]) -> bool:
 
 
 def right_pick(events: Sequence[Event], right: Item) -> bool | None:
-    """Whether the item that these events picked up is the right one; None where none was."""
+    """Whether the item that these events picked up is the right one; None if none was picked up."""
     picked = [e.item for e in events if e.kind == "picked up"]
     return picked[0] == right if picked else None
 
@@ -248,5 +262,5 @@ def coin(rng: np.random.Generator) -> bool:
 
 
 def one_of(rng: np.random.Generator, choices: Sequence[_T]) -> _T:
-    """One of the choices, each as likely; where there is but one, nothing is drawn."""
+    """One of the choices, all equally likely. A single choice is returned without a draw."""
     return choices[0] if len(choices) == 1 else choices[int(rng.integers(len(choices)))]

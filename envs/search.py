@@ -94,9 +94,14 @@ class SecretSearch(RoomEnv):
 
 
 def next_in_search(named: Sequence[Item], untried: frozenset[Item], good: Item) -> Command:
-    """Examine the next of the named items that is untried, until the good one is certain.
+    """The next command of a search: examine the first untried item, until the good one is certain.
 
-    The good one can always be reached; where it alone is left, there is nothing to examine.
+    The good item can always be reached; if it is the only one left, there is nothing to examine.
+
+    Args:
+        named: The items of the task.
+        untried: Items that can be reached and have not been examined.
+        good: The good item.
     """
     left = [i for i in named if i in untried]
     if good not in left or len(left) == 1:
@@ -105,7 +110,13 @@ def next_in_search(named: Sequence[Item], untried: frozenset[Item], good: Item) 
 
 
 def search_sentence(named: Sequence[Item], word: str = "good", phrasing: str = "plain") -> str:
-    """The task of finding the one of these items that is such and such."""
+    """The sentence of a search task.
+
+    Args:
+        named: The items to search.
+        word: The property of the item to find.
+        phrasing: A name of ``SEARCH_PHRASINGS``.
+    """
     both = join(named)
     return SEARCH_PHRASINGS[phrasing].format(
         all=both, All=both[0].upper() + both[1:], any=join(named, "or"), word=word

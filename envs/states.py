@@ -1,4 +1,4 @@
-"""What worlds look like at single moments, as numbers from which every picture can be drawn."""
+"""States of worlds at single moments, as numbers from which every picture can be drawn."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class WorldState(NamedTuple):
 class WorldStates:
     """One world at T moments.
 
-    What lies on a cell is encoded as MiniGrid does it: object type, colour, state.
+    Cells are encoded as in MiniGrid: object type, colour, state.
 
     Attributes:
-        views: what the agent sees, ``[T, view, view, 3] uint8``, as in MiniGrid's observations
+        views: What the agent sees, ``[T, view, view, 3] uint8``, as in MiniGrid's observations
             indexed by column, then row; the agent stands in the middle of the last row.
-        grids: all cells, ``[T, height, width, 3] uint8``, or None where only views were recorded.
-        poses: the agent's x, y and direction (0 east, 1 south, 2 west, 3 north), ``[T, 3] int32``.
-        carried: what the agent carries, ``[T, 3] uint8``; ``NOTHING`` for nothing.
+        grids: All cells, ``[T, height, width, 3] uint8``, or None where only views were recorded.
+        poses: The agent's x, y and direction (0 east, 1 south, 2 west, 3 north), ``[T, 3] int32``.
+        carried: What the agent carries, ``[T, 3] uint8``; ``NOTHING`` for nothing.
     """
 
     views: np.ndarray
@@ -47,14 +47,14 @@ class WorldStates:
         return len(self.poses)
 
     def at(self, steps: Sequence[int]) -> WorldStates:
-        """The moments after some of the steps; 0 is the start."""
+        """The moments after some of the steps; step 0 is the start."""
         which = np.asarray(steps, np.int64)
         grids = None if self.grids is None else self.grids[which]
         return WorldStates(self.views[which], grids, self.poses[which], self.carried[which])
 
 
 def stack(states: Sequence[WorldState]) -> WorldStates:
-    """Single moments of one world, at least one, as arrays."""
+    """Stack moments of one world, at least one, to arrays."""
     grids = [s.grid for s in states if s.grid is not None]
     return WorldStates(
         np.stack([s.view for s in states]),
@@ -67,13 +67,13 @@ def stack(states: Sequence[WorldState]) -> WorldStates:
 def state_of(
     world: MiniGridEnv, view: np.ndarray | None = None, *, with_grid: bool = False
 ) -> WorldState:
-    """A MiniGrid world as it is now.
+    """The current state of a MiniGrid world.
 
     Args:
-        world: the bare world, without wrappers.
-        view: what its agent sees, ``[view, view, 3] uint8``, where that is known; computing it is
-            what takes MiniGrid longest.
-        with_grid: whether to record all cells too.
+        world: The bare world, without wrappers.
+        view: What its agent sees, ``[view, view, 3] uint8``, if it is known; computing it is
+            MiniGrid's slowest operation.
+        with_grid: Whether to record all cells too.
     """
     if view is None:
         seen, mask = world.gen_obs_grid()

@@ -17,12 +17,12 @@ def make_worlds(task: str, n: int, *, batched: bool = False, **settings: Any) ->
         task: A short name of ``TASKS`` or any registered id of a MiniGrid world; ``module:id``
             imports the module that registers the id first.
         n: The number of worlds.
-        batched: Step them in the batched engine where it has the level: the same episodes, sooner.
+        batched: Step them in the batched engine if it supports the level: the same episodes,
+            faster.
         settings: Keyword arguments of the environment's constructor.
 
     Raises:
-        BadInput: For an unknown task, for one that is no MiniGrid world, and for settings that it
-            does not take.
+        BadInput: The task is unknown or no MiniGrid world, or does not take these settings.
     """
     envs = make_envs(task, n, **settings)
     if batched:

@@ -1,8 +1,8 @@
 """Trajectories: what happened in a world step by step, recorded as numbers and drawn on demand.
 
-One recorder serves everybody who looks back at an episode: the Reporters, the reward functions,
-the clips of the success detector, the videos and the report page. It keeps no pixels, so that a
-rollout can be drawn by any camera, at any size, and only at the steps that are wanted.
+One recorder serves everything that looks back at an episode: the Reporters, the reward functions,
+the clips of the success detector, the videos and the report page. It keeps no pixels, so a rollout
+can be drawn by any camera, at any size, and only at the steps that are needed.
 """
 
 from __future__ import annotations
@@ -24,17 +24,27 @@ CLIP_FRAMES = 8  # the most frames that a model is shown at once
 
 
 def evenly(start: int, end: int, n: int = CLIP_FRAMES) -> tuple[int, ...]:
-    """Steps evenly spread from ``start`` to ``end``, both included: at most ``n``, none twice."""
+    """At most ``n`` distinct steps, evenly spread from ``start`` to ``end``, both included.
+
+    Args:
+        start: The first step.
+        end: The last step.
+        n: The largest number of steps.
+    """
     steps = np.linspace(start, end, min(n, end - start + 1)).round().astype(int)
     return tuple(int(s) for s in steps)
 
 
 def clip_steps(n_steps: int, last: int | None = None, n: int = CLIP_FRAMES) -> tuple[int, ...]:
-    """The steps that a clip shows: at most ``n``, evenly spread over the ``last`` steps of
-    ``n_steps``, or over all of them where ``last`` is None.
+    """The steps that a clip shows, evenly spread.
 
-    The first is the moment before the first of these steps (0, the start, if there are fewer), the
-    last is the moment after the last step.
+    The first is the moment before the clip's first step (0, the start, if there are fewer steps),
+    the last is the moment after the last step.
+
+    Args:
+        n_steps: The number of steps of the rollout.
+        last: Only the last so many steps are shown; None for all.
+        n: The largest number of frames.
     """
     start = 0 if last is None else max(0, n_steps - last)
     return evenly(start, n_steps, n)
@@ -42,13 +52,13 @@ def clip_steps(n_steps: int, last: int | None = None, n: int = CLIP_FRAMES) -> t
 
 @dataclass(frozen=True, eq=False)
 class Trajectory(WorldStates):
-    """One world's states, from the start of its recording on, and what led from each to the next.
+    """The states of one world since its recording began, and the steps between them.
 
     There are T states and T - 1 steps.
 
     Attributes:
         actions: MiniGrid's actions, ``[T - 1] int64``.
-        events: what happened in each step.
+        events: What happened in each step.
     """
 
     actions: np.ndarray
@@ -63,13 +73,14 @@ class Trajectory(WorldStates):
         """What a camera shows after some of the steps (0 is the start).
 
         Args:
-            steps: numbers from 0 to ``n_steps``.
-            camera: where it stands and how large it draws; the agent's own view by default.
+            steps: Numbers from 0 to ``n_steps``.
+            camera: The camera; the agent's own view by default.
 
         Returns:
             ``[len(steps), height, width, 3] uint8``.
 
-        Raises BadInput where the camera needs the whole grid and only views were recorded.
+        Raises:
+            BadInput: The camera needs the whole grid and only views were recorded.
         """
         # numba is loaded only where something is drawn.
         from envs.batched.cameras import AGENT_VIEW
@@ -79,7 +90,7 @@ class Trajectory(WorldStates):
 
 @dataclass
 class _Recording:
-    """The trajectory of one world as far as it has come; it began at ``first_step``."""
+    """The trajectory of one world so far; it began at ``first_step``."""
 
     states: list[WorldState]
     first_step: int = 0
@@ -99,9 +110,13 @@ class TrajectoryRecorder:
         self._recordings: dict[int, _Recording] = {}
 
     def begin(self, worlds: Worlds, which: Iterable[int]) -> None:
-        """Drop what was recorded, and start with these worlds as they are now.
+        """Drop all recordings, and start recording these worlds in their current state.
 
         They must have been reset before. Step 0 of a recording is this moment.
+
+        Args:
+            worlds: The batch of worlds.
+            which: The numbers of the worlds to record.
         """
         which = list(which)
         self._recordings = {}
@@ -109,7 +124,7 @@ class TrajectoryRecorder:
             self._recordings[i] = _Recording([state], first_step=int(worlds.steps[i]))
 
     def on_step(self, worlds: Worlds) -> None:
-        """Record the step that was just taken in those worlds that took it."""
+        """Record the latest step, in those worlds that took it."""
         moved = [
             i
             for i, recording in self._recordings.items()
@@ -120,17 +135,17 @@ class TrajectoryRecorder:
             self.add(i, state, int(worlds.last_actions[i]), worlds.events[i])
 
     def start(self, i: int, state: WorldState) -> None:
-        """Start the recording of world i anew, by hand: for worlds that are no `Worlds`."""
+        """Start the recording of world i by hand, for worlds outside a `Worlds` batch."""
         self._recordings[i] = _Recording([state])
 
     def add(self, i: int, state: WorldState, action: int, events: Sequence[Event] = ()) -> None:
         """Record a step of world i by hand.
 
         Args:
-            i: a world whose recording has started.
-            state: the world after the step.
-            action: what the agent did (MiniGrid's number).
-            events: what happened in the step.
+            i: A world whose recording has started.
+            state: The world after the step.
+            action: The agent's action (MiniGrid's number).
+            events: What happened in the step.
         """
         recording = self._recordings[i]
         recording.states.append(state)
@@ -147,7 +162,7 @@ class TrajectoryRecorder:
         return len(self._recordings[i].states) - 1
 
     def trajectory(self, i: int) -> Trajectory:
-        """All that was recorded of world i."""
+        """The whole recording of world i."""
         recording = self._recordings[i]
         states = stack(recording.states)
         return Trajectory(
@@ -160,7 +175,13 @@ class TrajectoryRecorder:
         )
 
     def frames(self, i: int, steps: Sequence[int], camera: Camera | None = None) -> np.ndarray:
-        """As `Trajectory.frames`, of world i."""
+        """What a camera shows of world i after some of the steps, as `Trajectory.frames`.
+
+        Args:
+            i: A recorded world.
+            steps: Numbers from 0 to ``n_steps(i)``.
+            camera: The camera; the agent's own view by default.
+        """
         from envs.batched.cameras import AGENT_VIEW
 
         states = self._recordings[i].states
@@ -170,7 +191,15 @@ class TrajectoryRecorder:
     def clip(
         self, i: int, last: int | None = None, camera: Camera | None = None, n: int = CLIP_FRAMES
     ) -> np.ndarray:
-        """At most ``n`` frames of world i, evenly spread over its ``last`` steps or over all of
-        them, the first and the last moment included (`clip_steps`): ``[<= n, height, width, 3]
-        uint8``."""
+        """Evenly spread frames of world i, the first and the last moment included (`clip_steps`).
+
+        Args:
+            i: A recorded world.
+            last: Only the last so many steps are shown; None for all.
+            camera: The camera; the agent's own view by default.
+            n: The largest number of frames.
+
+        Returns:
+            ``[<= n, height, width, 3] uint8``.
+        """
         return self.frames(i, clip_steps(self.n_steps(i), last, n), camera)

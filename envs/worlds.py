@@ -1,4 +1,4 @@
-"""A batch of worlds stepped together: what the loop, the Actors and the cheats hold on to."""
+"""A batch of worlds stepped together: the interface for the loop, the Actors and the oracles."""
 
 from __future__ import annotations
 
@@ -20,13 +20,21 @@ VIEW = 7  # cells a side of what an agent sees, in our worlds and BabyAI's
 
 
 class Worlds:
-    """N MiniGrid worlds, ours or any other, behind one face.
+    """N MiniGrid worlds, ours or any other, with one interface.
 
-    Attributes, all for the N worlds: ``images [N, view, view, 3] uint8``, ``directions [N]``,
-    ``tasks`` (the task sentences), ``events`` (of the last step), ``over``, ``truncated``
-    and ``success`` ``[N] bool``, ``steps [N]``, ``last_actions [N]`` (of the last step), and ``done
-    [N] bool``: whether the command that was given to ``watch`` is done. Worlds that are over do
-    not step.
+    Worlds whose episode is over do not step.
+
+    Attributes:
+        images: What the agents see, ``[N, view, view, 3] uint8``.
+        directions: The agents' directions, ``[N] int64``.
+        tasks: The N task sentences.
+        events: The N worlds' events of the last step.
+        over: Whether each episode is over, ``[N] bool``; so are the next two.
+        truncated: Whether it was cut off by the step limit.
+        success: Whether it ended in success.
+        steps: Steps since the episode began, ``[N] int64``.
+        last_actions: The actions of the last step, ``[N] int64``.
+        done: Whether the command given to `watch` is done, ``[N] bool``.
     """
 
     def __init__(self, envs: Sequence[gym.Env]) -> None:
@@ -50,7 +58,7 @@ class Worlds:
         return len(self.envs)
 
     def world(self, i: int) -> MiniGridEnv:
-        """The bare world i: hidden state, for cheats, scoring and pictures only."""
+        """The bare world i: hidden state, for oracles, scoring and pictures only."""
         return self._bare(i)
 
     def _bare(self, i: int) -> MiniGridEnv:
@@ -59,7 +67,7 @@ class Worlds:
         return bare
 
     def verbs(self, i: int) -> tuple[str, ...]:
-        """The verbs that make sense in world i; public knowledge, told to the Planner."""
+        """The verbs that make sense in world i. This is public: the Planner sees them."""
         return getattr(self._bare(i), "verbs", tuple(v for v in VERBS if v != "examine"))
 
     def judged(self, i: int) -> bool:
@@ -67,17 +75,18 @@ class Worlds:
         return getattr(self._bare(i), "judged", True)
 
     def places(self, i: int) -> Places:
-        """What lay where when world i's episode began: hidden state, for cheats and scoring."""
+        """Where things were when the episode of world i began: hidden state, for oracles and
+        scoring."""
         return self._places[i]
 
     def watch(self, i: int, command: Command) -> None:
-        """From now on ``done[i]`` says whether this command is done in world i, in place of the
-        one before; until world i is reset."""
+        """Track a command in world i, instead of the previous one: from now on ``done[i]`` says
+        whether it is done, until world i is reset."""
         self._watches[i] = CommandWatch(command, self.places(i))
         self.done[i] = False
 
     def reset(self, i: int, seed: int) -> None:
-        """Begin world i anew with its own seed."""
+        """Begin a new episode in world i with this seed."""
         # BabyAI's level generator prints every layout that it rejects.
         with contextlib.redirect_stdout(io.StringIO()):
             obs, _ = self.envs[i].reset(seed=seed)
@@ -89,9 +98,14 @@ class Worlds:
         self.steps[i] = 0
 
     def step(self, actions: np.ndarray, active: np.ndarray) -> None:
-        """Step the active worlds. ``actions [N] int`` (MiniGrid's), ``active [N] bool``.
+        """Step the active worlds.
 
-        Raises ValueError for an action that MiniGrid does not have.
+        Args:
+            actions: MiniGrid's actions, ``[N] int``.
+            active: Which worlds take their action, ``[N] bool``.
+
+        Raises:
+            ValueError: MiniGrid has no such action.
         """
         for i in map(int, np.flatnonzero(active & ~self.over)):
             world = self._bare(i)
@@ -110,14 +124,17 @@ class Worlds:
                 self.done[i] = watch.update(world, self.events[i])
 
     def states(self, which: Sequence[int], *, with_grids: bool = False) -> list[WorldState]:
-        """The worlds ``which`` as they are now, in arrays that later steps leave alone.
+        """The current states of some worlds, in arrays that later steps do not change.
 
-        ``with_grids`` says whether all cells are recorded, or only what the agents see.
+        Args:
+            which: The worlds' numbers.
+            with_grids: Record all cells, not only what the agents see.
         """
         return [state_of(self._bare(i), self.images[i], with_grid=with_grids) for i in which]
 
     def frame(self, i: int, tile_size: int = 32) -> np.ndarray:
-        """World i from above, what the agent sees highlighted: ``[height, width, 3] uint8``."""
+        """World i from above, with what the agent sees highlighted: ``[height, width, 3]
+        uint8``."""
         return self.world(i).get_frame(highlight=True, tile_size=tile_size)
 
     def _begin(self, i: int) -> None:

@@ -1,1 +1,1 @@
-"""Who judges: the world's own truth, or a success detector that watches the frames."""
+"""Rewards: a success detector that judges from the frames, and its training."""

@@ -15,7 +15,7 @@ from envs.errors import BadInput
 from envs.states import WorldState, state_of
 from envs.trajectory import TrajectoryRecorder
 
-TILE = 8  # pixels of a cell in what the detector is shown
+TILE = 8  # pixels a side of a cell in the detector's frames
 _CONDITIONAL = re.compile(r"if (the .+?), (pick up .+?), otherwise pick up (.+)", re.IGNORECASE)
 
 
@@ -28,25 +28,26 @@ class QuestionAnswerer(Protocol):
         """The probabilities of "yes".
 
         Args:
-            clips: frames ``[T, height, width, 3] uint8`` with 1 to 8 of them, for each clip.
-            questions: for each clip as many questions as are to be answered.
-            batch: how many clips are processed at once.
+            clips: For each clip 1 to 8 frames, ``[T, height, width, 3] uint8``.
+            questions: For each clip any number of questions.
+            batch: The number of clips processed at once.
 
         Returns:
             For each clip an array ``[len(questions)] float`` of numbers from 0 to 1.
 
-        Raises BadInput for clips of any other shape or type.
+        Raises:
+            BadInput: A clip has another shape or type.
         """
         ...
 
 
 def command_question(command: Command) -> str:
-    """The question whether a command was carried out."""
+    """The question of whether a command was carried out."""
     return f"Did the agent successfully {command}?"
 
 
 def task_question(task: str) -> str:
-    """The question whether an episode's task was achieved."""
+    """The question of whether an episode's task was achieved."""
     words = task.strip().rstrip(".")
     if match := _CONDITIONAL.fullmatch(words):
         return f"Did the agent successfully {match[2]} if {match[1]}, and otherwise {match[3]}?"
@@ -57,7 +58,15 @@ class DetectorReward:
     """Scores clips after rollouts, many in a batch.
 
     The reward is the probability of success, or, with a ``threshold``, 1 where the probability is
-    above it and 0 elsewhere. A detector that fails is an error, never a reward of 0.
+    above it and 0 elsewhere. A failing detector is an error, never a reward of 0.
+
+    Args:
+        detector: The detector.
+        threshold: The threshold, between 0 and 1; None for probabilities.
+        batch: The number of clips processed at once.
+
+    Raises:
+        BadInput: The threshold is out of range.
     """
 
     def __init__(
@@ -70,9 +79,17 @@ class DetectorReward:
         self.batch = batch
 
     def __call__(self, clips: Sequence[np.ndarray], questions: Sequence[str]) -> np.ndarray:
-        """Rewards ``[N] float64`` of N clips ``[T, height, width, 3] uint8`` with a question each.
+        """The rewards of N clips with one question each.
 
-        Raises RuntimeError where the detector gives no number between 0 and 1.
+        Args:
+            clips: N clips, ``[T, height, width, 3] uint8``.
+            questions: N questions.
+
+        Returns:
+            ``[N] float64``.
+
+        Raises:
+            RuntimeError: The detector returned something other than a number between 0 and 1.
         """
         if not len(clips):
             return np.zeros(0)
@@ -84,13 +101,14 @@ class DetectorReward:
 
 
 class SuccessReward(gym.Wrapper):
-    """Any MiniGrid world with the detector's answer as its reward.
+    """A wrapper of any MiniGrid world, with the detector's answer as the reward.
 
     When the episode ends, the detector is asked whether the mission was achieved, and shown 8
     frames of what the agent saw, evenly spread from the start to the end. Until then the reward is
     0. ``info["true_reward"]`` holds the world's own reward, ``info["question"]`` the question.
 
-    Raises BadInput for what is no MiniGrid world.
+    Raises:
+        BadInput: The environment is no MiniGrid world.
     """
 
     def __init__(self, env: gym.Env, reward: DetectorReward) -> None:

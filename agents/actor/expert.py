@@ -39,7 +39,7 @@ from agents.actor.map_memory import (
     VERB,
 )
 from envs.batched.compiled import jit
-from envs.batched.truth import TOLD_EXAMINE, TOLD_GO_TO, TOLD_OPEN, TOLD_PICK_UP
+from envs.batched.truth import VERB_EXAMINE, VERB_GO_TO, VERB_OPEN, VERB_PICK_UP
 
 _GENERAL = 4 * N_THINGS
 
@@ -81,13 +81,13 @@ def expert_action(observation):
     is_front = observation[_GENERAL + FRONT_MATCH] & 15 == ALL_WORDS
     is_hands = hands != NOTHING and observation[_GENERAL + HANDS_MATCH] & 15 == ALL_WORDS
     act = -1
-    if verb == TOLD_GO_TO:
+    if verb == VERB_GO_TO:
         if is_front:
             return DONE
-    elif verb == TOLD_EXAMINE:
+    elif verb == VERB_EXAMINE:
         if is_front:
             return DONE if last == TOGGLE else TOGGLE
-    elif verb == TOLD_OPEN:
+    elif verb == VERB_OPEN:
         if (last == TOGGLE and front < OPEN_DOOR) or (last == TOGGLE and front > LOCKED_WITH_KEY):
             return DONE  # a box, which is gone now
         if is_front:
@@ -106,7 +106,7 @@ def expert_action(observation):
         if path != NO_PATH:
             return _follow(path, TOGGLE)
     elif is_hands:
-        if verb == TOLD_PICK_UP:
+        if verb == VERB_PICK_UP:
             return DONE
         path = _nearest(observation, BESIDE, 4, False)
         if path != NO_PATH:
@@ -115,7 +115,7 @@ def expert_action(observation):
             return DONE
         return _follow(observation[_GENERAL + EXPLORE], DONE)
     else:
-        if verb != TOLD_PICK_UP and last == DROP and is_front:
+        if verb != VERB_PICK_UP and last == DROP and is_front:
             return DONE
         on_map = is_front or _nearest(observation, FACE, 0, False) != NO_PATH
         if hands != NOTHING and on_map:

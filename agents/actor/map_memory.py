@@ -32,7 +32,7 @@ from envs.batched.cells import (
     WALL,
 )
 from envs.batched.compiled import jit, maker
-from envs.batched.truth import TOLD_PICK_UP, TOLD_PUT
+from envs.batched.truth import VERB_PICK_UP, VERB_PUT
 from envs.batched.view import step_x, step_y, sweep
 from envs.batched.words import SHAPE_WORDS, WORDS_A_COMMAND
 
@@ -252,7 +252,7 @@ def _fits(cell, x, y, words, first):
     if tint == 0 or colour == tint - 1:
         fits |= 2
     wanted = _KIND_OF_WORD[shape]
-    takes = words[0] == TOLD_PICK_UP or (words[0] == TOLD_PUT and first == 1)
+    takes = words[0] == VERB_PICK_UP or (words[0] == VERB_PUT and first == 1)
     anything = wanted == _ANY and _is_thing(kind) and not (takes and kind == DOOR)
     if shape == 0 or wanted == kind or anything:
         fits |= 4

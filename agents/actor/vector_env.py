@@ -110,7 +110,14 @@ class CommandVectorEnv:
         self._observe(np.full(len(self), -1), np.ones(len(self), bool))
 
     def step(self, actions: np.ndarray) -> np.ndarray:
-        """Take ``actions [N] int64``. Returns which episodes ended, ``[N] bool``."""
+        """Step all worlds.
+
+        Args:
+            actions: MiniGrid's actions, ``[N] int64``.
+
+        Returns:
+            Which episodes ended, ``[N] bool``.
+        """
         self.engine.step(actions)
         over = self.engine.terminated | self.engine.truncated
         self._observe(actions, over)
@@ -189,7 +196,14 @@ class MultiTaskVectorEnv:
             env.reset()
 
     def step(self, actions: np.ndarray) -> np.ndarray:
-        """Take ``actions [N] int64``. Returns which episodes ended, ``[N] bool``."""
+        """Step all worlds.
+
+        Args:
+            actions: MiniGrid's actions, ``[N] int64``.
+
+        Returns:
+            Which episodes ended, ``[N] bool``.
+        """
         over = np.zeros(self.n, bool)
         for env, rows in zip(self.vector_envs, self.slices, strict=True):
             over[rows] = env.step(actions[rows])
@@ -200,7 +214,7 @@ class MultiTaskVectorEnv:
         return over
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All that changes from step to step, by name, for checkpoints: views, not copies."""
+        """All arrays that change from step to step, by name, for checkpoints: views, not copies."""
         named: dict[str, np.ndarray] = {"observations": self.observations}
         for k, env in enumerate(self.vector_envs):
             # The names are part of the checkpoints on disk.
@@ -226,7 +240,7 @@ class CommandScore:
 
     n: int
     carried_out: int
-    said_done: int | None
+    done_on_time: int | None
     mean_steps: float
 
 

@@ -1,4 +1,4 @@
-"""The batched engine: N worlds with MiniGrid's rules and views, stepped at once in numba."""
+"""The batched engine: N worlds with MiniGrid's rules and views, stepped together in numba."""
 
 from envs.batched.engine import Engine
 from envs.batched.layouts import Pool

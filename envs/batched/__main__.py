@@ -1,6 +1,6 @@
-"""``python -m envs.batched`` compiles the engine, once for each state of its source.
+"""``python -m envs.batched`` compiles the engine, once for each version of its source.
 
-Whoever uses the engine compiles it too, at its first step; this does it beforehand.
+Otherwise the engine is compiled at its first step.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from envs.tasks import make_worlds
 
 
 def main() -> None:
-    # A step before all that only makes layouts: what is compiled first decides how.
+    # A step comes before anything that only makes layouts: how a shared function is compiled
+    # depends on which caller is compiled first.
     worlds = make_worlds("playground", 1, batched=True)
     worlds.reset(0, 1)
     worlds.step(np.zeros(1, int), np.ones(1, bool))

@@ -1,4 +1,4 @@
-"""Cameras, which draw recorded worlds, and looks, which change the colours of what they drew."""
+"""Cameras, which draw recorded worlds, and looks, which change the colours of frames."""
 
 from __future__ import annotations
 
@@ -24,13 +24,16 @@ class Camera:
         kind: ``view`` is the agent's own view; ``above`` the whole room; ``follow`` and ``scroll``
             are windows from above: the first keeps the agent at one place of the picture, the
             second moves only when the agent comes near its edge.
-        tile_size: pixels a side of a cell.
-        size: cells a side of a window.
-        offset: how many cells from the middle of its window ``follow`` keeps the agent, and
+        tile_size: Pixels a side of a cell.
+        size: Cells a side of a window.
+        offset: How many cells from the middle of its window ``follow`` keeps the agent, and
             ``scroll`` starts with it.
-        lit: whether, from above, what the agent sees is highlighted.
-        carried: whether, from above, what the agent carries is drawn below it, as its own view
-            does. MiniGrid's ``get_frame`` does not draw it.
+        lit: Whether a camera from above highlights what the agent sees.
+        carried: Whether a camera from above draws what the agent carries below it, as the agent's
+            own view does. MiniGrid's ``get_frame`` does not draw it.
+
+    Raises:
+        BadInput: There is no such kind.
     """
 
     kind: str = "view"
@@ -47,7 +50,8 @@ class Camera:
     def frames(self, states: WorldStates) -> np.ndarray:
         """Draw T moments: ``[T, height, width, 3] uint8``.
 
-        Raises BadInput where the camera needs the whole grid and only views were recorded.
+        Raises:
+            BadInput: The camera needs the whole grid and only views were recorded.
         """
         tile = self.tile_size
         if self.kind == "view":
@@ -62,7 +66,7 @@ class Camera:
         return frames
 
     def codes(self, states: WorldStates) -> list[frozenset[int]]:
-        """What is in the picture at each of T moments, as numbers that `item_of_code` takes."""
+        """The cells in the picture at each of T moments, as codes for `item_of_code`."""
         if self.kind == "view":
             cells = pack_codes(states.views)
         else:
@@ -72,8 +76,8 @@ class Camera:
         return [frozenset(int(c) for c in np.unique(moment)) for moment in cells]
 
     def agent_pixels(self, states: WorldStates) -> tuple[np.ndarray, np.ndarray]:
-        """The pixel (row, column) in the middle of the agent's cell at each of T moments, and of
-        the cell before it: ``[T, 2] int64`` each."""
+        """The pixels (row, column) in the middle of the agent's cell and of the cell in front of
+        it, at each of T moments: ``[T, 2] int64`` each."""
         if self.kind == "view":
             view = states.views.shape[1]
             at = np.tile([view // 2, view - 1, 3], (len(states), 1))
@@ -109,7 +113,7 @@ class Camera:
         for t in range(n):
             if self.kind == "follow":
                 corner = poses[t, :2] - size // 2 + np.array(self.offset)
-            # The agent, and what is before it, stay in the picture.
+            # The agent, and the cell in front of it, stay in the picture.
             low = poses[t, :2] - (size - 1 - _MARGIN)
             corner = np.clip(corner, low, poses[t, :2] - _MARGIN)
             x, y = corner + size
@@ -128,13 +132,13 @@ def room_camera(tile_size: int) -> Camera:
 
 @dataclass(frozen=True)
 class Look:
-    """How the colours of frames are changed.
+    """A change of the colours of frames.
 
     Attributes:
-        gain: a factor for each channel (red, green, blue).
-        light: what is added to each channel, on its scale from 0 to 255.
-        fade: how much of the pixel's grey is mixed in first, from 0 (none) to 1 (grey alone).
-        noise: the standard deviation of the noise that is added last, on the same scale.
+        gain: A factor for each channel (red, green, blue).
+        light: An addition to each channel, on its scale from 0 to 255.
+        fade: How much of the pixel's grey is mixed in first, from 0 (none) to 1 (grey alone).
+        noise: The standard deviation of the noise added last, on the same scale.
     """
 
     gain: tuple[float, float, float] = (1.0, 1.0, 1.0)

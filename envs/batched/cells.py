@@ -1,9 +1,9 @@
-"""Cells: one number for all that lies on a cell of a batched world.
+"""Cells: one number for everything on a cell of a batched world.
 
-A cell is a ``uint32``. Its lower three bytes hold MiniGrid's three numbers, object type, colour
-and state, so that a masked cell is written to an image at once. What those leave free holds
-whether it blocks the view (bit 7) and the mark that examining would show (bits 22 and 23). The
-upper byte is the thing's own number in its world, 0 for what has no identity: walls, floor,
+A cell is a ``uint32``. Its lower three bytes hold MiniGrid's three numbers, object type, colour and
+state, so that a masked cell is written to an image at once. The bits that those leave free hold
+whether the cell blocks the view (bit 7) and the mark that examining would show (bits 22 and 23).
+The upper byte is the thing's number in its world, 0 for what has no identity: walls, floor,
 nothing.
 """
 
@@ -20,7 +20,7 @@ from envs.objects import MARKS, ItemObject
 COLOUR_SHIFT, STATE_SHIFT, MARK_SHIFT, ID_SHIFT = 8, 16, 22, 24
 OPAQUE_SHIFT = 7
 OPAQUE = 1 << OPAQUE_SHIFT
-CODE_MASK = 31 | 7 << COLOUR_SHIFT | 63 << STATE_SHIFT  # what MiniGrid's encoding shows
+CODE_MASK = 31 | 7 << COLOUR_SHIFT | 63 << STATE_SHIFT  # the bits of MiniGrid's encoding
 MAX_THINGS = 63  # things with an identity, so that a set of them is one 64-bit mask
 
 UNSEEN, EMPTY, WALL, FLOOR, DOOR, KEY, BALL, BOX, GOAL, LAVA = (
@@ -36,7 +36,15 @@ assert len(STATE_TO_IDX) <= 64
 
 
 def pack(kind: int, colour: int, state: int = 0, number: int = 0, mark: int = 0) -> int:
-    """A cell from MiniGrid's three numbers, the thing's own and its hidden mark's."""
+    """Make a cell.
+
+    Args:
+        kind: MiniGrid's object type.
+        colour: MiniGrid's colour.
+        state: MiniGrid's state.
+        number: The thing's number in its world, 0 for none.
+        mark: The number of its hidden mark, 0 for none.
+    """
     opaque = OPAQUE if kind == WALL or (kind == DOOR and state != OPEN) else 0
     code = kind | colour << COLOUR_SHIFT | state << STATE_SHIFT | opaque
     return code | number << ID_SHIFT | mark << MARK_SHIFT
@@ -46,7 +54,7 @@ WALL_CELL = pack(WALL, COLOR_TO_IDX["grey"])
 
 
 def pack_object(thing: WorldObj | None, number: int = 0) -> int:
-    """The cell that a MiniGrid object makes; ``number`` is its own, 0 for none."""
+    """The cell of a MiniGrid object; ``number`` is the thing's number in its world, 0 for none."""
     if thing is None:
         return EMPTY
     mark = MARKS.index(thing.hidden_mark) if isinstance(thing, ItemObject) else 0
@@ -62,7 +70,7 @@ def unpack(cells: np.ndarray) -> np.ndarray:
 
 
 def pack_codes(encoding: np.ndarray) -> np.ndarray:
-    """MiniGrid's encoding ``[..., 3] uint8`` as the engine's numbers ``[...] uint32``."""
+    """Cells ``[...] uint32`` from MiniGrid's encoding ``[..., 3] uint8``."""
     kinds, colours, states = np.moveaxis(encoding.astype(np.uint32), -1, 0)
     return kinds | colours << COLOUR_SHIFT | states << STATE_SHIFT
 
@@ -87,11 +95,11 @@ def state_of(cell):
 
 @numba.njit(inline="always")
 def number_of(cell):
-    """The own number of the thing on a cell, 0 for none."""
+    """The number of the thing on a cell, 0 for none."""
     return cell >> ID_SHIFT
 
 
 @numba.njit(inline="always")
 def is_thing(kind):
-    """Whether a type can be picked up."""
+    """Whether things of a type can be picked up."""
     return kind == KEY or kind == BALL or kind == BOX or kind >= FIRST_ITEM

@@ -1,8 +1,8 @@
-"""Compilation by numba, kept on disk so that it happens once and is never out of date.
+"""Compilation by numba, cached on disk and never out of date.
 
-numba compiles a function anew when its own file changes, but not when a function that it calls
-from another file does. So the compiled code lies in a folder named by a digest of all source
-files. ``NUMBA_CACHE_DIR`` chooses another place.
+numba recompiles a function when its own file changes, but not when a function that it calls from
+another file does. So the compiled code lies in a folder named by a digest of all source files.
+``NUMBA_CACHE_DIR`` chooses another place.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def jit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """Decorator: ``numba.njit`` with these options, cached in Parley's own folder."""
 
     def decorate(function: Callable[..., Any]) -> Any:
-        # Read while a function is decorated; other libraries' functions keep their place.
+        # numba reads it while it decorates a function; other libraries' caches stay where they are.
         usual = numba.config.CACHE_DIR  # type: ignore[attr-defined]
         setattr(numba.config, "CACHE_DIR", usual or cache_folder())  # noqa: B010
         try:
@@ -32,16 +32,16 @@ def jit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     return decorate
 
 
-# Compiles a function that makes no arrays, without counting references to those it is given:
-# that takes half of a step's time where dozens of arrays are handed from function to function.
-# What these call inherits that, unless it says otherwise: what makes arrays is a maker.
+# ``kernel`` compiles a function that allocates no arrays, without reference counting of its
+# arguments, which takes half of a step's time where dozens of arrays are passed between functions.
+# Functions that these call inherit that, so a function that allocates arrays must be a ``maker``.
 kernel: Any = partial(jit, _nrt=False)
 maker: Any = partial(jit, _nrt=True)
 
 
 @lru_cache(maxsize=1)
 def cache_folder() -> str:
-    """The folder of compiled code for this state of the source."""
+    """The folder of the code compiled from this version of the source."""
     house = Path(__file__).parents[2]
     digest = hashlib.sha256()
     for room in ("envs", "agents/actor"):

@@ -1,4 +1,4 @@
-"""The engine: N worlds stepped at once, over arrays that are never copied."""
+"""The engine: N worlds stepped together, over arrays that are never copied."""
 
 from __future__ import annotations
 
@@ -20,22 +20,38 @@ from envs.errors import BadInput, whole_number
 VIEW_SIZES = (3, 31)
 MOST_WORLDS = 1_000_000
 N_ACTIONS = 7
-WORTH_A_THREAD = 512  # worlds; with fewer, waking a thread costs more than it brings
+WORTH_A_THREAD = 512  # worlds; with fewer, waking a thread costs more than it gains
 
 
 class Engine:
     """N worlds with MiniGrid's rules and views, stepped together.
 
-    ``source`` is a ``Pool``, whose layouts are drawn at each reset, or ``Rooms``, which are made
-    anew each time. ``view`` is the odd number of cells a side that an agent sees. The results do
-    not depend on ``threads``.
+    All arrays are the engine's own and are overwritten by the next step.
 
-    All arrays are the engine's own and are overwritten by the next step: ``images [N, view, view,
-    3] uint8``, ``directions [N]``, ``rewards [N] float64``, ``terminated``, ``truncated`` and
-    ``success [N] bool``, ``steps [N] int32`` since the episode began. Of worlds that ended and
-    began anew in one step, ``last_images``, ``last_directions`` and ``last_steps`` hold the end.
+    Args:
+        source: A ``Pool``, whose layouts are drawn at each reset, or ``Rooms``, which generate a
+            new one each time.
+        n: The number of worlds.
+        seed: Seeds the worlds' random generators.
+        view: Cells a side of an agent's view, an odd number.
+        threads: The number of threads. Results do not depend on it.
+        autoreset: Begin a new episode in the step in which one ends.
 
-    Raises BadInput for numbers out of range.
+    Attributes:
+        images: What the agents see, ``[N, view, view, 3] uint8``.
+        directions: The agents' directions, ``[N] int64``.
+        rewards: ``[N] float64``.
+        terminated: ``[N] bool``.
+        truncated: ``[N] bool``.
+        success: ``[N] bool``.
+        steps: Steps since the episode began, ``[N] int32``.
+        last_images: The last images of the episodes that ended in the last step, if the next have
+            begun already; as are the next two.
+        last_directions: Their last directions.
+        last_steps: Their numbers of steps.
+
+    Raises:
+        BadInput: A number is out of range.
     """
 
     def __init__(
@@ -121,8 +137,15 @@ class Engine:
         return self.n
 
     def reset(self, seed: int | None = None, which: np.ndarray | None = None) -> None:
-        """Begin new episodes in all worlds, or in ``which [K] int``; ``seed`` starts all of the
-        engine's random numbers anew."""
+        """Begin new episodes.
+
+        Args:
+            seed: Seeds the random generators of all worlds anew; None leaves them as they are.
+            which: The worlds to reset, ``[K] int``; None for all.
+
+        Raises:
+            BadInput: There is no such seed or world.
+        """
         if seed is not None:
             self.state.random[:] = generators(whole_number("seed", seed, low=0), self.n)
         which = np.arange(self.n) if which is None else self._worlds(which)
@@ -131,7 +154,11 @@ class Engine:
             array[which] = 0
 
     def place(self, layouts: np.ndarray) -> None:
-        """Begin an episode in each world i from layout ``layouts[i]`` of the pool."""
+        """Begin an episode in each world i from layout ``layouts[i]`` of the pool.
+
+        Raises:
+            BadInput: The source is no pool, or ``layouts`` are not N numbers of its layouts.
+        """
         layouts = np.asarray(layouts, np.int64)
         if not isinstance(self.source, Pool):
             raise BadInput("only the layouts of a pool can be chosen")
@@ -144,18 +171,25 @@ class Engine:
             array[:] = 0
 
     def put(self, i: int, layout: Pool) -> None:
-        """Begin an episode in world i with a pool's only layout, which becomes layout i of the
-        engine's own. For an engine whose source is a pool of ``n`` layouts, as large or larger."""
+        """Begin an episode in world i from the only layout of a pool, which becomes layout i of the
+        engine's own pool.
+
+        The engine's source must be a pool of ``n`` layouts that are as large or larger.
+        """
         copy_layouts(layout.arrays, self.layouts, i)
         kernels.load(self.layouts, self.state, i, i, self._pad)
         self.directions[i] = self.state.pose[i, 2]
         kernels.look_first(self.layouts, self.state, i, self._pad, self.view, self.state.images[i])
 
     def step(self, actions: np.ndarray, active: np.ndarray | None = None) -> None:
-        """Take ``actions [N]`` of whole numbers from 0 to 6 in all worlds, or in the ``active
-        [N] bool`` ones. With ``autoreset``, worlds that end begin anew in the same step.
+        """Step all worlds, or only the active ones.
 
-        Raises BadInput for actions of the wrong shape or type or out of range.
+        Args:
+            actions: Whole numbers from 0 to 6, ``[N]``.
+            active: Which worlds take a step, ``[N] bool``; None for all.
+
+        Raises:
+            BadInput: The actions have the wrong shape or type, or are out of range.
         """
         try:
             actions = np.asarray(actions)
@@ -183,13 +217,22 @@ class Engine:
     def frames(
         self, tile_size: int = 8, which: np.ndarray | None = None, out: np.ndarray | None = None
     ) -> np.ndarray:
-        """What the agents of all worlds, or of ``which [K] int``, see now, in pixels: ``[K, view
-        * tile_size, view * tile_size, 3] uint8``, as MiniGrid's RGBImgPartialObsWrapper gives it.
+        """What the agents see now, in pixels, as MiniGrid's RGBImgPartialObsWrapper draws it.
 
-        They are written into ``out`` where it is given. Otherwise those of all worlds are an
-        array of the engine's own that the next call overwrites, those of ``which`` a new one.
-        (``envs.batched.pixels.draw_views`` draws other views, such as ``last_images``.) Raises
-        BadInput for a tile size, worlds or an ``out`` that won't do.
+        ``envs.batched.pixels.draw_views`` draws other views, such as ``last_images``.
+
+        Args:
+            tile_size: Pixels a side of a cell.
+            which: The worlds to draw, ``[K] int``; None for all.
+            out: The array to write to. By default frames of all worlds are written to an array of
+                the engine's own, which the next call overwrites, and those of ``which`` to a new
+                one.
+
+        Returns:
+            ``[K, view * tile_size, view * tile_size, 3] uint8``.
+
+        Raises:
+            BadInput: The tile size, the worlds or ``out`` are not valid.
         """
         views = self._views(which)
         side = self.view * whole_number("tile size", tile_size, *TILE_SIZES)
@@ -208,9 +251,20 @@ class Engine:
         return out
 
     def pictures(self, which: np.ndarray | int | None = None, tile_size: int = 32) -> np.ndarray:
-        """All worlds, or ``which [K] int``, from above, with what the agents see highlighted:
-        ``[K, height * tile_size, width * tile_size, 3] uint8``, as MiniGrid's ``get_frame``
-        draws it. Where worlds differ in size, walls surround the smaller ones."""
+        """Worlds from above, with what the agents see highlighted, as MiniGrid's ``get_frame``
+        draws it.
+
+        Args:
+            which: The worlds to draw, ``[K] int``; None for all.
+            tile_size: Pixels a side of a cell.
+
+        Returns:
+            ``[K, height * tile_size, width * tile_size, 3] uint8``. Walls surround worlds that are
+            smaller than the largest.
+
+        Raises:
+            BadInput: The tile size or the worlds are not valid.
+        """
         views = self._views(which)
         whole_number("tile size", tile_size, *TILE_SIZES)
         which = np.arange(self.n) if which is None else self._worlds(which)
@@ -234,7 +288,7 @@ class Engine:
         return sentence(self.rooms.family, self.layouts, int(self.state.layout[i]))
 
     def grid(self, i: int) -> np.ndarray:
-        """World i as MiniGrid's ``Grid.encode`` gives it: ``[width, height, 3] uint8``."""
+        """World i as MiniGrid's ``Grid.encode`` returns it: ``[width, height, 3] uint8``."""
         return unpack(self.cells(i).T)
 
     def cells(self, i: int) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""The rules of MiniGrid, compiled: one step of N worlds, and what each agent sees then.
+"""MiniGrid's rules, compiled: one step of N worlds, and what each agent sees after it.
 
-Everything here works on the arrays of ``State`` and ``LayoutArrays``; ``envs.batched.engine``
-owns them. The dynamics, their order and their quirks are those of ``MiniGridEnv.step``, of the
-``step`` methods of its levels and of BabyAI's verifiers (minigrid 3.2).
+All functions work on the arrays of ``State`` and ``LayoutArrays``, which ``envs.batched.engine``
+owns. The dynamics, their order and their quirks are those of ``MiniGridEnv.step``, of the ``step``
+methods of its levels and of BabyAI's verifiers (minigrid 3.2).
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ from envs.batched.truth import (
     FOUND_LOCKED,
     OPENED,
     PICKED,
-    TOLD_GO_TO,
     UNLOCKED,
+    VERB_GO_TO,
     examined_in_order,
-    told_done,
+    is_command_done,
 )
 from envs.batched.view import look, step_x, step_y
 
@@ -75,7 +75,7 @@ CONTINUE, SUCCESS, FAILURE = range(3)
 
 
 class LayoutArrays(NamedTuple):
-    """L layouts: what a world is reset to. ``envs.batched.layouts.Pool`` says what is in each."""
+    """L layouts, which worlds are reset to (see ``envs.batched.layouts.Pool``)."""
 
     cells: np.ndarray  # [L, H, W] uint32
     pose: np.ndarray  # [L, 3] int32: x, y, direction
@@ -83,13 +83,13 @@ class LayoutArrays(NamedTuple):
     max_steps: np.ndarray  # [L] int32
     see_through: np.ndarray  # [L] bool
     rule: np.ndarray  # [L] uint8
-    target: np.ndarray  # [L, 4] int32, the rule's own numbers: places, or a type and a colour
+    target: np.ndarray  # [L, 4] int32, the rule's parameters: places, or a type and a colour
     inside: np.ndarray  # [L, 64] uint32: the cell that a box leaves when it is opened
-    places: np.ndarray  # [L, 64] int32: where each thing lay at the start, y * W + x, or -1
+    places: np.ndarray  # [L, 64] int32: where each thing was at the start, y * W + x, or -1
     parts: np.ndarray  # [L, 4, 2] uint8: a BabyAI instruction's parts: kind, strict
-    sets: np.ndarray  # [L, 4, 2] uint64: the things that each part means. Of our families:
-    # [0] the command's item and target, or what is to be examined first and then (0 for
-    # nothing), [1, 0] what may be picked up without failing
+    sets: np.ndarray  # [L, 4, 2] uint64: the things that each part means. In our families:
+    # [0] the command's item and target, or the things to examine first and second (0 for
+    # none), [1, 0] what may be picked up without failing
     strict_order: np.ndarray  # [L] bool
     command: np.ndarray  # [L, 9] uint8: verb, then four words an item
     facts: np.ndarray  # [L, 64] uint8: what examining each thing reveals
@@ -97,7 +97,7 @@ class LayoutArrays(NamedTuple):
 
 
 class State(NamedTuple):
-    """N worlds as they are now, and what the last step brought."""
+    """The current state of N worlds, and the results of the last step."""
 
     cells: np.ndarray  # [N, H + 2 * pad, W + 2 * pad] uint32, walls all around
     pose: np.ndarray  # [N, 3] int32, x and y within the layout
@@ -108,7 +108,7 @@ class State(NamedTuple):
     places: np.ndarray  # [N, 64] int32: where BabyAI's verifiers believe each thing to be
     held_before: np.ndarray  # [N, 4] uint8: the parts' memory of what was carried
     part_done: np.ndarray  # [N, 4] uint8
-    first_done: np.ndarray  # [N] uint8: the first half of then / after; what is examined in order
+    first_done: np.ndarray  # [N] uint8: the first half of then / after; progress of IN_ORDER
     command_done: np.ndarray  # [N] uint8
     images: np.ndarray  # [N, view, view, 3] uint8
     directions: np.ndarray  # [N] int64
@@ -125,7 +125,15 @@ class State(NamedTuple):
 
 @jit()
 def load(layouts, state, w, which, pad):
-    """Put world ``w`` into layout ``which``, without looking."""
+    """Put a world into a layout, without computing a view.
+
+    Args:
+        layouts: The engine's layouts (`LayoutArrays`).
+        state: The worlds (`State`).
+        w: The world.
+        which: The layout.
+        pad: Cells of wall around each world's grid.
+    """
     height, width = layouts.cells.shape[1], layouts.cells.shape[2]
     for y in range(height):
         for x in range(width):
@@ -147,10 +155,18 @@ def load(layouts, state, w, which, pad):
 
 @jit()
 def look_first(layouts, state, w, pad, view, out):
-    """The first view of an episode.
+    """Compute the first view of an episode.
 
     Where a level puts something into the agent's hands after MiniGrid's reset (BabyAI's
-    PutNext...Carrying), the view that reset gave still shows it on the floor.
+    PutNext...Carrying), the view that reset returned still shows it on the floor.
+
+    Args:
+        layouts: The engine's layouts (`LayoutArrays`).
+        state: The worlds (`State`).
+        w: The world.
+        pad: Cells of wall around each world's grid.
+        view: Cells a side of a view.
+        out: Gets the view, ``[view, view, 3] uint8``.
     """
     which = state.layout[w]
     x, y, direction = state.pose[w, 0] + pad, state.pose[w, 1] + pad, state.pose[w, 2]
@@ -168,7 +184,7 @@ def look_first(layouts, state, w, pad, view, out):
 
 @kernel()
 def _part(layouts, state, w, p, action, front_cell, front_at, hands):
-    """BabyAI's ``verify_action`` of one part; ``hands`` is the number of what is carried now."""
+    """BabyAI's ``verify_action`` of part ``p``; ``hands`` is the number of the carried thing."""
     which = state.layout[w]
     kind = layouts.parts[which, p, 0]
     strict = layouts.parts[which, p, 1]
@@ -206,7 +222,7 @@ def _part(layouts, state, w, p, action, front_cell, front_at, hands):
         return CONTINUE
     if not (wanted >> np.uint64(before)) & one:
         return CONTINUE
-    # What was carried lies in front now, unless it was laid down before this part was asked.
+    # The thing is in front now, unless it was dropped before this part was verified.
     width = layouts.cells.shape[2]
     at = state.places[w, before]
     fixed = layouts.sets[which, p, 1]
@@ -258,7 +274,8 @@ def _verify(layouts, state, w, action, front_cell, front_at, hands):
 
 @kernel()
 def _remember_places(layouts, state, w, pad):
-    """BabyAI looks where all things lie whenever the agent tries to drop something."""
+    """Update the places of all things, as BabyAI does whenever the agent tries to drop
+    something."""
     height, width = layouts.cells.shape[1], layouts.cells.shape[2]
     for k in range(state.places.shape[1]):
         state.places[w, k] = -1
@@ -271,10 +288,10 @@ def _remember_places(layouts, state, w, pad):
 
 @kernel()
 def _judge(layouts, state, w, action, rule, x, y, front_cell, picked, dropped_from, pad):
-    """What the level itself says of this step: CONTINUE, SUCCESS or FAILURE.
+    """The level's own verdict on this step: CONTINUE, SUCCESS or FAILURE.
 
-    ``picked`` is the cell that was picked up in this step and ``dropped_from`` what was carried
-    before it, each 0 for nothing.
+    ``picked`` is the cell that was picked up in this step and ``dropped_from`` the carried thing
+    before the step, each 0 for nothing.
     """
     which = state.layout[w]
     target = layouts.target[which]
@@ -305,7 +322,7 @@ def _judge(layouts, state, w, action, rule, x, y, front_cell, picked, dropped_fr
             return SUCCESS if ready and right else FAILURE
     elif rule == COMMAND or rule == COMMAND_ALONE:
         verb = layouts.command[which, 0]
-        done = told_done(
+        done = is_command_done(
             verb,
             layouts.sets[which, 0, 0],
             layouts.sets[which, 0, 1],
@@ -323,7 +340,7 @@ def _judge(layouts, state, w, action, rule, x, y, front_cell, picked, dropped_fr
             return FAILURE
         if rule == COMMAND and action == DONE:
             return SUCCESS if done else FAILURE
-        if rule == COMMAND_ALONE and done and (verb != TOLD_GO_TO or action == DONE):
+        if rule == COMMAND_ALONE and done and (verb != VERB_GO_TO or action == DONE):
             return SUCCESS
     elif rule == PICK_TARGET:
         if action == PICKUP and hands != 0 and number_of(hands) == target[0]:
@@ -369,10 +386,10 @@ def _judge(layouts, state, w, action, rule, x, y, front_cell, picked, dropped_fr
 
 @kernel(forceinline=True)
 def _act(layouts, state, w, action, x, y):
-    """MiniGrid's ``step`` but for its end: what the action does to world ``w``.
+    """MiniGrid's ``step`` without its end: apply an action to world ``w``.
 
-    Gives whether goal or lava was stepped on (SUCCESS, FAILURE) and the cell that was picked up.
-    Events are written into the state.
+    Returns whether goal or lava was stepped on (SUCCESS, FAILURE) and the cell that was picked up.
+    Events are written to the state.
     """
     state.event_kinds[w, 0] = 0
     state.event_kinds[w, 1] = 0
@@ -457,7 +474,16 @@ def _act(layouts, state, w, action, x, y):
 
 @jit()
 def begin(layouts, rooms, state, w, pad, view):
-    """Begin a new episode in world ``w``: a layout of the pool, or one that is made for it."""
+    """Begin a new episode in a world: draw a layout from the pool, or generate one.
+
+    Args:
+        layouts: The engine's layouts (`LayoutArrays`).
+        rooms: The settings of generated rooms (`RoomArrays`).
+        state: The worlds (`State`).
+        w: The world.
+        pad: Cells of wall around each world's grid.
+        view: Cells a side of a view.
+    """
     if rooms.family != NO_ROOMS:
         which = w
         state.random[w] = build_room(rooms, layouts, w, state.random[w])
@@ -472,7 +498,20 @@ def begin(layouts, rooms, state, w, pad, view):
 
 @kernel()
 def step_range(layouts, rooms, state, actions, active, low, high, pad, view, autoreset):
-    """Step the active worlds of ``low`` to ``high``; those that end begin anew if asked to."""
+    """Step the active ones of a range of worlds.
+
+    Args:
+        layouts: The engine's layouts (`LayoutArrays`).
+        rooms: The settings of generated rooms (`RoomArrays`).
+        state: The worlds (`State`).
+        actions: The worlds' actions, ``[N] int64``.
+        active: Which worlds take a step, ``[N] bool``.
+        low: The first world of the range.
+        high: The end of the range.
+        pad: Cells of wall around each world's grid.
+        view: Cells a side of a view.
+        autoreset: Begin a new episode where one ends.
+    """
     for w in range(low, high):
         if not active[w]:
             continue
@@ -528,7 +567,20 @@ def step_range(layouts, rooms, state, actions, active, low, high, pad, view, aut
 
 @jit(parallel=True)
 def step_parallel(layouts, rooms, state, actions, active, n, chunks, pad, view, autoreset):
-    """``step_range`` over all worlds, shared out among threads."""
+    """``step_range`` over all worlds, divided among threads.
+
+    Args:
+        layouts: The engine's layouts (`LayoutArrays`).
+        rooms: The settings of generated rooms (`RoomArrays`).
+        state: The worlds (`State`).
+        actions: The worlds' actions, ``[N] int64``.
+        active: Which worlds take a step, ``[N] bool``.
+        n: The number of worlds.
+        chunks: The number of ranges to divide them into.
+        pad: Cells of wall around each world's grid.
+        view: Cells a side of a view.
+        autoreset: Begin a new episode where one ends.
+    """
     for c in numba.prange(chunks):
         step_range(
             layouts,
@@ -546,7 +598,16 @@ def step_parallel(layouts, rooms, state, actions, active, n, chunks, pad, view, 
 
 @jit()
 def begin_some(layouts, rooms, state, which, pad, view):
-    """Begin new episodes in the worlds ``which``."""
+    """Begin new episodes in some worlds.
+
+    Args:
+        layouts: The engine's layouts (`LayoutArrays`).
+        rooms: The settings of generated rooms (`RoomArrays`).
+        state: The worlds (`State`).
+        which: The worlds, ``[K] int64``.
+        pad: Cells of wall around each world's grid.
+        view: Cells a side of a view.
+    """
     for w in which:
         begin(layouts, rooms, state, w, pad, view)
         state.event_kinds[w, 0] = 0
@@ -555,7 +616,15 @@ def begin_some(layouts, rooms, state, which, pad, view):
 
 @jit()
 def place_all(layouts, state, which, pad, view):
-    """Begin an episode in each world ``w`` from the layout ``which[w]``."""
+    """Begin an episode in each world ``w`` from layout ``which[w]``.
+
+    Args:
+        layouts: The engine's layouts (`LayoutArrays`).
+        state: The worlds (`State`).
+        which: The layouts, ``[N] int64``.
+        pad: Cells of wall around each world's grid.
+        view: Cells a side of a view.
+    """
     for w in range(len(which)):
         load(layouts, state, w, which[w], pad)
         look_first(layouts, state, w, pad, view, state.images[w])
@@ -566,10 +635,18 @@ def place_all(layouts, state, which, pad, view):
 
 @kernel()
 def look_again(layouts, state, which, pad, view, out):
-    """Write what the agents of the worlds ``which`` see now into ``out [K, v, v, 3]``.
+    """Compute what the agents of some worlds see now.
 
-    That is ``state.images``, but for first views that show on the floor what the agent has in
-    its hands (``look_first``).
+    That is ``state.images``, except for first views that show the thing in the agent's hands on the
+    floor (``look_first``).
+
+    Args:
+        layouts: The engine's layouts (`LayoutArrays`).
+        state: The worlds (`State`).
+        which: The worlds, ``[K] int64``.
+        pad: Cells of wall around each world's grid.
+        view: Cells a side of a view.
+        out: Gets the views, ``[K, view, view, 3] uint8``.
     """
     for k in range(len(which)):
         w = which[k]

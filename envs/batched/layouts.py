@@ -1,4 +1,4 @@
-"""Layouts: MiniGrid worlds as they are after reset, as arrays; pools of them; files of pools."""
+"""Layouts: MiniGrid worlds after reset, as arrays; pools of them; files of pools."""
 
 from __future__ import annotations
 
@@ -78,21 +78,21 @@ from envs.search import SecretSearch
 
 VERSION = 1  # of pool files
 _PLAIN_THINGS = ("wall", "floor", "lava", "goal")
-_KNOWN_THINGS = (
+_SUPPORTED_OBJECTS = (
     *(getattr(world_object, n) for n in ("Wall", "Floor", "Lava", "Goal", "Door", "Key", "Ball")),
     Box,
     ItemObject,
 )
 
 
-# What may be in the arrays of a pool file.
+# The valid contents of the arrays of a pool file.
 _CELLS = ("cells", "carried", "inside")
 _THINGS = (KEY, BALL, BOX, *range(FIRST_ITEM, FIRST_ITEM + len(SHAPES)))
 _KINDS = (EMPTY, WALL, FLOOR, DOOR, GOAL, LAVA, *_THINGS)
 _N_WORDS = (len(VERBS), *(1 + len(words) for words in ITEM_WORDS * 2))
 
 
-# What each array of a pool looks like for one layout; H and W are the pool's own.
+# The type and the shape of each array for one layout; H and W are the pool's.
 FIELDS: dict[str, tuple[Any, tuple[int | str, ...]]] = {
     "cells": (np.uint32, ("H", "W")),
     "pose": (np.int32, (3,)),
@@ -113,7 +113,13 @@ FIELDS: dict[str, tuple[Any, tuple[int | str, ...]]] = {
 
 
 def empty_layouts(n: int, height: int, width: int) -> LayoutArrays:
-    """``n`` layouts of walls, each as likely."""
+    """Layouts of walls, all equally likely.
+
+    Args:
+        n: The number of layouts.
+        height: Their cells from north to south.
+        width: Their cells from west to east.
+    """
     sizes = {"H": height, "W": width}
     arrays = {
         name: np.zeros((n, *(sizes[s] if isinstance(s, str) else s for s in shape)), kind)
@@ -127,7 +133,13 @@ def empty_layouts(n: int, height: int, width: int) -> LayoutArrays:
 
 
 def copy_layouts(source: LayoutArrays, target: LayoutArrays, first: int) -> None:
-    """Write layouts into others from number ``first`` on, whose worlds may be larger."""
+    """Copy layouts into others, which may be larger.
+
+    Args:
+        source: The layouts to copy.
+        target: The layouts to overwrite.
+        first: The number of the first one to overwrite.
+    """
     height, width = source.cells.shape[1:]
     rows = slice(first, first + len(source.cells))
     for name, mine in target._asdict().items():
@@ -146,8 +158,10 @@ def copy_layouts(source: LayoutArrays, target: LayoutArrays, first: int) -> None
 class Pool:
     """L layouts of one or several levels, as a source of layouts for ``Engine``.
 
-    ``arrays`` are described in ``LayoutArrays``, ``missions`` are the sentences ``[L]`` and
-    ``levels`` the ids ``[L]``.
+    Attributes:
+        arrays: The layouts.
+        missions: Their L task sentences.
+        levels: The ids of their L levels.
     """
 
     arrays: LayoutArrays
@@ -166,11 +180,18 @@ class Pool:
         on_progress: Callable[[int], None] = lambda _: None,
         **settings: Any,
     ) -> Pool:
-        """Draw ``n`` layouts through a level's own generator, layout i with the seed ``seed + i``.
+        """Draw layouts with a level's own generator, layout i with the seed ``seed + i``.
 
-        ``level`` is a registered id or a short name of ``envs.making.TASKS``, ``settings`` go to
-        its constructor. Raises BadInput for an unknown level and for one with an object or a rule
-        that the engine does not have.
+        Args:
+            level: A registered id or a short name of ``envs.making.TASKS``.
+            n: The number of layouts.
+            seed: The first seed.
+            on_progress: Called with the number of layouts drawn so far.
+            settings: Keyword arguments of the level's constructor.
+
+        Raises:
+            BadInput: The level is unknown, or has an object or a rule that the engine does not
+                support.
         """
         whole_number("number of layouts", n, low=1)
         whole_number("seed", seed, low=0)
@@ -184,9 +205,14 @@ class Pool:
 
     @classmethod
     def join(cls, pools: Sequence[Pool], weights: Sequence[float] | None = None) -> Pool:
-        """One pool of several; each pool as likely as its weight says, by default its size.
+        """Join several pools into one.
 
-        Raises BadInput for no pools, and for weights that are not one number above 0 a pool.
+        Args:
+            pools: The pools.
+            weights: How likely each pool is; by default its number of layouts.
+
+        Raises:
+            BadInput: There are no pools, or ``weights`` is not one number above 0 for each.
         """
         if not pools:
             raise BadInput("there are no pools to join")
@@ -219,8 +245,11 @@ class Pool:
     def as_commands(self) -> Pool:
         """The layouts whose mission is one command, as command tasks.
 
-        The mission becomes the command; the episode succeeds when the agent says ``done`` after
-        it has been carried out. Raises BadInput where no mission is one command.
+        The mission becomes the command; the episode succeeds when the agent says ``done`` after it
+        has been carried out.
+
+        Raises:
+            BadInput: No mission is a single command.
         """
         arrays = self.arrays
         keep = (arrays.parts[:, 0, 0] != NO_PART) & (arrays.parts[:, 1:, 0] == NO_PART).all(1)
@@ -244,7 +273,8 @@ class Pool:
     def save(self, file: str | Path) -> None:
         """Write the pool to ``file`` (NumPy's ``.npz``, compressed, nothing pickled).
 
-        Raises BadInput where it cannot be written; what was there before is then still there.
+        Raises:
+            BadInput: It cannot be written; an existing file is then left as it was.
         """
         file = Path(file)
         head = {
@@ -267,17 +297,21 @@ class Pool:
 
     @classmethod
     def load(cls, file: str | Path) -> Pool:
-        """Read a pool. Raises BadInput for what is no pool, cut short, or of another version."""
+        """Read a pool.
+
+        Raises:
+            BadInput: The file is no pool, is cut short, or has another version.
+        """
         try:
-            with np.load(file, allow_pickle=False) as found:
-                head = json.loads(found["head"].tobytes())
+            with np.load(file, allow_pickle=False) as archive:
+                head = json.loads(archive["head"].tobytes())
                 if not isinstance(head, dict) or head.get("version") != VERSION:
                     version = head.get("version") if isinstance(head, dict) else None
                     raise BadInput(
                         f"pool file '{file}' is of version {version}, this is {VERSION}; "
                         "draw it anew"
                     )
-                arrays = {name: found[name] for name in FIELDS}
+                arrays = {name: archive[name] for name in FIELDS}
             missions, levels = tuple(map(str, head["missions"])), tuple(map(str, head["levels"]))
         except BadInput:
             raise
@@ -328,7 +362,7 @@ def _check_arrays(arrays: dict[str, np.ndarray], n: int, file: str | Path) -> No
         and (arrays["facts"] < len(FACTS)).all()
         and (arrays["command"] < _N_WORDS).all()
         and (weight[0] >= 0 and (np.diff(weight) >= 0).all() and abs(weight[-1] - 1) < 1e-6)
-        # What is carried has a number, and a place at which the first view shows it.
+        # A carried thing has a number, and a place at which the first view shows it.
         and (nothing | ((numbers["carried"] > 0) & (places[held] >= 0))).all()
     )
     if good:
@@ -339,7 +373,16 @@ def _check_arrays(arrays: dict[str, np.ndarray], n: int, file: str | Path) -> No
 
 
 def snapshot(env: gym.Env, seed: int, level: str) -> Pool:
-    """The layout of a world that is reset with ``seed``, as a pool of one."""
+    """Reset a world and return its layout, as a pool of one.
+
+    Args:
+        env: The environment.
+        seed: The seed of the reset.
+        level: The level's id.
+
+    Raises:
+        BadInput: The world has an object that the engine does not support.
+    """
     reset_quietly(env, seed, level)
     world = env.unwrapped
     assert isinstance(world, MiniGridEnv)
@@ -347,7 +390,16 @@ def snapshot(env: gym.Env, seed: int, level: str) -> Pool:
 
 
 def reset_quietly(env: gym.Env, seed: int, level: str) -> Any:
-    """Reset a world and give its first observation."""
+    """Reset a world without printing, and return its first observation.
+
+    Args:
+        env: The environment.
+        seed: The seed of the reset.
+        level: The level's id, for messages.
+
+    Raises:
+        BadInput: The level lacks a file that it needs.
+    """
     # BabyAI's level generator prints every layout that it rejects.
     try:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -357,9 +409,10 @@ def reset_quietly(env: gym.Env, seed: int, level: str) -> Any:
 
 
 def layout_of(world: MiniGridEnv, level: str) -> Pool:
-    """A world as it is now, at the start of an episode, as a pool of one.
+    """The layout of a world at the start of an episode, as a pool of one.
 
-    Raises BadInput for an object that the engine does not have.
+    Raises:
+        BadInput: The world has an object that the engine does not support.
     """
     arrays = empty_layouts(1, world.height, world.width)
     number: dict[int, int] = {}  # of each thing, by its identity
@@ -367,7 +420,7 @@ def layout_of(world: MiniGridEnv, level: str) -> Pool:
     def enter(thing: WorldObj | None) -> int:
         if thing is None:
             return EMPTY
-        if type(thing) not in _KNOWN_THINGS:
+        if type(thing) not in _SUPPORTED_OBJECTS:
             raise BadInput(
                 f"level '{level}' has a {type(thing).__name__}, an object that the engine does "
                 "not have"
@@ -403,7 +456,7 @@ def layout_of(world: MiniGridEnv, level: str) -> Pool:
     return Pool(arrays, (world.mission,), (level,))
 
 
-# Which classes' own ``step`` the engine has, and as what rule.
+# The classes whose own ``step`` the engine implements, and the rule that does it.
 _RULES: dict[str, int] = {
     "MiniGridEnv": PLAIN,
     "RoomGridLevel": INSTRUCTION,
@@ -430,7 +483,7 @@ _DYNAMICS = (
     "get_view_exts",
     "place_agent_in_front",
 )
-# What decides only what a world is like when it begins.
+# Methods that affect only how a world begins.
 _MAKERS = (
     *("__init__", "_gen_grid", "_gen_mission", "gen_mission"),
     *("_draw_task", "_place_rule", "_needed", "oracle"),
@@ -439,7 +492,11 @@ _OWN_RESET = ("RoomGridLevel", "PutNext", "RoomEnv", "BabyAIMixedLocal")
 
 
 def check_rules(world: Any, level: str) -> None:
-    """Raise BadInput, naming the rule, for a level whose dynamics the engine does not have."""
+    """Check that the engine implements the dynamics of a world's class.
+
+    Raises:
+        BadInput: It does not; the message names the rule.
+    """
     if verifier.use_done_actions:
         raise BadInput("BABYAI_DONE_ACTIONS is set; the engine has BabyAI's usual rules only")
     for cls in type(world).__mro__:
@@ -449,11 +506,11 @@ def check_rules(world: Any, level: str) -> None:
         for name in _DYNAMICS:
             if name not in vars(cls):
                 continue
-            known = ours and (
+            supported = ours and (
                 (name == "step" and cls.__name__ in _RULES)
                 or (name == "reset" and cls.__name__ in _OWN_RESET)
             )
-            if not known:
+            if not supported:
                 raise BadInput(
                     f"level '{level}' has a rule that the engine does not have: "
                     f"{cls.__name__}.{name}"
@@ -472,13 +529,13 @@ def _computed(value: object) -> bool:
 
 
 def _fill_rule(arrays: LayoutArrays, world: Any, level: str, numbers: dict[int, int]) -> None:
-    """How episodes of this world are judged: the rule and its own numbers."""
+    """Fill in how episodes of this world are judged: the rule and its parameters."""
     owner = next(c for c in type(world).__mro__ if "step" in vars(c))
     rule = _RULES[owner.__name__]
     target = arrays.target[0]
     if rule == INSTRUCTION:
         _fill_instruction(arrays, world.instrs, level, numbers)
-        # Our own level family gives 1, however long it took.
+        # Our own level family rewards success with 1, however long it took.
         target[0] = owner.__module__.startswith("envs.")
     elif rule == RIGHT_ITEM:
         rule = _fill_family(arrays, world, numbers)
@@ -504,13 +561,13 @@ def _fill_rule(arrays: LayoutArrays, world: Any, level: str, numbers: dict[int, 
 
 
 def _where(world: MiniGridEnv, thing: WorldObj) -> tuple[int, int]:
-    """Where a thing lies. (MiniGrid's own ``cur_pos`` is not always set.)"""
+    """The cell of a thing. (MiniGrid's own ``cur_pos`` is not always set.)"""
     at = next(k for k, other in enumerate(world.grid.grid) if other is thing)
     return at % world.width, at // world.width
 
 
 def _mask(things: Any, numbers: dict[int, int]) -> np.uint64:
-    """The set of these objects; what is not in the world (any more) is left out."""
+    """The set of these objects, without those that are not in the world (any more)."""
     return np.uint64(sum(1 << n for n in {numbers.get(id(t), 0) for t in things} if n))
 
 
@@ -559,13 +616,13 @@ def _item(desc: Any) -> Item:
 
 
 def _fill_family(arrays: LayoutArrays, world: RoomEnv, numbers: dict[int, int]) -> int:
-    """The rule of one of our families, and what it needs."""
+    """Fill in the parameters of the rule of one of our families, and return the rule."""
     number_of = {t.item: numbers[id(t)] for t in world.things}
     one = np.uint64(1)
 
     def those(item: Item) -> np.uint64:
-        found = (one << np.uint64(n) for i, n in number_of.items() if item.describes(i))
-        return np.bitwise_or.reduce(list(found), initial=np.uint64(0))
+        bits = (one << np.uint64(n) for i, n in number_of.items() if item.describes(i))
+        return np.bitwise_or.reduce(list(bits), initial=np.uint64(0))
 
     if isinstance(world, CommandTask) or (isinstance(world, Instruction) and world.watch):
         watch = world.watch

@@ -1,8 +1,8 @@
-"""Pixels of batched worlds, put together from tiles that MiniGrid itself drew.
+"""Pixels of batched worlds, assembled from tiles that MiniGrid itself drew.
 
 A tile depends on its object's encoding, on whether and in which direction the agent stands there,
 and on whether it is highlighted; together these are the tile's key. MiniGrid's ``Grid.render_tile``
-draws a tile when it is first needed; from then on it is copied.
+draws a tile when it is first needed; after that it is copied.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Tiles:
 
     def draw(self, keys: np.ndarray, out: np.ndarray) -> None:
         """Write the tiles of ``keys [K, rows, columns]`` into ``out [K, height, width, 3]``."""
-        # Copied eight bytes at a time, where a row of a tile is made up of eights.
+        # Copied eight bytes at a time if the rows of a tile allow it.
         word = np.uint64 if self.size % 8 == 0 else np.uint8
         rows = out.reshape(len(keys), out.shape[1], -1).view(word)
         done = 0
@@ -54,21 +54,29 @@ class Tiles:
             highlight=bool(key >> _LIT & 1),
             tile_size=self.size,
         )
-        return tile.astype(np.uint8)  # cut off, not rounded, as where MiniGrid uses it
+        return tile.astype(np.uint8)  # truncated, not rounded, as MiniGrid does
 
 
 @cache
 def tiles(size: int) -> Tiles:
-    """The tiles of that size; raises BadInput where it is none."""
+    """The tiles of a size.
+
+    Raises:
+        BadInput: The size is out of range.
+    """
     return Tiles(whole_number("tile size", size, *TILE_SIZES))
 
 
 def draw_views(images: np.ndarray, tile_size: int, out: np.ndarray) -> None:
-    """Draw views ``images [K, view, view, 3]`` into ``out [K, view * tile_size, ..., 3]``, as
-    MiniGrid's ``get_pov_render`` draws them.
+    """Draw views as MiniGrid's ``get_pov_render`` draws them.
 
-    The agent stands at the bottom and looks up. Cells that are seen are highlighted; others are
-    drawn as if they were empty.
+    The agent stands at the bottom and looks up. Visible cells are highlighted; others are drawn as
+    if they were empty.
+
+    Args:
+        images: The views, ``[K, view, view, 3] uint8``.
+        tile_size: Pixels a side of a cell.
+        out: Gets the frames, ``[K, view * tile_size, view * tile_size, 3] uint8``.
     """
     keys = np.empty(images.shape[:3], np.int32)
     _view_keys(images, keys)
@@ -86,9 +94,15 @@ def view_frames(images: np.ndarray, tile_size: int) -> np.ndarray:
 def draw_worlds(
     cells: np.ndarray, pose: np.ndarray, images: np.ndarray, tile_size: int, out: np.ndarray
 ) -> None:
-    """Draw worlds ``cells [K, height, width]`` from above into ``out [K, height * tile_size,
-    ..., 3]``, with the agents at ``pose [K, 3]`` and what they see, ``images``, highlighted:
-    MiniGrid's ``get_frame``."""
+    """Draw worlds from above as MiniGrid's ``get_frame`` draws them.
+
+    Args:
+        cells: The worlds' cells, ``[K, height, width] uint32``.
+        pose: The agents' x, y and direction, ``[K, 3]``.
+        images: What the agents see, which is highlighted, ``[K, view, view, 3] uint8``.
+        tile_size: Pixels a side of a cell.
+        out: Gets the pictures, ``[K, height * tile_size, width * tile_size, 3] uint8``.
+    """
     keys = np.empty(cells.shape, np.int32)
     _world_keys(cells, pose, images, keys)
     tiles(tile_size).draw(keys, out)
@@ -96,8 +110,8 @@ def draw_worlds(
 
 @kernel()
 def _copy(keys, first, number, tiles, rows):
-    """Draw from the ``first`` on, row by row of pixels; gives the first that could not be drawn
-    and the key of the tile that it lacks."""
+    """Draw from image ``first`` on, row by row of pixels. Returns the first image that could not be
+    drawn and the key of the tile that it lacks."""
     size, words = tiles.shape[1], tiles.shape[2]
     for k in range(first, keys.shape[0]):
         for j in range(keys.shape[1]):

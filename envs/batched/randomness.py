@@ -1,4 +1,4 @@
-"""Random numbers of each world's own, so that no result depends on how work is shared out.
+"""Random numbers for each world, so that no result depends on how work is divided.
 
 SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): a world's generator is one 64-bit number.
 """
@@ -31,5 +31,5 @@ def draw_below(state, n):
 
 
 def generators(seed: int, n: int) -> np.ndarray:
-    """The first states ``[n] uint64`` of n worlds' generators."""
+    """The initial states ``[n] uint64`` of the generators of n worlds."""
     return np.random.default_rng(seed).integers(0, 2**64, n, np.uint64)

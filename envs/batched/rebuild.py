@@ -1,4 +1,4 @@
-"""A room that the engine has made, as the MiniGrid world of its family."""
+"""A room that the engine has generated, as a MiniGrid world of its family."""
 
 from __future__ import annotations
 
@@ -34,11 +34,13 @@ if TYPE_CHECKING:
 
 
 def rebuild(engine: Engine, i: int) -> RoomEnv:
-    """World i of an engine of ``Rooms`` as it is now, as a MiniGrid world of its own.
+    """World i of an engine of ``Rooms``, in its current state, as a MiniGrid world.
 
-    It steps, judges and is drawn like any world of its family, and its ``oracle`` knows the
-    answer; it does not need, and must not get, a reset. Raises BadInput for worlds of a pool,
-    which come from MiniGrid already.
+    It steps, judges and is drawn like any world of its family, and its ``oracle`` knows the answer.
+    It does not need a reset, and must not get one.
+
+    Raises:
+        BadInput: The engine's source is a pool, whose worlds come from MiniGrid already.
     """
     rooms = engine.source
     if not isinstance(rooms, Rooms):
@@ -101,7 +103,7 @@ def rebuild(engine: Engine, i: int) -> RoomEnv:
     world.agent_pos, world.agent_dir = (x, y), direction
     world.step_count = int(engine.state.steps[i])
 
-    # What could be reached when the episode began, which is what the family means by it.
+    # What could be reached when the episode began, as in the family.
     inside = {(int(x), int(y)) for y, x in np.argwhere(before != WALL_CELL)}
     lay = {
         (x, y): int(before[y, x]) >> ID_SHIFT & 255 for x, y in inside if before[y, x] >> ID_SHIFT

@@ -1,7 +1,7 @@
-"""Our own families' rooms, made inside the engine, so that new ones never run out.
+"""Rooms of our own families, generated inside the engine, so that new ones never run out.
 
-The same families as ``envs.conditional``, ``envs.search`` and ``envs.command``: the same items,
-facts, chances and rules of placement, drawn from the engine's own random numbers.
+They are the families of ``envs.conditional``, ``envs.search`` and ``envs.command``, with the same
+items, facts, probabilities and placement rules, drawn from the engine's own random numbers.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from envs.batched.cells import (
 from envs.batched.compiled import jit, maker
 from envs.batched.randomness import draw, draw_below
 from envs.batched.rules import COMMAND, RIGHT_ITEM
-from envs.batched.truth import TOLD_PICK_UP
+from envs.batched.truth import VERB_PICK_UP
 from envs.commands import VERBS
 from envs.conditional import CONDITIONS, PROPERTIES
 from envs.errors import some_of, unknown, whole_number, yes_or_no
@@ -46,11 +46,11 @@ from envs.phrasings import PROPERTY_WORDS
 from envs.room import ROOM_SIZES, RoomEnv
 
 FAMILIES = ("", "conditional", "search", "visual-conditional", "command")
-NO_ROOMS, CONDITIONAL, SEARCH, VISUAL, TOLD = range(len(FAMILIES))
+NO_ROOMS, CONDITIONAL, SEARCH, VISUAL, COMMAND_FAMILY = range(len(FAMILIES))
 WALL_CONDITION, CORNER_CONDITION, FLOOR_CONDITION, MARK_CONDITION = range(len(CONDITIONS))
 assert [COLOR_TO_IDX[c] for c in COLOURS] == list(range(len(COLOURS)))
 
-# What examining reveals; a layout holds the numbers.
+# The facts that examining reveals; a layout holds their numbers.
 FACTS: tuple[Attribute | None, ...] = (
     None,
     *(Attribute(SECRET_PROPERTY, p) for p in PROPERTIES),
@@ -68,12 +68,12 @@ _BESIDE_WALL, _IN_CORNER, _WHITE_MARK, _ON_FLOOR = 4, 6, 8, 10
 
 
 class RoomArrays(NamedTuple):
-    """What the generator needs to know. ``family`` 0 stands for no generator at all."""
+    """The settings of the generator. ``family`` 0 stands for no generator at all."""
 
     family: int
     items: np.ndarray  # [M] uint32: the cells of the items that may be drawn
-    sizes: np.ndarray  # [.] int64: room sizes, each as likely
-    n_items: np.ndarray  # [.] int64: numbers of items, each as likely
+    sizes: np.ndarray  # [.] int64: room sizes, equally likely
+    n_items: np.ndarray  # [.] int64: numbers of items, equally likely
     verbs: np.ndarray  # [.] int64
     conditions: np.ndarray  # [.] int64
     distractors: int
@@ -92,7 +92,10 @@ class Rooms:
     """Endless rooms of one of our families, as a source of layouts for ``Engine``.
 
     The settings are those of the family's environment; where several sizes, numbers of items or
-    verbs are given, each episode draws one of them. Raises BadInput for what no family takes.
+    verbs are given, each episode draws one of them.
+
+    Raises:
+        BadInput: The family does not take such a setting.
     """
 
     family: str
@@ -157,7 +160,7 @@ def _fits(x, y, size, condition):
 
 @jit()
 def _flood(blocked, x, y, region, stack):
-    """Mark in ``region`` what can be walked to from (x, y); gives how many cells."""
+    """Mark in ``region`` the cells that can be walked to from (x, y). Returns their number."""
     region[:] = 0
     region[y, x] = 1
     stack[0] = y * blocked.shape[1] + x
@@ -181,7 +184,8 @@ def _is_beside(region, x, y):
 
 @jit()
 def _place_in_turn(blocked, size, n, condition, holds, at, region, stack, order, random):
-    """Cells ``at [n, 2]`` so that all things can be reached; gives whether there were any."""
+    """Draw cells ``at [n, 2]`` so that all things can be reached. Returns whether that
+    succeeded."""
     free = (size - 2) * (size - 2)
     for k in range(n):
         options = 0
@@ -240,7 +244,7 @@ def _clear(blocked, size):
 
 @maker()
 def _place(size, n, needed, condition, holds, at, random):
-    """A cell for each of ``n`` things and one for the agent (``RoomEnv._draw_layout``).
+    """Draw a cell for each of ``n`` things and one for the agent (``RoomEnv._draw_layout``).
 
     ``needed`` is the set of things that must be within reach even where not all can be.
     """
@@ -286,7 +290,17 @@ def _place(size, n, needed, condition, holds, at, random):
 
 @maker()
 def build_room(rooms, layouts, w, random):
-    """Make a new room in layout ``w``; gives the generator's next state."""
+    """Generate a new room.
+
+    Args:
+        rooms: The settings of generated rooms (`RoomArrays`).
+        layouts: The engine's layouts (`LayoutArrays`).
+        w: The layout to write the room to.
+        random: The state of the random generator.
+
+    Returns:
+        The generator's next state.
+    """
     random, k = draw_below(random, len(rooms.sizes))
     size = rooms.sizes[k]
     random, k = draw_below(random, len(rooms.n_items))
@@ -353,7 +367,7 @@ def build_room(rooms, layouts, w, random):
                 cells[k] |= np.uint32((1 if white else 2) << MARK_SHIFT)
                 layouts.facts[w, k + 1] = _WHITE_MARK + (not white)
         else:
-            asked = 0
+            named_floor = 0
             for k in range(n):
                 own = colour_of(cells[k])
                 while True:
@@ -361,17 +375,17 @@ def build_room(rooms, layouts, w, random):
                     if floor == own:
                         continue
                     if k == 0:
-                        asked = floor
+                        named_floor = floor
                         if not holds:
-                            # Asked for one colour, lies on another.
+                            # The sentence names one colour, the item lies on another.
                             while True:
                                 random, floor = draw_below(random, 6)
-                                if floor != own and floor != asked:
+                                if floor != own and floor != named_floor:
                                     break
                     break
                 cells[k] += np.uint32((9 * (1 + floor)) << STATE_SHIFT)
                 layouts.facts[w, k + 1] = _ON_FLOOR + floor
-            layouts.target[w, 2] = asked
+            layouts.target[w, 2] = named_floor
     else:
         random, k = draw_below(random, len(rooms.verbs))
         verb = rooms.verbs[k]
@@ -383,11 +397,11 @@ def build_room(rooms, layouts, w, random):
         layouts.command[w, 2] = 1 + colour_of(cell)
         layouts.command[w, 3] = 1 + kind_of(cell) - FIRST_ITEM
         layouts.sets[w, 0, 0] = one << np.uint64(wanted + 1)
-        if verb == TOLD_PICK_UP:
+        if verb == VERB_PICK_UP:
             layouts.sets[w, 1, 0] = layouts.sets[w, 0, 0]
         for k in range(n):
             layouts.facts[w, k + 1] = _UNKNOWN
-    if rooms.family != TOLD:
+    if rooms.family != COMMAND_FAMILY:
         layouts.sets[w, 1, 0] = one << np.uint64(right)
     layouts.target[w, 3] = holds
     needed = layouts.sets[w, 0, 0] | layouts.sets[w, 1, 0]

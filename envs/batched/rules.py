@@ -1,4 +1,4 @@
-"""The names of the rules by which an episode is judged, besides MiniGrid's goal and lava."""
+"""The rules by which an episode is judged, besides MiniGrid's goal and lava."""
 
 from __future__ import annotations
 

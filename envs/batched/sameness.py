@@ -1,4 +1,4 @@
-"""The proof that the engine is MiniGrid: both play the same episodes, and nothing may differ."""
+"""The proof that the engine is MiniGrid: both play the same episodes, and must not differ."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from envs.errors import BadInput, whole_number
 from envs.events import EventWatch
 from envs.making import make_envs
 
-# Our own levels with settings, besides all levels as they are registered.
+# Our own levels with other settings, in addition to all registered levels.
 VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("Parley/SecretConditional-v0", {"show_marks": True, "n_items": 10, "room_size": 6}),
     ("Parley/SecretConditional-v0", {"items": "held-out", "room_size": 16}),
@@ -80,10 +80,19 @@ GRID_EVERY = 10  # steps, between comparisons of the whole grid
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a level played on both sides has shown.
+    """The result of playing a level on both sides.
 
-    ``successes``, ``failures`` and ``cut`` count how episodes ended (``cut``: truncated only),
-    ``events`` the kinds of events. ``difference`` is the first one, as a sentence, or None.
+    Attributes:
+        level: The level's id.
+        view: Cells a side of a view.
+        seed: The seed.
+        steps: Steps played.
+        episodes: Episodes begun.
+        successes: Episodes that ended in success.
+        failures: Episodes that ended in failure.
+        cut: Episodes that were only truncated.
+        events: The number of events of each kind.
+        difference: The first difference, as a sentence, or None.
     """
 
     level: str
@@ -101,13 +110,21 @@ class Comparison:
 def compare(level: str, steps: int, seed: int = 0, view: int = 7, **settings: Any) -> Comparison:
     """Play MiniGrid's level and the engine side by side, from the same layouts.
 
-    Compared after every step: the image, direction and mission, the reward, terminated,
-    truncated, what is carried, the steps taken, the events, the success as the level's own step
-    or BabyAI's verifier has it, and every ``GRID_EVERY`` steps the whole grid. A third of the
-    episodes are played at random, a third mostly forwards, and in the others a walker seeks
-    things out to use them, so that doors, boxes and tasks get done.
+    Compared after every step: the image, direction and mission, the reward, terminated, truncated,
+    what is carried, the number of steps, the events, the success according to the level's own step
+    or BabyAI's verifier, and every ``GRID_EVERY`` steps the whole grid. A third of the episodes are
+    played at random, a third mostly forwards, and in the others a walker looks for things and uses
+    them, so that doors, boxes and tasks get done.
 
-    Raises BadInput for an unknown level and for one that the engine does not have.
+    Args:
+        level: A registered id or a short name of ``envs.making.TASKS``.
+        steps: The number of steps.
+        seed: The seed of the layouts and actions.
+        view: Cells a side of a view.
+        settings: Keyword arguments of the level's constructor.
+
+    Raises:
+        BadInput: The level is unknown, or the engine does not support it.
     """
     (env,) = make_envs(level, 1, **settings)
     check_rules(env.unwrapped, level)
@@ -125,7 +142,14 @@ def compare(level: str, steps: int, seed: int = 0, view: int = 7, **settings: An
 
 
 def compare_rooms(rooms: Rooms, steps: int, seed: int = 0, view: int = 7) -> Comparison:
-    """The other way round: MiniGrid worlds rebuilt from rooms that the engine has made."""
+    """Play the engine's own rooms, rebuilt as MiniGrid worlds, and the engine side by side.
+
+    Args:
+        rooms: The rooms.
+        steps: The number of steps.
+        seed: The seed of the rooms and actions.
+        view: Cells a side of a view.
+    """
     _check(steps, seed, view)
     engine = Engine(rooms, 1, seed=seed, view=view, autoreset=False)
 
@@ -177,7 +201,7 @@ def _play(
         verdicts.clear()
         obs, reward, terminated, truncated, info = env.step(action)
         engine.step(np.array([action]))
-        happened = info["events"] if "events" in info else watch.events(world, action)
+        true_events = info["events"] if "events" in info else watch.events(world, action)
         success = verdicts[-1] == "success" if verdicts else bool(terminated and float(reward) > 0)
         success = info.get("success", success)
         taken += 1
@@ -190,16 +214,16 @@ def _play(
             "success": (success, engine.success[0]),
             "steps": (world.step_count, engine.steps[0]),
             "carried": (_code(world.carrying), int(engine.state.carried[0]) & CODE_MASK),
-            "events": (happened, events_of(engine, 0)),
+            "events": (true_events, events_of(engine, 0)),
         }
         if verdicts:
             pairs["verifier's success"] = (verdicts[-1] == "success", engine.success[0])
         if over or taken % GRID_EVERY == 0:
             grid = engine.grid(0)[: world.width, : world.height]
             pairs["grid"] = (world.grid.encode(), grid)
-        said = f"{where}, step {world.step_count} ({world.actions(action).name})"
-        difference = _first(pairs, said)
-        events.update(e.kind for e in happened)
+        step_name = f"{where}, step {world.step_count} ({world.actions(action).name})"
+        difference = _first(pairs, step_name)
+        events.update(e.kind for e in true_events)
         if over:
             ends["success" if success else "failure" if terminated else "cut"] += 1
     return Comparison(
@@ -217,7 +241,7 @@ def _play(
 
 
 def _listen(world: MiniGridEnv) -> list[str]:
-    """A list that gets what BabyAI's verifier says of each step, where the level has one."""
+    """A list that gets the verdict of BabyAI's verifier on each step, if the level has one."""
     verdicts: list[str] = []
     if isinstance(world, RoomGridLevel):
         instruction: Any = world.instrs  # type: ignore[attr-defined]
@@ -284,13 +308,13 @@ _USES_OF_OTHERS = ("pickup", "pickup", "toggle", "done", "drop")
 
 
 class Walker:
-    """Walks to things, most often to those that the mission names, and uses them."""
+    """Walks to things, mostly to those that the mission names, and uses them."""
 
     def __init__(self, rng: np.random.Generator, world: MiniGridEnv) -> None:
         self._rng = rng
         self._world = world
         self._path: list[Cell] = []
-        # Whether it stays clear of what ends an episode.
+        # Whether it avoids what ends an episode.
         self._careful = rng.random() < 0.7
 
     def __call__(self) -> int:
@@ -323,7 +347,7 @@ class Walker:
         return int(world.actions.forward)
 
     def _plan(self, here: Cell) -> list[Cell]:
-        """A way to something, of which it may only be beside what it goes to; [] for none."""
+        """A path to something to use or to stand beside; empty if there is none."""
         came = self._reach(here)
         targets = self._targets(came)
         if not targets:
@@ -337,7 +361,7 @@ class Walker:
     def _targets(self, came: dict[Cell, Cell]) -> list[Cell]:
         world, rng = self._world, self._rng
         kinds: dict[str, list[Cell]] = {}
-        asked: list[Cell] = []
+        named: list[Cell] = []
         words = set(world.mission.replace(",", " ").replace(".", " ").split())
         for cell in came:
             thing = world.grid.get(*cell)
@@ -346,20 +370,20 @@ class Walker:
                 continue
             kinds.setdefault(kind, []).append(cell)
             if thing is not None and (kind == "goal" or {kind, thing.color} <= words):
-                asked.append(cell)
-        if asked and rng.random() < 0.7:
+                named.append(cell)
+        if named and rng.random() < 0.7:
             if world.carrying is not None and rng.random() < 0.5:
                 free = kinds.get("nothing", [])
-                near = [c for c in free if any(_distance(c, a) == 1 for a in asked)]
-                return near or asked
-            return asked
+                near = [c for c in free if any(_distance(c, a) == 1 for a in named)]
+                return near or named
+            return named
         if not kinds:
             return []
         names = sorted(kinds)
         return kinds[names[rng.integers(len(names))]]
 
     def _reach(self, here: Cell) -> dict[Cell, Cell]:
-        """From which cell each cell that can be faced or entered is come to."""
+        """For each cell that can be faced or entered, the cell before it on the way."""
         world = self._world
         came: dict[Cell, Cell] = {}
         edge = deque([here])

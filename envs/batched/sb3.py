@@ -16,16 +16,23 @@ HIGHEST_CODE = 63
 
 
 class EngineVecEnv(VecEnv):
-    """The engine's worlds as Stable-Baselines3 wants them.
+    """The engine's worlds for Stable-Baselines3.
 
     An observation is a dict of ``image [N, view, view, 3] uint8`` and ``direction [N] int64``, or,
     with ``directions=False``, the images alone. They are copies, since Stable-Baselines3 puts an
-    observation into its buffer only after the step that follows it. The images' space ends at 63,
-    for they are codes: taken for pixels, 7x7 of them would go through a network for Atari's.
+    observation into its buffer only after the next step. The space of the images ends at 63, since
+    they are codes: Stable-Baselines3 would feed pixels to a convolutional network.
 
-    Where a world ended, its info has ``terminal_observation``, a view until the next step,
-    ``TimeLimit.truncated``, ``is_success`` and ``episode``; all other infos are the same empty
-    dicts again and again. Raises BadInput for an engine that does not reset by itself.
+    Where an episode ended, the world's info has ``terminal_observation``, a view that is valid
+    until the next step, ``TimeLimit.truncated``, ``is_success`` and ``episode``; all other infos
+    are the same empty dicts at every step.
+
+    Args:
+        engine: The engine.
+        directions: Whether observations have the direction.
+
+    Raises:
+        BadInput: The engine has no autoreset.
     """
 
     def __init__(self, engine: Engine, *, directions: bool = True) -> None:
@@ -73,10 +80,10 @@ class EngineVecEnv(VecEnv):
             "terminal_observation": {"image": image, "direction": engine.last_directions[i]}
             if self.directions
             else image,
-            # Truncation is no termination: the value of the last observation counts then.
+            # Truncation is not termination: PPO then adds the value of the last observation.
             "TimeLimit.truncated": bool(engine.truncated[i] and not engine.terminated[i]),
             "is_success": bool(engine.success[i]),
-            # The engine rewards nothing but an end.
+            # The engine rewards only the end of an episode.
             "episode": {"r": float(engine.rewards[i]), "l": int(engine.last_steps[i])},
         }
 
@@ -84,14 +91,26 @@ class EngineVecEnv(VecEnv):
         pass
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """An attribute of this object, as often as there are worlds in ``indices``."""
+        """An attribute of this object, once for each world in ``indices``."""
         value = None if attr_name == "render_mode" else getattr(self, attr_name)
         return [value for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> NoReturn:
+        """Not supported.
+
+        Args:
+            attr_name: The attribute's name.
+            value: Its value.
+            indices: The worlds.
+
+        Raises:
+            NotImplementedError: Always; the worlds have no attributes of their own.
+        """
         raise NotImplementedError("the engine's worlds have no attributes of their own to set")
 
     def env_method(self, method_name: str, *args: Any, indices: Any = None, **kw: Any) -> NoReturn:
+        """Not supported: raises NotImplementedError, since the worlds have no methods of their
+        own."""
         raise NotImplementedError("the engine's worlds have no methods of their own to call")
 
     def env_is_wrapped(self, wrapper_class: type[gym.Wrapper], indices: Any = None) -> list[bool]:

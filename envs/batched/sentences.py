@@ -1,4 +1,4 @@
-"""The engine's numbers in words: items, events and the sentences of our own families."""
+"""The engine's numbers as words: items, events and the sentences of our own families."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from minigrid.core.constants import IDX_TO_OBJECT
 from envs.batched.cells import CODE_MASK, COLOUR_SHIFT, FIRST_ITEM, ID_SHIFT, STATE_SHIFT
 from envs.batched.kernels import LayoutArrays
 from envs.batched.rooms import (
+    COMMAND_FAMILY,
     CONDITIONAL,
     FACTS,
     FLOOR_CONDITION,
     SEARCH,
-    TOLD,
     VISUAL,
     WALL_CONDITION,
 )
@@ -42,18 +42,18 @@ def item_of_cell(cell: int) -> Item | None:
 
 
 def items_by_number(cells: np.ndarray) -> dict[int, Item]:
-    """The items on ``cells``, by their things' own numbers, in the order of the numbers."""
-    found = {}
+    """The items on ``cells``, by the numbers of the things, in increasing order."""
+    items = {}
     for cell in sorted(map(int, cells[cells >> ID_SHIFT > 0]), key=lambda c: c >> ID_SHIFT & 255):
         item = item_of_cell(cell)
         assert item is not None
-        found[cell >> ID_SHIFT & 255] = item
-    return found
+        items[cell >> ID_SHIFT & 255] = item
+    return items
 
 
 def events_of(engine: Engine, i: int) -> tuple[Event, ...]:
-    """The events of world i's last step, as ``info["events"]`` of MiniGrid worlds has them."""
-    found = []
+    """The events of world i's last step, as in ``info["events"]`` of MiniGrid worlds."""
+    events = []
     for kind, cell in zip(engine.state.event_kinds[i], engine.state.event_cells[i], strict=True):
         item = item_of_cell(cell) if kind else None
         if item is not None:
@@ -61,13 +61,19 @@ def events_of(engine: Engine, i: int) -> tuple[Event, ...]:
             if kind == EXAMINED:
                 layout = engine.state.layout[i]
                 fact = FACTS[engine.layouts.facts[layout, int(cell) >> ID_SHIFT & 255]]
-            found.append(Event(EVENT_KINDS[kind], item, fact))
-    return tuple(found)
+            events.append(Event(EVENT_KINDS[kind], item, fact))
+    return tuple(events)
 
 
 def sentence(family: int, layouts: LayoutArrays, w: int) -> str:
-    """The task of a room that ``build_room`` has made, in its family's own words."""
-    if family == TOLD:
+    """The task of a room that ``build_room`` has generated, in its family's own words.
+
+    Args:
+        family: The family's number.
+        layouts: The engine's layouts (`LayoutArrays`).
+        w: The room's layout.
+    """
+    if family == COMMAND_FAMILY:
         return str(decode_command(layouts.command[w]))
     condition, named, floor, _ = map(int, layouts.target[w])
     items = [*items_by_number(layouts.cells[w]).values()]
@@ -75,10 +81,10 @@ def sentence(family: int, layouts: LayoutArrays, w: int) -> str:
         return f"Exactly one of {join(items[:named])} is good. Pick up the good one."
     assert family in (CONDITIONAL, VISUAL)
     if family == CONDITIONAL:
-        said = "is good"
+        phrase = "is good"
     elif condition == FLOOR_CONDITION:
-        said = f"is on a {COLOURS[floor]} floor"
+        phrase = f"is on a {COLOURS[floor]} floor"
     else:
-        said = PHRASES[CONDITIONS[condition]]
+        phrase = PHRASES[CONDITIONS[condition]]
     decider, yes, no = items[:3]
-    return f"If the {decider} {said}, pick up the {yes}, otherwise pick up the {no}."
+    return f"If the {decider} {phrase}, pick up the {yes}, otherwise pick up the {no}."

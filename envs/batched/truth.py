@@ -1,4 +1,4 @@
-"""What truly happens in a batched world, as numbers: events, and when a command is done."""
+"""Ground truth of a batched world, as numbers: events, and when a command is done."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EVENT_KINDS = (
     "found locked",
 )
 _, EXAMINED, PICKED, DROPPED, OPENED, CLOSED_IT, UNLOCKED, FOUND_LOCKED = range(len(EVENT_KINDS))
-TOLD_GO_TO, TOLD_EXAMINE, TOLD_PICK_UP, TOLD_OPEN, TOLD_PUT = range(len(VERBS))
+VERB_GO_TO, VERB_EXAMINE, VERB_PICK_UP, VERB_OPEN, VERB_PUT = range(len(VERBS))
 
 
 @numba.njit(inline="always")
@@ -30,23 +30,32 @@ def _in(things, cell):
 
 
 @jit()
-def told_done(verb, wanted, fixed, done, front, hands, kinds, cells, grid, fx, fy):
+def is_command_done(verb, wanted, fixed, done, front, hands, kinds, cells, grid, fx, fy):
     """Whether a command is done after a step (``envs.commands.CommandWatch``, compiled).
 
-    ``wanted`` and ``fixed`` are the sets of things that its item and its target mean, ``done``
-    whether it was done before, ``front`` the cell at (fx, fy) of ``grid`` before the agent,
-    ``kinds`` and ``cells`` the step's events.
+    Args:
+        verb: The command's verb, one of the constants ``VERB_...``.
+        wanted: The set of things that the command's item means.
+        fixed: The set of things that its target means.
+        done: Whether it was done before the step.
+        front: The cell in front of the agent.
+        hands: The cell of the carried thing, 0 for none.
+        kinds: The kinds of the step's events, ``[2] uint8``.
+        cells: The cells of these events, ``[2] uint32``.
+        grid: The world's padded cells.
+        fx: The column of ``front`` in ``grid``.
+        fy: The row of ``front`` in ``grid``.
     """
-    if verb == TOLD_GO_TO:
+    if verb == VERB_GO_TO:
         return number_of(front) != 0 and _in(wanted, front)
-    if verb == TOLD_PICK_UP:
+    if verb == VERB_PICK_UP:
         return hands != 0 and _in(wanted, hands)
     if done:
         return True
-    kind = EXAMINED if verb == TOLD_EXAMINE else OPENED if verb == TOLD_OPEN else DROPPED
+    kind = EXAMINED if verb == VERB_EXAMINE else OPENED if verb == VERB_OPEN else DROPPED
     for k in range(2):
         if kinds[k] == kind and _in(wanted, cells[k]):
-            if verb != TOLD_PUT:
+            if verb != VERB_PUT:
                 return True
             for near in (grid[fy, fx + 1], grid[fy, fx - 1], grid[fy + 1, fx], grid[fy - 1, fx]):
                 if number_of(near) != 0 and _in(fixed, near):
@@ -56,9 +65,17 @@ def told_done(verb, wanted, fixed, done, front, hands, kinds, cells, grid, fx, f
 
 @jit()
 def examined_in_order(seen, first, then, cell):
-    """How far an order has been kept, now that ``cell`` has been examined.
+    """Update the progress of examining two sets of things in order, after an examination.
 
-    0 for not begun, 1 after ``first``, 2 after ``then`` as well, 3 for good after the wrong one.
+    Args:
+        seen: The progress so far.
+        first: The set of things to examine first.
+        then: The set of things to examine after that.
+        cell: The cell that was examined.
+
+    Returns:
+        0 for nothing yet, 1 after ``first``, 2 after ``then`` as well, 3 for the wrong order, which
+        stays.
     """
     if seen == 0 and _in(first, cell):
         return 1

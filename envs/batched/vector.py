@@ -18,16 +18,23 @@ Observation = dict[str, Any]
 
 
 class EngineVectorEnv(VectorEnv):
-    """The engine's worlds with MiniGrid's observations, as gymnasium's vectors have them.
+    """The engine's worlds with MiniGrid's observations, as a gymnasium vector environment.
 
-    An observation holds ``image [N, view, view, 3] uint8``, ``direction [N] int64`` and, unless
-    ``missions`` is off, ``mission``, a tuple of N sentences. A world that ends begins anew in the
-    same step (``AutoresetMode.SAME_STEP``); ``infos`` then has ``final_obs`` and ``final_info``,
-    the latter with ``success [N] bool``.
+    An observation holds ``image [N, view, view, 3] uint8``, ``direction [N] int64`` and, with
+    ``missions``, ``mission``, a tuple of N sentences. A new episode begins in the step in which one
+    ends (``AutoresetMode.SAME_STEP``); ``infos`` then has ``final_obs`` and ``final_info``, the
+    latter with ``success [N] bool``.
 
-    ``rgb`` pixels a side of a tile make ``image`` pictures, as MiniGrid's RGBImgPartialObsWrapper
-    gives them. With ``copy=False`` all arrays are views of the engine's own, which the next step
-    overwrites; ``final_obs`` always are. Raises BadInput for an engine without autoreset.
+    Args:
+        engine: The engine.
+        missions: Whether observations have the mission.
+        copy: Copy all arrays. Otherwise they are the engine's own, which the next step overwrites;
+            ``final_obs`` always are.
+        rgb: Pixels a side of a tile if ``image`` is to be a picture, as MiniGrid's
+            RGBImgPartialObsWrapper draws it; None for codes.
+
+    Raises:
+        BadInput: The engine has no autoreset.
     """
 
     def __init__(
@@ -59,7 +66,15 @@ class EngineVectorEnv(VectorEnv):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Begin new episodes, in all worlds or where ``options["reset_mask"] [N] bool`` is true."""
+        """Begin new episodes in all worlds, or where ``options["reset_mask"] [N] bool`` is true.
+
+        Args:
+            seed: Seeds the random generators of all worlds; None leaves them as they are.
+            options: May hold ``reset_mask``.
+
+        Raises:
+            BadInput: The mask has the wrong shape or type, or is nowhere true.
+        """
         super().reset(seed=seed)
         which = np.arange(self.num_envs)
         if options is not None and "reset_mask" in options:
@@ -69,7 +84,7 @@ class EngineVectorEnv(VectorEnv):
             which = np.flatnonzero(mask)
         self.engine.reset(seed, which)
         self._begun = True
-        self._tell_missions(which)
+        self._update_missions(which)
         return self._observe(), {}
 
     def step(
@@ -97,7 +112,8 @@ class EngineVectorEnv(VectorEnv):
         return seen
 
     def _end(self, over: np.ndarray) -> dict[str, Any]:
-        """What is told of the worlds that have just ended, and begun anew."""
+        """The infos of the worlds whose episodes have just ended, with the next ones already
+        begun."""
         engine, which = self.engine, np.flatnonzero(over)
         last = np.full(self.num_envs, None, object)
         if self.rgb is None:
@@ -110,7 +126,7 @@ class EngineVectorEnv(VectorEnv):
             last[i] = {"image": image, "direction": int(engine.last_directions[i])}
             if self._missions is not None:
                 last[i]["mission"] = self._missions[i]
-        self._tell_missions(which)
+        self._update_missions(which)
         return {
             "final_obs": last,
             "_final_obs": over,
@@ -118,10 +134,10 @@ class EngineVectorEnv(VectorEnv):
             "_final_info": over.copy(),
         }
 
-    def _tell_missions(self, which: np.ndarray) -> None:
+    def _update_missions(self, which: np.ndarray) -> None:
         if self._missions is None:
             return
-        told = list(self._missions)
+        missions = list(self._missions)
         for i in which.tolist():
-            told[i] = self.engine.mission(i)
-        self._missions = tuple(told)
+            missions[i] = self.engine.mission(i)
+        self._missions = tuple(missions)

@@ -1,9 +1,10 @@
 """What an agent sees: MiniGrid's ``gen_obs``, compiled.
 
 MiniGrid's shadow casting (``Grid.process_vis``) goes row by row away from the agent. Within a row
-it sweeps right and then left: whatever is seen and transparent shows its neighbour, and both show
-in the next row. A row of the view is one bit mask here. For views of 7 cells a table holds what
-the sweeps come to; for other sizes they are floods along runs of transparent cells.
+it sweeps right and then left: each visible transparent cell makes its neighbour visible, and both
+of them the cells in the next row. A row of the view is one bit mask here. For views of 7 cells a
+table holds the results of the sweeps; for other sizes they are floods along runs of transparent
+cells.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def step_y(direction):
 
 @intrinsic
 def _cell(context: Any, cells: Any, k: Any) -> Any:
-    """The k-th number of a contiguous uint32 array of whatever shape."""
+    """The k-th number of a contiguous uint32 array of any shape."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         array = cgutils.create_struct_proxy(signature.args[0])(context, builder, args[0])
@@ -47,7 +48,7 @@ def _cell(context: Any, cells: Any, k: Any) -> Any:
 
 @intrinsic
 def _write4(context: Any, out: Any, k: Any, four: Any) -> Any:
-    """Write four bytes from the k-th on into a contiguous uint8 array of whatever shape."""
+    """Write four bytes from the k-th on into a contiguous uint8 array of any shape."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         array = cgutils.create_struct_proxy(signature.args[0])(context, builder, args[0])
@@ -60,8 +61,8 @@ def _write4(context: Any, out: Any, k: Any, four: Any) -> Any:
 
 
 def _sweeps() -> np.ndarray:
-    """For views of 7 cells, at ``transparent << 7 | seen from the row before``: the row's own
-    mask, and in the byte above it what is seen of the next row."""
+    """The results of the sweeps for views of 7 cells, at index ``transparent << 7 | visible from
+    the row before``: the mask of the row, and in the byte above it that of the next row."""
     table = np.zeros(1 << 14, np.uint16)
     for k in range(len(table)):
         clear, mask = k >> 7, k & 127
@@ -83,8 +84,8 @@ _SWEEPS = _sweeps()
 
 @kernel(forceinline=True)
 def _look_7(cells, corner, ahead, right, see_through, out):
-    """``corner`` is the cell that the view's left-most of the agent's own row shows, ``ahead``
-    and ``right`` are steps from cell to cell."""
+    """``look`` for views of 7 cells. ``corner`` is the left-most cell of the agent's own row of the
+    view; ``ahead`` and ``right`` are the steps from cell to cell."""
     seen = np.uint64((1 << 49) - 1)
     if not see_through:
         seen = np.uint64(0)
@@ -95,9 +96,9 @@ def _look_7(cells, corner, ahead, right, see_through, out):
             for i in range(7):
                 opaque = _cell(cells, at + right * i) >> np.uint32(OPAQUE_SHIFT)
                 clear |= np.uint64(~opaque & np.uint32(1)) << np.uint64(i)
-            found = np.uint64(_SWEEPS[clear << np.uint64(7) | mask])
-            seen |= (found & np.uint64(127)) << np.uint64(7 * (6 - depth))
-            mask = found >> np.uint64(8)
+            swept = np.uint64(_SWEEPS[clear << np.uint64(7) | mask])
+            seen |= (swept & np.uint64(127)) << np.uint64(7 * (6 - depth))
+            mask = swept >> np.uint64(8)
     # Each cell is written as four bytes, of which the next cell overwrites the last. The very
     # last cell has no byte to spare: another thread may own the memory behind it.
     for i in range(7):
@@ -120,10 +121,17 @@ def _write3(out, i, j, cell):
 
 @numba.njit(inline="always")
 def sweep(mask, clear, full):
-    """One row of the shadow casting, for a view of any size: bit masks of the cells that the row
-    before shows, of those that are transparent, and of the whole row. Gives which cells of the row
-    are seen, and which of the next row they show."""
-    # Rightwards: every seen and transparent cell but the last shows its right neighbour.
+    """One row of the shadow casting, for a view of any size, on bit masks.
+
+    Args:
+        mask: The cells that the row before makes visible.
+        clear: The transparent cells.
+        full: All cells of the row.
+
+    Returns:
+        The visible cells of the row, and those of the next row that they make visible.
+    """
+    # Rightwards: every visible transparent cell but the last makes its right neighbour visible.
     can = clear & full >> 1
     seen = mask & can
     while True:
@@ -133,7 +141,7 @@ def sweep(mask, clear, full):
         seen = more
     mask |= seen << 1
     beyond = seen | seen << 1
-    # Leftwards: the same with what is seen by now.
+    # Leftwards: the same with the cells visible by now.
     can = clear & full & ~1
     seen = mask & can
     while True:
@@ -167,9 +175,20 @@ def _look_far(cells, corner, ahead, right, see_through, view, out):
 
 @kernel(forceinline=True)
 def look(cells, w, x, y, direction, carried, see_through, view, out):
-    """Write what an agent at padded cell (x, y) of world ``w`` sees into ``out [v, v, 3]``.
+    """Write what an agent sees.
 
-    ``cells`` and ``out`` must be contiguous, and wide enough for the whole view to lie inside.
+    ``cells`` and ``out`` must be contiguous, and the padding wide enough for the whole view.
+
+    Args:
+        cells: The worlds' padded cells.
+        w: The world.
+        x: The agent's column in the padded grid.
+        y: The agent's row in the padded grid.
+        direction: The agent's direction.
+        carried: The cell of the carried thing, 0 for none.
+        see_through: Whether walls do not block the view.
+        view: Cells a side of the view.
+        out: Gets the view, ``[view, view, 3] uint8``.
     """
     half = view // 2
     stride = cells.shape[2]

@@ -1,4 +1,4 @@
-"""A command's words as numbers, as the Actor reads them."""
+"""A command's words as numbers, which the Actor reads."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ WORDS_A_COMMAND = 1 + 2 * WORDS_AN_ITEM
 
 
 def encode_command(command: Command) -> np.ndarray:
-    """A command's words ``[9] uint8``: the verb, then texture, colour, shape and place of its
-    item and its target, 0 for a word that is not there."""
+    """A command's words ``[9] uint8``: the verb, then texture, colour, shape and place of its item
+    and of its target, 0 for a missing word."""
     items = (command.item, command.target)
     return np.array([VERBS.index(command.verb), *(n for i in items for n in _words(i))], np.uint8)
 
@@ -32,7 +32,7 @@ def _words(item: Item | None) -> tuple[int, ...]:
 
 
 def decode_command(words: np.ndarray) -> Command:
-    """The command of ``encode_command``'s numbers."""
+    """The command that ``encode_command`` encoded as these numbers."""
     items = []
     for k in (1, 1 + WORDS_AN_ITEM):
         texture, colour, shape, place = (

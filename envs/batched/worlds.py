@@ -1,4 +1,4 @@
-"""The team's face of the batched engine: Worlds whose steps are the engine's."""
+"""The batched engine as `Worlds`, for the loop of Planner, Actor and Reporter."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from envs.batched.engine import Engine
 from envs.batched.kernels import step_x, step_y
 from envs.batched.layouts import Pool, check_rules, empty_layouts, layout_of
 from envs.batched.rooms import FACTS
-from envs.batched.truth import EVENT_KINDS, EXAMINED, told_done
+from envs.batched.truth import EVENT_KINDS, EXAMINED, is_command_done
 from envs.commands import VERBS, Command
 from envs.errors import BadInput
 from envs.events import Event
@@ -43,17 +43,18 @@ from envs.states import WorldState
 from envs.worlds import Worlds
 
 _TRANSPARENT = (OrderEnforcing, PassiveEnvChecker)  # wrappers that change nothing
-_UNTOLD = -1
+_NO_VERB = -1
 
 
 class BatchedWorlds(Worlds):
-    """N MiniGrid worlds, stepped together by one ``Engine``; all else is as in ``Worlds``.
+    """N MiniGrid worlds, stepped together by one ``Engine``; otherwise the same as ``Worlds``.
 
-    A world is reset by MiniGrid itself, so its episode is the one that ``Worlds`` gives for that
-    seed. The bare world stands still while the engine plays, and catches up, without looking, when
-    somebody asks for it. A layout that the engine cannot hold is played by MiniGrid.
+    A world is reset by MiniGrid itself, so its episode is the one that ``Worlds`` plays for that
+    seed. The bare world stands still while the engine steps, and catches up, without computing
+    views, when it is needed. A layout that the engine does not support is played by MiniGrid.
 
-    Raises BadInput for levels whose rules the engine does not have.
+    Raises:
+        BadInput: The engine does not implement the level's rules.
     """
 
     def __init__(self, envs: Sequence[gym.Env]) -> None:
@@ -66,24 +67,24 @@ class BatchedWorlds(Worlds):
         own = Pool(empty_layouts(n, height, width), ("",) * n, ("",) * n)
         self.engine = Engine(own, n, view=bare[0].agent_view_size, autoreset=False)
         self.images, self.directions = self.engine.images, self.engine.directions
-        self._apart = np.zeros(n, bool)  # whose layouts the engine cannot hold
+        self._apart = np.zeros(n, bool)  # whether MiniGrid plays the world, not the engine
         self._taken = np.zeros((n, 64), np.uint8)  # the episode's actions,
-        self._known = np.zeros(n, np.int64)  # and how many of them the bare world has taken
+        self._replayed = np.zeros(n, np.int64)  # and how many of them the bare world has taken
         self._eventful: list[int] = []
-        # What `watch` was told, by the engine's numbers; _UNTOLD where MiniGrid must be asked.
-        self._verbs = np.full(n, _UNTOLD)
+        # The commands of `watch` in the engine's numbers; _NO_VERB where MiniGrid decides.
+        self._verbs = np.full(n, _NO_VERB)
         self._wanted = np.zeros(n, np.uint64)
         self._fixed = np.zeros(n, np.uint64)
 
     def world(self, i: int) -> MiniGridEnv:
         world = self._bare(i)
-        missed = self._taken[i, self._known[i] : self.steps[i]]
+        missed = self._taken[i, self._replayed[i] : self.steps[i]]
         if len(missed) and not self._apart[i]:
             self.places(i)
             with self._blindly(i):
                 for action in missed.tolist():
                     world.step(action)
-            self._known[i] = self.steps[i]
+            self._replayed[i] = self.steps[i]
             pose = (*map(int, world.agent_pos), int(world.agent_dir))
             assert pose == tuple(self.engine.state.pose[i]), "the engine and MiniGrid differ"
         return world
@@ -94,11 +95,11 @@ class BatchedWorlds(Worlds):
         return self._places[i]
 
     def reset(self, i: int, seed: int) -> None:
-        self._known[i] = self.steps[i]  # nobody asks any more for what the last episode missed
-        self._verbs[i] = _UNTOLD
+        self._replayed[i] = self.steps[i]  # the last episode need not catch up any more
+        self._verbs[i] = _NO_VERB
         with self._blindly(i):
             super().reset(i, seed)
-        self._known[i] = 0
+        self._replayed[i] = 0
         try:
             self.engine.put(i, layout_of(self._bare(i), _name(self.envs[i])))
         except BadInput:
@@ -109,10 +110,10 @@ class BatchedWorlds(Worlds):
             self._apart[i] = False
 
     def watch(self, i: int, command: Command) -> None:
-        # The place of a box that is opened is a matter of its cell, not of the box.
+        # The place of an opened box is that of its cell, since the box is gone.
         by_cell = command.verb == "open" and command.item.place and command.item.shape != "door"
         if self._apart[i] or by_cell:
-            self._verbs[i] = _UNTOLD
+            self._verbs[i] = _NO_VERB
             super().watch(i, command)
             return
         self._watches[i] = None
@@ -142,8 +143,8 @@ class BatchedWorlds(Worlds):
         self.success[rows] = engine.success[rows]
         self.truncated[rows] = (engine.truncated & ~engine.terminated)[rows]
         self.over[rows] = (engine.truncated | engine.terminated)[rows]
-        self._tell_events(going)
-        self._follow(going)
+        self._update_events(going)
+        self._update_done(going)
 
     def states(self, which: Sequence[int], *, with_grids: bool = False) -> list[WorldState]:
         if self._apart[which].any():
@@ -166,12 +167,12 @@ class BatchedWorlds(Worlds):
         return list(map(WorldState, state.images[which], grids, poses, hands))
 
     def _begin(self, i: int) -> None:
-        # Made when they are asked for, but before the world moves on.
+        # Made when they are first needed, but before the world moves on.
         self._places.pop(i, None)
 
     @contextlib.contextmanager
     def _blindly(self, i: int) -> Iterator[None]:
-        """Without making views in the bare world i, which is what takes MiniGrid longest."""
+        """Without views of the bare world i, which are MiniGrid's slowest operation."""
         world = self._bare(i)
 
         def gen_obs() -> dict[str, Any]:
@@ -184,7 +185,7 @@ class BatchedWorlds(Worlds):
         finally:
             del world.gen_obs
 
-    def _tell_events(self, going: np.ndarray) -> None:
+    def _update_events(self, going: np.ndarray) -> None:
         state, facts = self.engine.state, self.engine.layouts.facts
         quiet = [i for i in self._eventful if not going[i]]
         for i in self._eventful:
@@ -205,7 +206,7 @@ class BatchedWorlds(Worlds):
             )
         self._eventful = quiet + fresh
 
-    def _follow(self, going: np.ndarray) -> None:
+    def _update_done(self, going: np.ndarray) -> None:
         state = self.engine.state
         _follow_commands(
             (state.cells, state.pose, state.carried, state.event_kinds, state.event_cells),
@@ -213,21 +214,21 @@ class BatchedWorlds(Worlds):
             going,
             self.engine.view - 1,
         )
-        for i in np.flatnonzero(going & (self._verbs == _UNTOLD)).tolist():
+        for i in np.flatnonzero(going & (self._verbs == _NO_VERB)).tolist():
             watch = self._watches[i]
             if watch is not None:
                 self.done[i] = watch.update(self.world(i), self.events[i])
 
     def _meant(self, i: int, name: Item) -> int:
-        """The set of the things that a name describes, as bits of the engine's numbers."""
+        """The set of the things that a name describes, as bits of their numbers."""
         layouts = self.engine.layouts
         cells = np.concatenate([layouts.cells[i].ravel(), layouts.inside[i], layouts.carried[[i]]])
-        found = 0
+        things = 0
         for cell in cells[cells >> ID_SHIFT & 255 != 0].tolist():
             number = cell >> ID_SHIFT & 255
             if name.describes(item_of_code(cell & CODE_MASK)) and self._lay(i, number, name):
-                found |= 1 << number
-        return found
+                things |= 1 << number
+        return things
 
     def _lay(self, i: int, number: int, name: Item) -> bool:
         if name.place is None:
@@ -254,12 +255,12 @@ def _check(env: gym.Env, world: MiniGridEnv, view: int) -> None:
 
 
 def thing_of(cell: int) -> Item | None:
-    """What lies on a cell, or None for walls, floors and nothing."""
+    """The item on a cell, or None for walls, floors and nothing."""
     return item_of_code(cell & CODE_MASK) if cell >> ID_SHIFT & 255 else None
 
 
 def item_of_encoding(encoding: np.ndarray) -> Item | None:
-    """What lies on a cell in MiniGrid's encoding ``[3] uint8``; None for walls, floors, goals, lava
+    """The item on a cell in MiniGrid's encoding ``[3] uint8``; None for walls, floors, goals, lava
     and nothing."""
     if int(encoding[0]) in (UNSEEN, EMPTY, WALL, FLOOR, GOAL, LAVA):
         return None
@@ -273,23 +274,23 @@ def mark_of_code(code: int) -> str:
 
 @lru_cache(maxsize=4096)
 def item_of_code(code: int) -> Item:
-    """What a cell's code looks like, as an item."""
+    """The item that a cell's code looks like."""
     kind, colour, state = map(int, unpack(np.array(code, np.uint32)))
     texture = TEXTURES[state % 3] if kind >= FIRST_ITEM else None
     return Item(IDX_TO_OBJECT[kind], IDX_TO_COLOR[colour], texture)
 
 
 @jit()
-def _follow_commands(seen: Any, told: Any, going: np.ndarray, pad: int) -> None:
-    """Bring up to date whether each world's command is done."""
+def _follow_commands(seen: Any, commands: Any, going: np.ndarray, pad: int) -> None:
+    """Update whether each world's command is done."""
     cells, pose, carried, kinds, events = seen
-    verbs, wanted, fixed, done = told
+    verbs, wanted, fixed, done = commands
     for w in range(len(going)):
-        if not going[w] or verbs[w] == _UNTOLD:
+        if not going[w] or verbs[w] == _NO_VERB:
             continue
         fx = pose[w, 0] + pad + step_x(pose[w, 2])
         fy = pose[w, 1] + pad + step_y(pose[w, 2])
-        done[w] = told_done(
+        done[w] = is_command_done(
             verbs[w],
             wanted[w],
             fixed[w],

@@ -1,7 +1,8 @@
-"""Auxiliary prediction heads and losses, which serve training only.
+"""Auxiliary prediction heads and losses, for training only.
 
 A yes or no about a whole clip is too weak a signal for a vision encoder, so it first learns to
-predict what single frames show. Later the answers are trained together with what they rest on.
+predict the contents of single frames. Later the answers are trained together with what they depend
+on.
 """
 
 from __future__ import annotations
@@ -43,9 +44,10 @@ _WORDS_OF_ITEMS = torch.tensor(
 
 
 class AuxiliaryHeads(nn.Module):
-    """Predicts from the vision encoder's vectors what a frame shows.
+    """Predicts the contents of a frame from the vision encoder's vectors.
 
-    ``width`` is the size of the encoder's vectors.
+    Args:
+        width: The size of the encoder's vectors.
     """
 
     def __init__(self, width: int) -> None:
@@ -76,11 +78,11 @@ class AuxiliaryHeads(nn.Module):
         patches: torch.Tensor,
         in_sight: torch.Tensor,
     ) -> torch.Tensor:
-        """The loss on what N frames show.
+        """The loss on the contents of N frames.
 
         Args:
-            seen: what the vision encoder made of the frames.
-            attributes: ``[N, 10] int8``, this and the next two as in `FrameTargets`.
+            seen: The vision encoder's output for the frames.
+            attributes: ``[N, 10] int8``; this and the next two are as in `FrameTargets`.
             patches: ``[N, 4] int8``.
             in_sight: ``[N, items] bool``.
         """
@@ -118,13 +120,13 @@ def auxiliary_loss(
     outcomes: Sequence[ClipOutcome | None],
     questions: Sequence[QuestionAnswer],
 ) -> torch.Tensor:
-    """The loss on what the answers to N questions rest on.
+    """The loss on what the answers to N questions depend on.
 
     Args:
-        logits: the predictions for the N questions.
+        logits: The predictions for the N questions.
         attributes: `FrameTargets.attributes` ``[8, 10]`` of each question's clip.
-        outcomes: what was done in each question's clip, None where that is not known.
-        questions: the questions themselves.
+        outcomes: What was done in each question's clip, None if that is not known.
+        questions: The questions.
     """
     per_question = list(zip(attributes, outcomes, questions, strict=True))
     targets = (
@@ -139,16 +141,22 @@ def auxiliary_loss(
             logits.items.flatten(0, 2), items.long().flatten(), ignore_index=UNKNOWN
         )
     for predicted, target in ((logits.condition, condition), (logits.events, events)):
-        known = target != UNKNOWN
-        if known.any():
+        has_target = target != UNKNOWN
+        if has_target.any():
             loss = loss + functional.binary_cross_entropy_with_logits(
-                predicted[known], target[known].float()
+                predicted[has_target], target[has_target].float()
             )
     return loss
 
 
 def save_training_weights(folder: Path, detector: SuccessDetector, heads: AuxiliaryHeads) -> None:
-    """Write, beside a detector's saved weights, those that only training needs."""
+    """Write the weights that only training needs beside a detector's saved weights.
+
+    Args:
+        folder: The folder of the detector.
+        detector: The detector.
+        heads: Its auxiliary heads.
+    """
     inference = detector.inference_state()
     tensors = {f"judge.{n}": t for n, t in detector.trained_state().items() if n not in inference}
     tensors |= {f"spotter.{n}": t for n, t in heads.state_dict().items()}
@@ -157,8 +165,18 @@ def save_training_weights(folder: Path, detector: SuccessDetector, heads: Auxili
 
 
 def load_training_weights(folder: Path, detector: SuccessDetector, heads: AuxiliaryHeads) -> None:
-    """Copy the tensors of `save_training_weights` that fit by name and shape; none where the
-    folder has no such file. Raises BadInput for a damaged file."""
+    """Copy the tensors of `save_training_weights` that match by name and shape.
+
+    Nothing happens if the folder has no such file.
+
+    Args:
+        folder: The folder of a detector.
+        detector: Gets its tensors.
+        heads: Get theirs.
+
+    Raises:
+        BadInput: The file is damaged.
+    """
     file = folder / TRAINING_WEIGHTS
     if not file.exists():
         return

@@ -1,4 +1,4 @@
-"""The bespoke baseline: no pretrained language (arXiv 2303.07280, section 4.1).
+"""The bespoke baseline: no pretrained language model (arXiv 2303.07280, section 4.1).
 
 The same vision encoder, learned word embeddings, a transformer over both, and a binary head. A
 small caption decoder serves training only.
@@ -73,6 +73,17 @@ class BaselineDetector(SuccessDetector):
     def from_config(
         cls, config: Mapping[str, Any], device: str = "auto", cache: Path | None = None
     ) -> BaselineDetector:
+        """An untrained baseline. It needs no pretrained model, so ``device`` and ``cache`` are
+        unused.
+
+        Args:
+            config: As `read_config` returns it.
+            device: Where a pretrained model is loaded: cpu, cuda or auto.
+            cache: The folder of fetched and converted weights of that model.
+
+        Raises:
+            TypeError: A setting is missing or unknown.
+        """
         return cls(BaselineConfig(**{**config, "words": tuple(config["words"])}))
 
     def check(self, question: str) -> None:
@@ -92,6 +103,13 @@ class BaselineDetector(SuccessDetector):
     def forward(
         self, media: torch.Tensor, which: torch.Tensor, questions: Sequence[str]
     ) -> tuple[torch.Tensor, AuxiliaryLogits]:
+        """Logits of "yes", and auxiliary logits, as `SuccessDetector.forward`.
+
+        Args:
+            media: ``[clips, vectors, width]``, as the vision encoder returns it.
+            which: ``[questions] int64``, the number of each question's clip.
+            questions: The questions, each of which has passed `check`.
+        """
         padded = self._numbers(questions)
         x = self.embed(padded) + self.place[: padded.shape[1]]
         words, _, auxiliary = self.mixer(x, padded == 0, media[which])
@@ -101,6 +119,13 @@ class BaselineDetector(SuccessDetector):
     def caption_loss(
         self, media: torch.Tensor, which: torch.Tensor, captions: Sequence[str]
     ) -> torch.Tensor:
+        """The caption decoder's mean loss per word, as `SuccessDetector.caption_loss`.
+
+        Args:
+            media: ``[clips, vectors, width]``, as the vision encoder returns it.
+            which: ``[captions] int64``, the number of each caption's clip.
+            captions: Sentences that say what happened in these clips.
+        """
         padded = self._numbers(captions)
         before = torch.cat([torch.zeros_like(padded[:, :1]), padded[:, :-1]], 1)
         x = self.embed(before) + self.place[: padded.shape[1]]

@@ -19,14 +19,14 @@ def answers(
     batch: int = 64,
     features: FrameFeatureCache | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities of yes and the true answers, of all questions of a dataset in their order.
+    """The probabilities of "yes" and the true answers of all questions of a dataset, in order.
 
     Args:
-        detector: who answers.
-        dataset: clips and their questions.
-        batch: clips in a batch.
-        features: the dataset's frames as the detector's vision encoder has encoded them; without
-            it they are encoded here.
+        detector: The detector.
+        dataset: Clips and their questions.
+        batch: The number of clips in a batch.
+        features: The dataset's frames as the detector's vision encoder has encoded them; without it
+            they are encoded here.
 
     Returns:
         Probabilities ``[questions] float32`` and answers ``[questions] bool``.
@@ -47,12 +47,12 @@ def answers(
 
 
 def calibrate(probabilities: np.ndarray, true: np.ndarray) -> float:
-    """The temperature that minimises the negative log-likelihood of the true answers
-    (arXiv 1706.04599, section 4.2).
+    """The temperature that minimises the negative log-likelihood of the true answers (arXiv
+    1706.04599, section 4.2).
 
     Args:
-        probabilities: ``[N]`` of yes, at temperature 1.
-        true: ``[N] bool``, the true answers.
+        probabilities: Probabilities of "yes" at temperature 1, ``[N]``.
+        true: The true answers, ``[N] bool``.
 
     Returns:
         The best of 200 temperatures from 0.2 to 10, evenly spread on a logarithmic scale.

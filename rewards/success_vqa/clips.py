@@ -1,7 +1,7 @@
 """Clips, their questions and annotations, and the data set on disk.
 
-A data set is a folder with one Parquet file a split, frames as PNG, and a card, ``README.md``; it
-opens with ``datasets.load_dataset(FOLDER)`` too.
+A data set is a folder with one Parquet file for each split, frames as PNG, and a card,
+``README.md``. ``datasets.load_dataset(FOLDER)`` opens it too.
 """
 
 from __future__ import annotations
@@ -28,8 +28,13 @@ CAPTION_EVENTS = 4
 
 @dataclass(frozen=True)
 class ClipEvent:
-    """Something done to an item: a verb of `questions.VERBS`, the item's name, and the step at
-    which it was done; -1 where no step is meant, as in a question."""
+    """An event of an item.
+
+    Attributes:
+        verb: A verb of `questions.VERBS`.
+        item: The item's name.
+        step: The step of the event; -1 where none is meant, as in a question.
+    """
 
     verb: str
     item: str
@@ -40,10 +45,12 @@ class ClipEvent:
 class QuestionSubject:
     """What a question asks, as data.
 
-    ``items`` are the names of all items that it names, each once, in the order of the text;
-    ``events`` what has to be done for a yes, in order. In a question about a conditional task,
-    ``events`` are what is right if the condition holds and what is right if it does not, and
-    ``decider`` is the name of the item of which ``condition`` may hold.
+    Attributes:
+        items: The names of all items in the question, each once, in the order of the text.
+        events: The events that make the answer yes, in order. For a conditional task: the right
+            event if the condition holds, and the right one if it does not.
+        decider: The name of the item that the condition is about; "" for none.
+        condition: The condition of a conditional task.
     """
 
     items: tuple[str, ...] = ()
@@ -56,9 +63,12 @@ class QuestionSubject:
 class QuestionAnswer:
     """A question about a clip, with its true answer.
 
-    ``kind`` is as in `questions.QuestionSpec`; ``success_step`` is the step at which what the
-    question asks was done, -1 where the answer is no; ``subject`` is what it asks as data, None for
-    a question of which only the text is known.
+    Attributes:
+        text: The question.
+        kind: As in `questions.QuestionSpec`.
+        answer: Whether the answer is yes.
+        success_step: The step of the event that makes the answer yes; -1 where it is no.
+        subject: What it asks as data; None for a question of which only the text is known.
     """
 
     text: str
@@ -70,13 +80,18 @@ class QuestionAnswer:
 
 @dataclass(frozen=True)
 class FrameAnnotation:
-    """What one frame shows.
+    """The contents of one frame.
 
-    ``faced`` and ``held`` are the names of the items before the agent and in its hands ("" for
-    none), ``mark`` the mark that the faced item shows, ``in_sight`` the names of all items in
-    sight. ``beside_wall``, ``in_corner`` and ``floor`` (a colour, "" for none) say where the faced
-    item is. ``agent`` and ``front`` are the pixels (row, column) in the middle of the agent's cell
-    and of the one before it; empty where they are not known.
+    Attributes:
+        faced: The name of the item in front of the agent, "" for none.
+        mark: The mark that this item shows.
+        held: The name of the item that the agent carries, "" for none.
+        in_sight: The names of all visible items.
+        beside_wall: Whether the faced item is beside a wall.
+        in_corner: Whether it is in a corner.
+        floor: The colour of the floor under it, "" for none.
+        agent: The pixel (row, column) in the middle of the agent's cell; empty if not known.
+        front: That of the cell in front of the agent.
     """
 
     faced: str = ""
@@ -92,16 +107,21 @@ class FrameAnnotation:
 
 @dataclass(frozen=True)
 class ClipOutcome:
-    """What was done in a clip: what was examined and picked up, in order, and the names of the
-    items that the agent faces and holds at its end ("" for none)."""
+    """What was done in a clip.
+
+    Attributes:
+        events: The examinations and pick-ups, in order.
+        faced: The name of the item that the agent faces at the end, "" for none.
+        held: The name of the item that it carries at the end, "" for none.
+    """
 
     events: tuple[ClipEvent, ...] = ()
     faced: str = ""
     held: str = ""
 
     def recent_events(self) -> tuple[ClipEvent, ...]:
-        """The last four events, of which repetitions in a row count as one: those that captions
-        and training targets mention."""
+        """The last four events, counting immediate repetitions as one. Captions and training
+        targets mention only these."""
         distinct: list[ClipEvent] = []
         for event in self.events:
             if not distinct or (event.verb, event.item) != (distinct[-1].verb, distinct[-1].item):
@@ -111,12 +131,19 @@ class ClipOutcome:
 
 @dataclass(frozen=True)
 class Clip:
-    """Up to 8 frames ``[T, height, width, 3] uint8`` and questions about them.
+    """Up to 8 frames and questions about them.
 
-    ``caption`` is a sentence that says what happened, for language models to learn, and ``outcome``
-    the same as data, None where it is not known. ``annotations`` say what each frame shows;
-    ``steps`` are those of the frames in the rollout; ``behaviour``, ``camera`` and ``look`` say how
-    the clip came about; ``seed`` is the world's.
+    Attributes:
+        frames: ``[T, height, width, 3] uint8``.
+        questions: The questions, with their answers.
+        caption: A sentence that says what happened, for language models to learn.
+        annotations: The contents of each frame.
+        steps: The frames' steps in the rollout.
+        behaviour: How the agent behaved.
+        camera: Which camera drew the frames.
+        look: How their colours were changed.
+        seed: The world's seed.
+        outcome: What was done in the clip, as data; None if that is not known.
     """
 
     frames: np.ndarray
@@ -132,15 +159,15 @@ class Clip:
 
 
 def _schema() -> Any:
-    """The columns of a split's file, with what Hugging Face's datasets wants to know of them."""
+    """The columns of a split's file, with the metadata that Hugging Face's datasets needs."""
     import pyarrow as pa
 
     text, number, yes_or_no = pa.string(), pa.int32(), pa.bool_()
-    asked_event = pa.struct([("verb", text), ("item", text)])
+    subject_event = pa.struct([("verb", text), ("item", text)])
     subject = pa.struct(
         [
             ("items", pa.list_(text)),
-            ("events", pa.list_(asked_event)),
+            ("events", pa.list_(subject_event)),
             ("decider", text),
             ("condition", pa.struct([("predicate", text), ("value", text)])),
         ]
@@ -215,7 +242,16 @@ def _row(clip: Clip) -> dict[str, Any]:
 
 
 def write_clips(file: Path, clips: Iterable[Clip], group: int = 512) -> int:
-    """Write a split; returns how many clips it has. The file appears when it is complete."""
+    """Write a split. The file appears when it is complete.
+
+    Args:
+        file: The Parquet file.
+        clips: The clips.
+        group: The number of clips in a row group.
+
+    Returns:
+        The number of clips.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -243,7 +279,7 @@ def write_clips(file: Path, clips: Iterable[Clip], group: int = 512) -> int:
 
 @contextmanager
 def _table(folder: Path, split: str) -> Iterator[Any]:
-    """A split's Parquet file, open. Raises BadInput as `read_clips` says."""
+    """Open a split's Parquet file. Raises BadInput as `read_clips` does."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -269,16 +305,22 @@ def _table(folder: Path, split: str) -> Iterator[Any]:
 
 
 def count_clips(folder: Path, split: str) -> int:
-    """How many clips a split has. Raises BadInput as `read_clips` does."""
+    """The number of clips of a split. Raises BadInput as `read_clips` does."""
     with _table(folder, split) as table:
         return int(table.metadata.num_rows)
 
 
 def read_clips(folder: Path, split: str, only: Collection[int] | None = None) -> Iterator[Clip]:
-    """The clips of a split, one after another; those at the places ``only`` where it is given.
+    """Read the clips of a split, one after another.
 
-    Raises BadInput, in one sentence, for a split that is not there, a file that is no such file
-    or of another version, and for an empty one.
+    Args:
+        folder: The folder of the data set.
+        split: The split's name.
+        only: The positions of the clips to read; None for all.
+
+    Raises:
+        BadInput: There is no such split, or the file is empty, of another kind or of another
+            version.
     """
     with _table(folder, split) as table:
         at = 0

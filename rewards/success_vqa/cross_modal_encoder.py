@@ -15,12 +15,14 @@ MOST_NAMED = 3  # items that a question names: the decider and the two branches
 
 
 class AuxiliaryLogits(NamedTuple):
-    """Logits of what the answers to N questions rest on.
+    """Logits of what the answers to N questions depend on.
 
-    ``items [N, 8, 2, 4]``: which of the items that the question names is faced, and which is held,
-    in each frame: none of them, the first, the second or the third. ``condition [N, 8]``: whether
-    the question's condition holds of the faced item. ``events [N, 3, 3]``: whether the first,
-    second and third of the items was gone to, examined, picked up (in the order of `VERBS`).
+    Attributes:
+        items: ``[N, 8, 2, 4]``: which of the items that the question names is faced, and which is
+            held, in each frame: none of them, the first, the second or the third.
+        condition: ``[N, 8]``: whether the question's condition is true of the faced item.
+        events: ``[N, 3, 3]``: whether the first, second and third of the items was gone to,
+            examined, picked up (in the order of `VERBS`).
     """
 
     items: torch.Tensor
@@ -32,7 +34,7 @@ class CrossModalEncoder(nn.Module):
     """A transformer over a clip's vectors and a question's words.
 
     As in InstructBLIP (arXiv 2305.06500, section 2.3), the clip's representation depends on the
-    question. Three linear heads predict what the answer rests on, which serves training.
+    question. Three linear heads predict what the answer depends on, for training.
     """
 
     def __init__(self, width: int, layers: int) -> None:
@@ -51,13 +53,13 @@ class CrossModalEncoder(nn.Module):
         """Encode N pairs of a question and a clip.
 
         Args:
-            words: ``[N, n, width]``, the questions' words.
-            absent: ``[N, n] bool``, which of them are padding.
-            seen: ``[N, m, width]``, the clips' vectors.
+            words: The questions' words, ``[N, n, width]``.
+            absent: Which of them are padding, ``[N, n] bool``.
+            seen: The clips' vectors, ``[N, m, width]``.
 
         Returns:
-            The words ``[N, n, width]`` and the vectors ``[N, m, width]``, each in the light of the
-            other, and the auxiliary logits.
+            The words ``[N, n, width]`` and the vectors ``[N, m, width]``, each in the context of
+            the other, and the auxiliary logits.
         """
         n = words.shape[1]
         mask = torch.cat([absent, absent.new_zeros(seen.shape[:2])], 1)

@@ -1,4 +1,4 @@
-"""Clips in memory, as training draws them."""
+"""Clips in memory, for training."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from rewards.success_vqa.targets import (
 
 
 def _append(frames: np.ndarray, clips: list[np.ndarray]) -> np.ndarray:
-    """``frames`` followed by ``clips``, which are taken out of the list. The memory grows in place:
+    """``frames`` followed by ``clips``, which are removed from the list. The memory grows in place:
     there is seldom room for all clips twice."""
     more = stack(clips)
     clips.clear()
@@ -42,10 +42,13 @@ def _append(frames: np.ndarray, clips: list[np.ndarray]) -> np.ndarray:
 class ClipDataset:
     """N clips in memory.
 
-    ``frames [N, 8, side, side, 3] uint8`` are as the vision encoder takes them, ``targets
-    [N, 8, ...]`` what they show. Of each clip ``questions`` are its question-answer pairs,
-    ``captions`` the sentence that says what happened, ``outcomes`` the same as data, and ``items``
-    the names of all items that it shows or that something was done to.
+    Attributes:
+        frames: The vision encoder's input, ``[N, 8, side, side, 3] uint8``.
+        questions: Each clip's questions, with their answers.
+        captions: Each clip's sentence that says what happened.
+        outcomes: The same as data.
+        items: The names of all items that each clip shows or that something was done to.
+        targets: The contents of the frames, ``[N, 8, ...]``.
     """
 
     frames: np.ndarray
@@ -57,7 +60,7 @@ class ClipDataset:
 
     @classmethod
     def from_clips(cls, clips: Iterable[Clip]) -> ClipDataset:
-        """All clips of a split. Raises BadInput as `check` does."""
+        """Load all clips of a split. Raises BadInput as `check` does."""
         frames = np.zeros((0, N_FRAMES, 0, 0, 3), np.uint8)
         pending: list[np.ndarray] = []
         targets: list[FrameTargets] = []
@@ -81,8 +84,12 @@ class ClipDataset:
         return len(self.frames)
 
     def check(self) -> None:
-        """Raise BadInput where there is nothing to learn: no questions, one answer only, or the
-        same question of the same clip with two answers."""
+        """Check that there is something to learn.
+
+        Raises:
+            BadInput: There are no questions, all have the same answer, or one question about one
+                clip has two answers.
+        """
         answers = {q.answer for questions in self.questions for q in questions}
         if len(answers) < 2:
             only = {True: "yes", False: "no"}[answers.pop()] if answers else "none"
@@ -94,24 +101,24 @@ class ClipDataset:
                     raise BadInput(f"clip {k} has labels that contradict each other: '{q.text}'")
 
     def kind_weights(self) -> dict[str, float]:
-        """The weight of a question of each kind: the root of how rare the kind is."""
+        """The weight of a question of each kind: the square root of the kind's rarity."""
         kinds = Counter(q.kind for questions in self.questions for q in questions)
         return {kind: (kinds.total() / n) ** 0.5 for kind, n in kinds.items()}
 
     def annotated_frames(self) -> np.ndarray:
-        """The numbers of all frames with an annotation, counted through all clips."""
+        """The indices of all frames with an annotation, counted through all clips."""
         return np.flatnonzero((self.targets.attributes[..., MARK] != UNKNOWN).ravel())
 
     def interaction_frames(self) -> np.ndarray:
-        """The numbers of the frames in which an item is faced or held, counted through all clips;
-        of all annotated frames where there are none."""
+        """The indices of the frames in which an item is faced or held, counted through all clips;
+        of all annotated frames if there are none."""
         attributes = self.targets.attributes
         first_words = attributes[..., [FACED.start, HELD.start]].reshape(-1, 2)
         which = np.flatnonzero((first_words > 0).any(1))
         return which if len(which) else self.annotated_frames()
 
     def subset(self, share: float, rng: np.random.Generator) -> ClipDataset:
-        """A share of the clips drawn by ``rng``, at least one, in their order."""
+        """A random share of the clips, at least one, in their order."""
         n = max(1, round(share * len(self)))
         which = np.sort(rng.permutation(len(self))[:n])
         return ClipDataset(
@@ -131,8 +138,16 @@ class ClipDataset:
 def cross_clip_negatives(
     dataset: ClipDataset, which: np.ndarray, p: float, rng: np.random.Generator
 ) -> list[QuestionAnswer]:
-    """One question for each clip of ``which``: with probability ``p`` a question that is true of
-    another clip and names no item of this one, so that its answer is no; otherwise one of its own.
+    """Draw one question for each of some clips, some of them from other clips.
+
+    With probability ``p`` it is a question that is true of another clip and names no item of this
+    one, so that its answer is no; otherwise it is one of the clip's own.
+
+    Args:
+        dataset: The clips.
+        which: The numbers of the clips, ``[batch]``.
+        p: The probability of a question of another clip.
+        rng: Draws the questions.
     """
     negatives = []
     for k in which:

@@ -1,9 +1,9 @@
 """The success detector: frames and a question in, the probability of "yes" out.
 
 After Flamingo (arXiv 2204.14198), as in "Vision-Language Models as Success Detectors" (arXiv
-2303.07280): what the vision encoder sees is fed to a frozen language model through gated cross-
-attention, and the answer is read off its logits of "yes" and "no". Here the layers below the first
-gate never see a clip, so no gradient goes there, and what they make of a text is kept. It is also
+2303.07280): the vision encoder's output is fed to a frozen language model through gated
+cross-attention, and the answer is read off its logits of "yes" and "no". The layers below the first
+gate never see a clip, so they need no gradient, and their output for a text is cached. It is also
 what the frames are compared with before they are fed in (`CrossModalEncoder`).
 """
 
@@ -37,9 +37,20 @@ VERSION = 3
 
 @dataclass(frozen=True)
 class FlamingoConfig:
-    """What a detector is built like. ``base`` names its language model; ``layers`` are those that
-    compare what is seen with the question; ``gates`` are how many gated cross-attentions it has,
-    before the ``every``-th layers counted from the last one back."""
+    """A detector's architecture.
+
+    Attributes:
+        base: The name of the language model.
+        width: The size of the vision encoder's vectors.
+        depth: The number of the vision encoder's blocks.
+        latents: The number of the perceiver resampler's vectors.
+        layers: The number of layers of the cross-modal encoder.
+        gates: The number of gated cross-attentions.
+        every: Each is before every so many layers, counted from the last one back.
+        kind: The name in ``DETECTOR_KINDS``.
+        temperature: Divides the logits.
+        version: The version of the saved files.
+    """
 
     base: str = "smollm2-135m"
     width: int = 192
@@ -56,8 +67,8 @@ class FlamingoConfig:
 class SuccessDetector(nn.Module):
     """The base class of trained detectors: clips and questions in, probabilities of "yes" out.
 
-    A subclass implements `forward`, or `logits` alone where it has no vision encoder of its own.
-    Parts whose names begin with one of ``only_training`` are not saved.
+    A subclass implements `forward`, or only `logits` if it has no vision encoder of its own.
+    Tensors whose names begin with one of ``only_training`` are not saved.
     """
 
     only_training: tuple[str, ...] = ()
@@ -77,13 +88,13 @@ class SuccessDetector(nn.Module):
         """An untrained detector.
 
         Args:
-            config: as `read_config` reads it.
-            device: where a pretrained model that it needs is loaded: cpu, cuda or auto.
-            cache: folder for fetched and converted weights of that model.
+            config: As `read_config` returns it.
+            device: Where a pretrained model is loaded: cpu, cuda or auto.
+            cache: The folder of fetched and converted weights of that model.
 
         Raises:
-            TypeError: a setting is missing or unknown.
-            BadInput: the pretrained model cannot be loaded.
+            TypeError: A setting is missing or unknown.
+            BadInput: The pretrained model cannot be loaded.
         """
         raise NotImplementedError
 
@@ -94,21 +105,30 @@ class SuccessDetector(nn.Module):
     def logits(
         self, media: torch.Tensor, which: torch.Tensor, questions: Sequence[str]
     ) -> torch.Tensor:
-        """Logits of "yes", with the arguments of `forward`: ``[questions] float32``."""
+        """Logits of "yes".
+
+        Args:
+            media: ``[clips, vectors, width]``, as the vision encoder returns it.
+            which: ``[questions] int64``, the number of each question's clip.
+            questions: The questions, each of which has passed `check`.
+
+        Returns:
+            ``[questions] float32``.
+        """
         return self(media, which, questions)[0]
 
     def forward(
         self, media: torch.Tensor, which: torch.Tensor, questions: Sequence[str]
     ) -> tuple[torch.Tensor, AuxiliaryLogits]:
-        """Logits of "yes", and of what the answers rest on.
+        """Logits of "yes", and of what the answers depend on.
 
         Args:
             media: ``[clips, vectors, width]``, as the vision encoder returns it.
             which: ``[questions] int64``, the number of each question's clip.
-            questions: the questions, of which `check` has let each pass.
+            questions: The questions, each of which has passed `check`.
 
         Returns:
-            ``[questions] float32`` and `AuxiliaryLogits` of as many questions.
+            ``[questions] float32`` and the `AuxiliaryLogits` of as many questions.
         """
         raise NotImplementedError
 
@@ -120,12 +140,16 @@ class SuccessDetector(nn.Module):
         Args:
             media: ``[clips, vectors, width]``, as the vision encoder returns it.
             which: ``[captions] int64``, the number of each caption's clip.
-            captions: what happened in these clips.
+            captions: Sentences that say what happened in these clips.
         """
         raise NotImplementedError
 
     def check(self, question: str) -> None:
-        """Raise BadInput for a question that cannot be asked."""
+        """Check a question.
+
+        Raises:
+            BadInput: It cannot be answered.
+        """
         if not question.strip():
             raise BadInput("an empty question cannot be answered")
 
@@ -133,10 +157,18 @@ class SuccessDetector(nn.Module):
     def answer(
         self, clips: Sequence[np.ndarray], questions: Sequence[Sequence[str]], batch: int = 64
     ) -> list[np.ndarray]:
-        """For each clip ``[T, height, width, 3] uint8`` the probabilities that the answers to its
-        questions are yes. Each clip is encoded once, however much is asked about it.
+        """The probabilities of "yes". Each clip is encoded once for all its questions.
 
-        Raises BadInput for what is no clip, for an empty question and for one that is too long.
+        Args:
+            clips: For each clip 1 to 8 frames, ``[T, height, width, 3] uint8``.
+            questions: For each clip any number of questions.
+            batch: The number of clips processed at once.
+
+        Returns:
+            For each clip ``[questions] float32``.
+
+        Raises:
+            BadInput: A clip has another shape or type, or a question is empty or too long.
         """
         if len(clips) != len(questions):
             raise BadInput(f"{len(clips)} clips, but questions for {len(questions)}")
@@ -144,7 +176,7 @@ class SuccessDetector(nn.Module):
             for text in texts:
                 self.check(text)
         probabilities: list[np.ndarray] = []
-        # Pictures of like size are batched together, so that little is padded.
+        # Pictures of similar sizes are batched together, so that little is padded.
         prepared = [prepare(c) for c in clips]
         order = sorted(range(len(clips)), key=lambda k: prepared[k].shape[-2])
         for first in range(0, len(order), batch):
@@ -159,11 +191,11 @@ class SuccessDetector(nn.Module):
     def probabilities(
         self, media: torch.Tensor, questions: Sequence[Sequence[str]]
     ) -> list[np.ndarray]:
-        """Probabilities of yes to questions about clips that are already encoded.
+        """Probabilities of "yes" to questions about clips that are already encoded.
 
         Args:
             media: ``[clips, vectors, width]``, as the vision encoder returns it.
-            questions: of each clip.
+            questions: For each clip any number of questions.
 
         Returns:
             For each clip ``[questions] float32``.
@@ -199,7 +231,11 @@ class SuccessDetector(nn.Module):
         (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
 
     def load(self, folder: Path) -> None:
-        """Load the trained tensors from a folder. Raises BadInput where names or shapes differ."""
+        """Load the trained tensors from a folder.
+
+        Raises:
+            BadInput: Names or shapes differ.
+        """
         tensors = _read_weights(folder)
         state = self.inference_state()
         wrong = sorted(set(tensors) ^ set(state)) or [
@@ -220,8 +256,13 @@ def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def start_from(detector: SuccessDetector, folder: Path) -> None:
-    """Give a detector the weights of a saved one that is built alike, or of any other its vision
-    encoder. Raises BadInput where that has another size."""
+    """Initialise a detector from a saved one.
+
+    All weights are copied if both have the same architecture, otherwise only the vision encoder.
+
+    Raises:
+        BadInput: The vision encoder has another size.
+    """
     mine = detector.trained_state()
     tensors = {n: t.float() for n, t in _read_weights(folder).items()}
     about = json.loads(json.dumps(asdict(detector.config)))
@@ -238,7 +279,11 @@ def start_from(detector: SuccessDetector, folder: Path) -> None:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The configuration of a saved detector. Raises BadInput for a folder without one."""
+    """The configuration of a saved detector.
+
+    Raises:
+        BadInput: The folder holds none.
+    """
     file = folder / CONFIG
     try:
         about = json.loads(file.read_text(encoding="utf-8"))
@@ -256,8 +301,14 @@ def read_config(folder: Path) -> dict[str, Any]:
 class FlamingoDetector(SuccessDetector):
     """The Flamingo-like detector, over a frozen causal language model of transformers.
 
-    Raises BadInput for a model that `GatedLanguage` cannot use, and for a tokenizer that has no
-    tokens of their own for "yes" and "no".
+    Args:
+        model: The language model.
+        tokenizer: Its tokenizer.
+        config: The architecture.
+
+    Raises:
+        BadInput: `GatedLanguage` does not support the model, or the tokenizer has no separate
+            tokens for "yes" and "no".
     """
 
     config: FlamingoConfig
@@ -286,6 +337,17 @@ class FlamingoDetector(SuccessDetector):
     def from_config(
         cls, config: Mapping[str, Any], device: str = "auto", cache: Path | None = None
     ) -> FlamingoDetector:
+        """An untrained detector over its pretrained language model.
+
+        Args:
+            config: As `read_config` returns it.
+            device: Where a pretrained model is loaded: cpu, cuda or auto.
+            cache: The folder of fetched and converted weights of that model.
+
+        Raises:
+            TypeError: A setting is missing or unknown.
+            BadInput: The pretrained model cannot be loaded.
+        """
         from models.language.loading import load_model
 
         settings = FlamingoConfig(**config)
@@ -299,7 +361,11 @@ class FlamingoDetector(SuccessDetector):
         return super().to(*args, **kwargs)
 
     def tokens(self, text: str) -> tuple[int, ...]:
-        """A text as the language model reads it. Raises BadInput for one that is too long."""
+        """The tokens of a text.
+
+        Raises:
+            BadInput: The text is too long.
+        """
         tokens = tuple(self.tokenizer.encode(text, add_special_tokens=False))
         if len(tokens) > MOST_TOKENS:
             raise BadInput(
@@ -312,12 +378,19 @@ class FlamingoDetector(SuccessDetector):
         self.tokens(question + " Answer:")
 
     def forget(self) -> None:
-        """Clear the cache of what the lower layers made of texts."""
+        """Clear the cache of the lower layers' outputs for texts."""
         self._language.forget()
 
     def forward(
         self, media: torch.Tensor, which: torch.Tensor, questions: Sequence[str]
     ) -> tuple[torch.Tensor, AuxiliaryLogits]:
+        """Logits of "yes", and auxiliary logits, as `SuccessDetector.forward`.
+
+        Args:
+            media: ``[clips, vectors, width]``, as the vision encoder returns it.
+            which: ``[questions] int64``, the number of each question's clip.
+            questions: The questions, each of which has passed `check`.
+        """
         texts = [self.tokens(q + " Answer:") for q in questions]
         last, predicted, order = [], [], []
         for part in batches_by_length(texts):
@@ -341,6 +414,13 @@ class FlamingoDetector(SuccessDetector):
     def caption_loss(
         self, media: torch.Tensor, which: torch.Tensor, captions: Sequence[str]
     ) -> torch.Tensor:
+        """The language model's mean loss per token, as `SuccessDetector.caption_loss`.
+
+        Args:
+            media: ``[clips, vectors, width]``, as the vision encoder returns it.
+            which: ``[captions] int64``, the number of each caption's clip.
+            captions: Sentences that say what happened in these clips.
+        """
         texts = [self.tokens(f"{TELL} {c}") for c in captions]
         # Only the question is compared with the frames, never the caption that answers it.
         tell = self.tokens(TELL)

@@ -1,4 +1,4 @@
-"""The vision encoder's features of single frames, computed once."""
+"""A cache of the vision encoder's features of single frames."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _CHUNK = 16  # clips whose frames are encoded together
 class FrameFeatureCache:
     """Features of a dataset's frames, for a detector whose vision encoder is frozen.
 
-    Each frame is encoded when it is first needed, and always in one batch with the same others, so
-    that its features do not depend on which clips are drawn together.
+    Each frame is encoded when it is first needed, and always in the same batch, so that its
+    features do not depend on which clips are drawn together.
     """
 
     def __init__(self, detector: SuccessDetector, dataset: ClipDataset) -> None:
@@ -28,8 +28,15 @@ class FrameFeatureCache:
 
     @torch.no_grad()
     def __call__(self, which: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """For the clips ``which [batch]``: features ``[batch, 8, 3, width]`` of their frames, and
-        ``[batch, 8] bool`` which of the 8 frames there are."""
+        """The features of some clips.
+
+        Args:
+            which: The clips' numbers, ``[batch]``.
+
+        Returns:
+            Features ``[batch, 8, 3, width]`` of their frames, and which of the 8 frames exist,
+            ``[batch, 8] bool``.
+        """
         device = self._detector.device
         for chunk in np.unique(which // _CHUNK):
             if self._encoded[chunk]:

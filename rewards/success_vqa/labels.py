@@ -1,7 +1,7 @@
-"""Answers of people to questions about clips: files of labels, and how far two people agree.
+"""People's answers to questions about clips: label files, and how far two people agree.
 
-A file of labels is JSON Lines with one answer a line. Of two answers of one person to the same
-question the later counts::
+A label file is JSON Lines with one answer per line. Of several answers of one person to the same
+question the last one counts::
 
     {"parley_labels": 1, "split": "test1", "clip": 12, "seed": 815, "text": "Did the agent …?",
      "answer": "yes", "frame": 3, "by": "anna", "seconds": 4.2, "at": "2026-01-02T03:04:05+00:00"}
@@ -32,9 +32,19 @@ Key = tuple[str, int, str]
 
 @dataclass(frozen=True)
 class Label:
-    """One answer of one person. ``clip`` is the clip's place in the split, ``seed`` its world's;
-    ``frame`` the number, from 1, of the first frame that shows the success, 0 where the person did
-    not say; ``seconds`` how long the answer took, ``at`` when it was given."""
+    """One answer of one person.
+
+    Attributes:
+        split: The split.
+        clip: The clip's position in the split.
+        seed: The seed of the clip's world.
+        text: The question.
+        answer: yes, no or skip.
+        by: The person.
+        frame: The number, from 1, of the first frame that shows the success; 0 if not given.
+        seconds: How long the answer took.
+        at: When it was given.
+    """
 
     split: str
     clip: int
@@ -62,7 +72,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 
 
 def _label(line: str) -> Label:
-    """A label from a line of a file. Raises ValueError or TypeError for any other line."""
+    """Parse a line of a label file. Raises ValueError or TypeError for any other line."""
     row: Any = json.loads(line)
     if not isinstance(row, dict) or row.pop("parley_labels", None) != VERSION:
         raise ValueError(f'it has no "parley_labels": {VERSION}')
@@ -79,10 +89,12 @@ def _label(line: str) -> Label:
 
 
 def read_labels(file: Path) -> list[Label]:
-    """A file's labels, of each person the latest to each question, in the order of the first ones.
+    """A file's labels, each person's latest to each question, in the order of their first ones.
 
-    A last line that is cut off, as a kill may leave it, is ignored. Raises BadInput, with the
-    line's number, for a file that is not of this kind.
+    A last line that was cut off, as by a killed process, is ignored.
+
+    Raises:
+        BadInput: The file is of another kind; the message gives the line's number.
     """
     try:
         lines = file.read_text("utf-8").splitlines(keepends=True)
@@ -112,7 +124,11 @@ def agreed(labels: Iterable[Label]) -> tuple[dict[Key, Label], list[Key]]:
 
 
 def all_labels(files: Sequence[Path]) -> dict[Key, Label]:
-    """All answers yes or no of the files. Raises BadInput where two answers contradict."""
+    """All yes and no answers of several files.
+
+    Raises:
+        BadInput: Two answers contradict each other, or there are none.
+    """
     labels = [label for file in files for label in read_labels(file)]
     alike, differ = agreed(labels)
     if differ:
@@ -131,15 +147,15 @@ def all_labels(files: Sequence[Path]) -> dict[Key, Label]:
 
 
 def labelled(clips: Iterable[Clip], split: str, labels: Mapping[Key, Label]) -> Iterator[Clip]:
-    """The labelled clips, with the labelled questions alone and people's answers to them.
+    """The labelled clips, with only the labelled questions and people's answers to them.
 
     Args:
-        clips: all clips of the split, in order.
-        split: its name.
-        labels: as `all_labels` returns them.
+        clips: All clips of the split, in order.
+        split: The split's name.
+        labels: As `all_labels` returns them.
 
     Raises:
-        BadInput: the split has no labels, or a label belongs to another clip or question.
+        BadInput: The split has no labels, or a label belongs to another clip or question.
     """
     by_clip: dict[int, list[Label]] = {}
     for label in labels.values():
@@ -176,10 +192,14 @@ def _other(label: Label) -> BadInput:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far two people agree on the ``n`` questions that both answered yes or no.
+    """How far two people agree.
 
-    ``share`` is that of equal answers, ``kappa`` Cohen's kappa (0 for chance, 1 for perfect
-    agreement; None where both always gave the same one answer), ``ci95`` its 95 % interval.
+    Attributes:
+        n: The number of questions that both answered yes or no.
+        share: The share of equal answers.
+        kappa: Cohen's kappa (0 for chance, 1 for perfect agreement); None where both always gave
+            the same one answer.
+        ci95: Its 95 % interval.
     """
 
     n: int
@@ -189,7 +209,7 @@ class Agreement:
 
 
 def agreement(one: Collection[Label], other: Collection[Label]) -> Agreement | None:
-    """How far two people agree; None where they have no question in common."""
+    """How far two people agree; None if they have no question in common."""
     theirs = {label.key: label for label in other if label.answer != "skip"}
     both = [(a, theirs[a.key]) for a in one if a.answer != "skip" and a.key in theirs]
     if not both:

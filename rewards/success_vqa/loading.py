@@ -1,4 +1,4 @@
-"""Detectors by name, by folder, or by id on the hub."""
+"""Detectors by name, by folder, or by hub id."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ WEIGHTS = Path(__file__).with_name("weights")
 
 
 def check_detector(name: str) -> None:
-    """Raise BadInput for what is no detector's name, no folder and not like an id on the hub."""
+    """Check a detector's name without loading it.
+
+    Raises:
+        BadInput: It is no name of a detector, no folder and does not look like a hub id.
+    """
     if ":" in name:
         DETECTORS.resolve(name)
     elif name not in DETECTORS and not Path(name).is_dir() and not HUB_ID.fullmatch(name):
@@ -25,17 +29,17 @@ def check_detector(name: str) -> None:
 
 
 def load_detector(name: str, device: str = "auto", cache: Path | None = None) -> QuestionAnswerer:
-    """Whatever can answer questions about clips.
+    """Load any model that answers questions about clips.
 
     Args:
-        name: a name of ``DETECTORS`` (``module:name`` imports the module that registers it first),
+        name: A name of ``DETECTORS`` (``module:name`` imports the module that registers it first),
             the folder of a trained detector, or the folder or hub id of any vision-language model
             of transformers.
-        device: cpu, cuda, or auto for the best there is.
-        cache: folder for fetched and converted weights of language models.
+        device: cpu, cuda, or auto for the best available.
+        cache: The folder of fetched and converted weights of language models.
 
     Raises:
-        BadInput: ``name`` is none of these, or what it names is damaged.
+        BadInput: ``name`` is none of these, or its files are damaged.
     """
     check_detector(name)
     if name in DETECTORS or ":" in name:
@@ -59,15 +63,15 @@ def load_shipped_baseline(device: str = "auto", cache: Path | None = None) -> Su
 
 
 def load_trained(folder: Path, device: str = "auto", cache: Path | None = None) -> SuccessDetector:
-    """A detector of ``train-detector``, ready to answer.
+    """Load a detector trained by ``train-detector``.
 
     Args:
-        folder: its weights and ``config.json``.
-        device: cpu, cuda, or auto for the best there is.
-        cache: folder for fetched and converted weights of its language model.
+        folder: The folder of its weights and ``config.json``.
+        device: cpu, cuda, or auto for the best available.
+        cache: The folder of fetched and converted weights of its language model.
 
     Raises:
-        BadInput: the weights are damaged, or were trained with another language model.
+        BadInput: The weights are damaged, or were trained with another language model.
     """
     from rewards.success_vqa.detector import read_config
 

@@ -1,7 +1,7 @@
-"""What can be asked about a clip, and the true answers.
+"""Questions about clips, and their true answers.
 
 A question is about one event, two events in order, or an episode of a conditional task. Its words
-come from ``questions.toml``; its answer comes from what happened (`ClipGroundTruth`), never from
+come from ``questions.toml``; its answer comes from the ground truth (`ClipGroundTruth`), never from
 pixels.
 """
 
@@ -32,7 +32,7 @@ _FIELDS = {
 
 @dataclass(frozen=True)
 class ItemEvent:
-    """Something done to an item, by a verb of ``VERBS``."""
+    """An event of an item: a verb of ``VERBS``, and the item."""
 
     verb: str
     item: Item
@@ -40,8 +40,7 @@ class ItemEvent:
 
 @dataclass(frozen=True)
 class ConditionalSpec:
-    """A conditional task: ``yes`` is to be picked up if the condition holds of the decider, ``no``
-    if it does not."""
+    """A conditional task: pick up ``yes`` if the condition holds of the decider, else ``no``."""
 
     decider: Item
     condition: Attribute
@@ -57,7 +56,8 @@ class ConditionalSpec:
 
 @dataclass(frozen=True)
 class QuestionSpec:
-    """What is asked, before it is put into words: an event, two in order, or a conditional task."""
+    """The content of a question, before it is put into words: an event, two in order, or a
+    conditional task."""
 
     events: tuple[ItemEvent, ...] = ()
     conditional: ConditionalSpec | None = None
@@ -72,12 +72,15 @@ class QuestionSpec:
 
 @dataclass(frozen=True)
 class ClipGroundTruth:
-    """What truly happened in a clip.
+    """What happened in a clip.
 
-    ``events`` are (step, event) of what was examined or picked up after the clip's first frame and
-    not after its last; ``faced`` and ``held`` are the items before the agent and in its hands at
-    the last frame; ``attributes`` holds what is true of each item; ``last`` is the step of the last
-    frame.
+    Attributes:
+        events: (step, event) of each examination and pick-up after the clip's first frame and not
+            after its last.
+        faced: The item in front of the agent at the last frame.
+        held: The item that it carries at the last frame.
+        attributes: What is true of each item.
+        last: The step of the last frame.
     """
 
     events: tuple[tuple[int, ItemEvent], ...]
@@ -89,8 +92,8 @@ class ClipGroundTruth:
     def step(self, event: ItemEvent) -> int | None:
         """The step of an event that counts at the clip's end; None for one that does not count.
 
-        What was picked up counts if it is still held, going to an item if the agent faces it.
-        What was done before the clip began does not count.
+        Picking up an item counts if it is still held, going to an item if the agent faces it.
+        Events before the clip began do not count.
         """
         if event.verb == "go to":
             return self.last if self.faced == event.item else None
@@ -100,9 +103,9 @@ class ClipGroundTruth:
         return steps[-1]
 
     def answer(self, spec: QuestionSpec) -> int | None:
-        """The step at which what is asked was done; None where the answer is no.
+        """The step of the event that the question asks about; None where the answer is no.
 
-        The first of two events counts from when it first happened, whatever became of it.
+        The first of two events counts from when it first happened, whatever came of it.
         """
         if spec.conditional is not None:
             task = spec.conditional
@@ -116,9 +119,10 @@ class ClipGroundTruth:
 
 
 class QuestionTemplates:
-    """The words of questions, from a file such as ``questions.toml``.
+    """The templates of questions, from a file such as ``questions.toml``.
 
-    Raises BadInput where the file is no such file.
+    Raises:
+        BadInput: The file is no such file.
     """
 
     def __init__(self, file: Path = QUESTIONS) -> None:
@@ -156,18 +160,22 @@ class QuestionTemplates:
         self._words[name] = lists
 
     def texts(self, name: str, split: str) -> Sequence[str]:
-        """The sentences of that name ("deeds.examine", "order", …) in a split."""
+        """The templates with a name ("deeds.examine", "order", …) in a split.
+
+        Raises:
+            BadInput: There is no such split.
+        """
         if split not in SPLITS:
             raise unknown("split", split, SPLITS)
         return self._words[name][split]
 
     def put(self, spec: QuestionSpec, split: str, rng: np.random.Generator) -> str:
-        """A question in words.
+        """Put a question into words.
 
         Args:
-            spec: what is asked.
-            split: whose sentences to use, one of ``SPLITS``.
-            rng: draws the sentences.
+            spec: The question's content.
+            split: The split of the templates, one of ``SPLITS``.
+            rng: Draws the templates.
         """
 
         def draw(name: str) -> str:
@@ -189,12 +197,12 @@ class QuestionTemplates:
 
 @cache
 def wording() -> QuestionTemplates:
-    """The project's own words."""
+    """The project's own templates."""
     return QuestionTemplates()
 
 
 def one_word_off(item: Item, rng: np.random.Generator) -> Item:
-    """An item whose name differs in one word."""
+    """A random item whose name differs in one word."""
     part = ("texture", "colour", "shape")[rng.integers(3)]
     words = {"texture": TEXTURES, "colour": COLOURS, "shape": SHAPES}[part]
     others = [w for w in words if w != getattr(item, part)]

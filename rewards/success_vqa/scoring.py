@@ -1,4 +1,4 @@
-"""How good a detector's answers are."""
+"""Scores of a detector's answers."""
 
 from __future__ import annotations
 
@@ -14,8 +14,16 @@ BINS = 10
 
 @dataclass(frozen=True)
 class DetectorScore:
-    """Balanced accuracy with its 95 % interval, the true-positive and true-negative rates, the
-    expected calibration error and the number of questions. None where it is not defined."""
+    """Scores of a detector's answers; None where one is not defined.
+
+    Attributes:
+        balanced_accuracy: The mean of ``tpr`` and ``tnr``.
+        ci95: Its 95 % interval.
+        tpr: The true-positive rate.
+        tnr: The true-negative rate.
+        ece: The expected calibration error.
+        n: The number of questions.
+    """
 
     balanced_accuracy: float | None
     ci95: tuple[float, float] | None
@@ -35,17 +43,17 @@ def _rounded(value: Any) -> Any:
 
 
 def balanced_accuracy(predicted: np.ndarray, true: np.ndarray) -> float:
-    """The mean of the true-positive and the true-negative rate: ``[N] bool`` both."""
+    """The mean of the true-positive and the true-negative rate; both arguments are ``[N] bool``."""
     return float((predicted[true].mean() + (~predicted[~true]).mean()) / 2)
 
 
 def calibration_error(probabilities: np.ndarray, true: np.ndarray) -> float:
-    """The expected calibration error (arXiv 1706.04599, section 2): the mean distance of confidence
-    and accuracy over ten bins of confidence, weighted by how many answers are in each.
+    """The expected calibration error (arXiv 1706.04599, section 2): the mean gap between confidence
+    and accuracy over ten bins of confidence, weighted by the number of answers in each.
 
     Args:
-        probabilities: ``[N]`` of yes.
-        true: ``[N] bool``, the true answers.
+        probabilities: Probabilities of "yes", ``[N]``.
+        true: The true answers, ``[N] bool``.
     """
     predicted = probabilities > 0.5
     confidence = np.where(predicted, probabilities, 1 - probabilities)
@@ -60,15 +68,15 @@ def calibration_error(probabilities: np.ndarray, true: np.ndarray) -> float:
 
 
 def score(probabilities: np.ndarray, true: np.ndarray, clip: np.ndarray) -> DetectorScore:
-    """How good N answers are.
+    """Score N answers.
 
-    The interval comes from a bootstrap over whole clips: questions about one clip are not
+    The interval comes from a bootstrap over whole clips, since questions about one clip are not
     independent.
 
     Args:
-        probabilities: ``[N]`` of yes; above 0.5 the answer is yes.
-        true: ``[N] bool``, the true answers.
-        clip: ``[N]``, the number of each question's clip.
+        probabilities: Probabilities of "yes", ``[N]``; above 0.5 the answer is yes.
+        true: The true answers, ``[N] bool``.
+        clip: The number of each question's clip, ``[N]``.
     """
     predicted = probabilities > 0.5
     if not len(true):
@@ -105,8 +113,8 @@ def score_by(
     """A score for each distinct name.
 
     Args:
-        names: ``[N]``, the group of each question.
-        probabilities: this and the others as in `score`.
+        names: The group of each question, ``[N]``.
+        probabilities: This and the others are as in `score`.
         true: ``[N] bool``.
         clip: ``[N]``.
     """

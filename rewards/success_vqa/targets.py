@@ -1,6 +1,6 @@
-"""Training targets beside the answers: what single frames show, what questions ask about.
+"""Training targets besides the answers: the contents of single frames, the subjects of questions.
 
-Everything here is numbers. -1 (`UNKNOWN`) stands where nothing is known, and has no loss.
+All targets are numbers. -1 (`UNKNOWN`) stands where the truth is not known, and has no loss.
 """
 
 from __future__ import annotations
@@ -44,13 +44,16 @@ N_ATTRIBUTES = 10
 
 @dataclass(frozen=True)
 class FrameTargets:
-    """What frames show, for any leading dimensions; `UNKNOWN` for frames without an annotation.
+    """The contents of frames, for any leading dimensions; `UNKNOWN` for frames without an
+    annotation.
 
-    ``attributes [..., 10] int8``: texture, colour and shape of the item that is faced and of the
-    item that is held (0 for no item), the mark, whether the faced item is beside a wall, whether
-    it is in a corner, and the colour of its floor (0 for none). ``patches [..., 4] int8``: row and
-    column of the patch in which the cell before the agent lies, then of the agent's own.
-    ``in_sight [..., items] bool``: which items are in sight.
+    Attributes:
+        attributes: ``[..., 10] int8``: texture, colour and shape of the item that is faced and of
+            the item that is held (0 for no item), the mark, whether the faced item is beside a
+            wall, whether it is in a corner, and the colour of its floor (0 for none).
+        patches: ``[..., 4] int8``: row and column of the patch of the cell in front of the agent,
+            then of the agent's own.
+        in_sight: ``[..., items] bool``: which items are visible.
     """
 
     attributes: np.ndarray
@@ -64,8 +67,8 @@ class FrameTargets:
 def frame_targets(annotations: Sequence[FrameAnnotation], scale: float) -> FrameTargets:
     """Targets ``[8, ...]`` of a clip's annotated frames.
 
-    ``scale`` is the factor by which the frames were resized. Fewer than 8 frames are the last
-    ones; those before them stay unknown.
+    ``scale`` is the factor by which the frames were resized. Fewer than 8 frames are the last ones;
+    those before them stay unknown.
     """
     attributes = np.full((N_FRAMES, N_ATTRIBUTES), UNKNOWN, np.int8)
     patches = np.full((N_FRAMES, 4), UNKNOWN, np.int8)
@@ -95,8 +98,11 @@ def stack_targets(targets: Sequence[FrameTargets]) -> FrameTargets:
 
 
 def items_of_clip(clip: Clip) -> frozenset[str]:
-    """The names of all items that a clip shows or that something was done to; empty only where
-    nothing is known of the clip, since the name "" stands for what is not faced or not held."""
+    """The names of all items that a clip shows or that something was done to.
+
+    The set is empty only if nothing is known of the clip, since the name "" stands for no faced or
+    no held item.
+    """
     names: set[str] = set()
     for frame in clip.annotations:
         names |= {frame.faced, frame.held, *frame.in_sight}
@@ -107,8 +113,10 @@ def items_of_clip(clip: Clip) -> frozenset[str]:
 
 
 def subject_of(question: QuestionAnswer) -> QuestionSubject:
-    """What a question asks. Where it does not come as data, its text says which items it names;
-    nothing else is read from text."""
+    """What a question asks.
+
+    If it does not come as data, the items that it names are read from its text, and nothing else.
+    """
     return _named_in(question.text) if question.subject is None else question.subject
 
 
@@ -128,14 +136,16 @@ def named_item_targets(attributes: np.ndarray, question: QuestionAnswer) -> np.n
 
 
 def condition_targets(attributes: np.ndarray, question: QuestionAnswer) -> np.ndarray:
-    """Targets ``[8]`` of `AuxiliaryLogits.condition`, from ``attributes [8, 10]`` of the frames;
-    unknown where no item is faced, where its mark does not show, or without a condition."""
+    """Targets ``[8]`` of `AuxiliaryLogits.condition`, from ``attributes [8, 10]`` of the frames.
+
+    Unknown where no item is faced, where its mark does not show, or without a condition.
+    """
     condition = subject_of(question).condition
-    known = attributes[:, 0] > 0
+    has_target = attributes[:, 0] > 0
     if condition is None:
         return np.full(len(attributes), UNKNOWN)
     if condition.predicate == predicates.MARK:
-        known &= attributes[:, MARK] > 0
+        has_target &= attributes[:, MARK] > 0
         holds = attributes[:, MARK] == MARKS.index(condition.value)
     elif condition.predicate == predicates.BESIDE_WALL:
         holds = attributes[:, BESIDE_WALL] == 1
@@ -145,15 +155,15 @@ def condition_targets(attributes: np.ndarray, question: QuestionAnswer) -> np.nd
         holds = attributes[:, FLOOR] == 1 + COLOURS.index(condition.value)
     else:
         return np.full(len(attributes), UNKNOWN)
-    return np.where(known, holds.astype(int), UNKNOWN)
+    return np.where(has_target, holds.astype(int), UNKNOWN)
 
 
 def event_targets(outcome: ClipOutcome | None, question: QuestionAnswer) -> np.ndarray:
-    """Targets ``[3, 3]`` of `AuxiliaryLogits.events`; unknown without an outcome, and in the rows
-    of a second and third item where fewer are named.
+    """Targets ``[3, 3]`` of `AuxiliaryLogits.events`.
 
-    As in the answers, what was picked up counts if it is still held, and an item was gone to if
-    it is faced at the end.
+    Unknown without an outcome, and in the rows of a second and third item where fewer are named. As
+    in the answers, picking up an item counts if it is still held, and going to it if it is faced at
+    the end.
     """
     targets = np.full((MOST_NAMED, len(VERBS)), UNKNOWN)
     if outcome is None:

@@ -1,7 +1,6 @@
-"""Any vision-language model of transformers as a detector: zero-shot, few-shot, or tuned on clips
-with LoRA.
+"""Any vision-language model of transformers as a detector: zero-shot, few-shot, or tuned with LoRA.
 
-As in arXiv 2303.07280, section 3, the model is shown the frames and asked; the answer is read off
+As in arXiv 2303.07280, section 3, the model gets the frames and a question; the answer is read off
 its logits of "yes" and "no" (TOPReward does the same with log P("yes")).
 """
 
@@ -32,7 +31,7 @@ ASK = "These are frames of a video, in order. {question} Answer yes or no."
 
 @dataclass(frozen=True)
 class FewShotExample:
-    """A clip with a question and its right answer, to stand in the prompt."""
+    """A clip with a question and its right answer, for the prompt."""
 
     frames: np.ndarray
     question: str
@@ -40,10 +39,16 @@ class FewShotExample:
 
 
 class VisionLanguageDetector:
-    """A model for images and text (``AutoModelForImageTextToText``) that is asked about clips.
+    """A model for images and text (``AutoModelForImageTextToText``) that answers questions on
+    clips.
 
-    ``processor`` is its own (``AutoProcessor``); ``examples`` make it few-shot. Raises BadInput for
-    a processor without a chat template, or whose tokenizer cannot tell "yes" from "no".
+    Args:
+        model: The model.
+        processor: Its ``AutoProcessor``.
+        examples: Examples for the prompt.
+
+    Raises:
+        BadInput: The processor has no chat template, or its tokenizer cannot tell "yes" from "no".
     """
 
     def __init__(self, model: Any, processor: Any, examples: Sequence[FewShotExample] = ()) -> None:
@@ -60,8 +65,19 @@ class VisionLanguageDetector:
     def answer(
         self, clips: Sequence[np.ndarray], questions: Sequence[Sequence[str]], batch: int = 64
     ) -> list[np.ndarray]:
-        """For each clip ``[T, height, width, 3] uint8`` the probabilities that the answers to its
-        questions are yes, among "yes" and "no". Raises BadInput for what is no clip or empty."""
+        """The probabilities of "yes", among "yes" and "no".
+
+        Args:
+            clips: For each clip 1 to 8 frames, ``[T, height, width, 3] uint8``.
+            questions: For each clip any number of questions.
+            batch: Unused; questions are answered one by one.
+
+        Returns:
+            For each clip ``[questions] float64``.
+
+        Raises:
+            BadInput: A clip has another shape or type, or a question is empty.
+        """
         probabilities = []
         for frames, texts in zip(clips, questions, strict=True):
             check_frames(frames)
@@ -71,7 +87,10 @@ class VisionLanguageDetector:
 
     def logit(self, frames: np.ndarray, question: str) -> torch.Tensor:
         """The log-odds of "yes" to one question about frames ``[T, height, width, 3] uint8``.
-        Raises BadInput for an empty question."""
+
+        Raises:
+            BadInput: The question is empty.
+        """
         if not question.strip():
             raise BadInput("an empty question cannot be answered")
         messages: list[dict[str, Any]] = []
@@ -89,7 +108,15 @@ class VisionLanguageDetector:
 
 @dataclass(frozen=True)
 class TunedVisionLanguageConfig:
-    """A vision-language model ``base``, by folder or hub id, and the rank of its adapter."""
+    """The architecture of a tuned model.
+
+    Attributes:
+        base: The folder or hub id of the vision-language model.
+        rank: The rank of its adapter.
+        kind: The name in ``DETECTOR_KINDS``.
+        temperature: Divides the logits.
+        version: The version of the saved files.
+    """
 
     base: str
     rank: int = 8
@@ -99,8 +126,11 @@ class TunedVisionLanguageConfig:
 
 
 class TunedVisionLanguageDetector(SuccessDetector):
-    """A vision-language model that learns from clips: LoRA (arXiv 2106.09685) on all its linear
-    layers. Only the adapter is trained and saved. It is shown clips as `vision.prepare` makes them.
+    """A vision-language model that learns from clips by LoRA (arXiv 2106.09685) on all linear
+    layers.
+
+    Only the adapter is trained and saved. The model gets clips as `models.vision.encoder.prepare`
+    makes them.
     """
 
     has_vision_encoder = False
@@ -117,14 +147,31 @@ class TunedVisionLanguageDetector(SuccessDetector):
     def from_config(
         cls, config: Mapping[str, Any], device: str = "auto", cache: Path | None = None
     ) -> TunedVisionLanguageDetector:
+        """The pretrained model with an untrained adapter. ``cache`` is unused.
+
+        Args:
+            config: As `read_config` returns it.
+            device: Where a pretrained model is loaded: cpu, cuda or auto.
+            cache: The folder of fetched and converted weights of that model.
+
+        Raises:
+            TypeError: A setting is missing or unknown.
+            BadInput: The pretrained model cannot be loaded.
+        """
         settings = TunedVisionLanguageConfig(**config)
         return cls(load_untuned(settings.base, device), settings)
 
     def logits(
         self, media: torch.Tensor, which: torch.Tensor, questions: Sequence[str]
     ) -> torch.Tensor:
-        """As `SuccessDetector.logits`; ``media`` are the clips' frames themselves, ``[clips, 8, 64,
-        64, 3] uint8``, of which black ones at the beginning are none."""
+        """Logits of "yes", as `SuccessDetector.logits`.
+
+        Args:
+            media: The clips' frames, ``[clips, 8, 64, 64, 3] uint8``; black ones at the beginning
+                do not count.
+            which: ``[questions] int64``, the number of each question's clip.
+            questions: The questions.
+        """
         clips = [frames.cpu().numpy() for frames in media]
         logits = []
         for k, question in zip(which.tolist(), questions, strict=True):
@@ -141,7 +188,8 @@ class TunedVisionLanguageDetector(SuccessDetector):
 
 
 def _first_tokens(tokenizer: Any) -> list[tuple[int, int]]:
-    """The tokens with which "yes" and "no" can begin, however they are written."""
+    """The pairs of tokens with which "yes" and "no" can begin, with and without space and
+    capital."""
     pairs = []
     for form in ("{}", " {}"):
         for words in (("yes", "no"), ("Yes", "No")):
@@ -153,5 +201,9 @@ def _first_tokens(tokenizer: Any) -> list[tuple[int, int]]:
 
 
 def load_untuned(name: str, device: str = "auto") -> VisionLanguageDetector:
-    """A model by hub id or folder. Raises BadInput where there is none, or none for images."""
+    """Load a model by hub id or folder.
+
+    Raises:
+        BadInput: There is none, or it does not take images.
+    """
     return VisionLanguageDetector(*load_vision_language(name, device))

@@ -358,8 +358,8 @@ def score(
             "success_rate": result.carried_out / n,
             "success_ci95": wilson(result.carried_out, n),
             "floor": test.floor,
-            "said_done": (done.said_done or 0) / n,
-            "said_done_ci95": wilson(done.said_done or 0, n),
+            "said_done": (done.done_on_time or 0) / n,
+            "said_done_ci95": wilson(done.done_on_time or 0, n),
             "mean_steps": result.mean_steps if result.carried_out else None,
         }
         line = scores[test.name]

@@ -178,7 +178,7 @@ def test_the_teacher_carries_out_every_command_with_what_it_has_sensed(level: st
     source = ROOMS if level == "ours" else Pool.draw(level, 40, seed=800).as_commands()
     score = measure(expert_actions, source, 40, seed=11)
     assert score.carried_out == 40
-    assert score.said_done == 40
+    assert score.done_on_time == 40
 
 
 def test_the_teacher_gives_up_at_a_locked_door_and_opens_it_with_the_key() -> None:

@@ -14,7 +14,7 @@ from agents.actor.task_sources import draw_pools, training_sources, validation, 
 from agents.actor.vector_env import CommandVectorEnv, MultiTaskVectorEnv, measure
 from envs.batched import Pool, Rooms
 from envs.batched.cells import KEY
-from envs.batched.truth import TOLD_OPEN
+from envs.batched.truth import VERB_OPEN
 
 ROOMS = Rooms("command", n_items=(3,), room_sizes=(6,), verbs=("go to",), max_steps=16)
 
@@ -47,7 +47,7 @@ def test_of_doors_of_one_name_the_expert_opens_one_that_is_closed() -> None:
     """The nearer door is open already, so what is to be opened is the other one."""
     observation = np.zeros(map_memory.OBSERVATION_SIZE, np.uint8)
     general = observation[4 * map_memory.N_THINGS :]
-    general[map_memory.VERB] = TOLD_OPEN
+    general[map_memory.VERB] = VERB_OPEN
     general[map_memory.LAST] = map_memory.NO_ACTION
     general[map_memory.FRONT] = map_memory.FREE
     general[map_memory.EXPLORE] = general[map_memory.LAY_DOWN] = map_memory.NO_PATH
@@ -114,7 +114,7 @@ def test_done_is_said_in_time_at_most_three_steps_late(
     n = 10
     source = replace(ROOMS, verbs=(verb,), max_steps=100)
     score = measure(Late(n, turns), source, n, seed=0)
-    assert (score.carried_out, score.said_done) == (n, n if in_time else 0)
+    assert (score.carried_out, score.done_on_time) == (n, n if in_time else 0)
 
 
 @pytest.mark.parametrize("n", [37, 100, 128])

@@ -10,8 +10,8 @@ import pytest
 from agents.planner.language import LanguagePlanner
 from agents.planner.options import PlannerOptions
 from benchmarks.planner_speed import (
-    Found,
     Pass,
+    PlannerMeasurements,
     PlannerSpeedOptions,
     dialogues,
     limit_s,
@@ -28,7 +28,7 @@ def own_cache(tmp_path, monkeypatch):
 
 
 def test_the_faster_plain_way_counts() -> None:
-    found = Found("some")
+    found = PlannerMeasurements("some")
     for what, rates in (
         ("first", [30.0, 10.0, 20.0]),
         ("second", [7.0]),

@@ -69,7 +69,7 @@ def _check_task(world: RoomEnv) -> None:
     elif isinstance(world, CommandTask):
         command = Command.parse(world.mission)
         assert command == world.command == world.oracle(frozenset())
-        assert command.verb in world.asked and command.item in {t.item for t in world.things}
+        assert command.verb in world.task_verbs and command.item in {t.item for t in world.things}
     else:
         assert isinstance(world, ConditionalEnv)
         named = tuple(t.item for t in world.things[:3])
@@ -148,8 +148,8 @@ def test_chances() -> None:
     engine = _rooms(Rooms("command", verbs=("go to", "examine", "pick up"), items="all"), n)
     verbs = Counter(engine.mission(i).split(" the ")[0] for i in range(n))
     _share(verbs, n, dict.fromkeys(("go to", "examine", "pick up"), 1 / 3))
-    asked = Counter(engine.mission(i).split(" the ")[1] for i in range(n))
-    _share(asked, n, {str(i): 1 / len(ALL_ITEMS) for i in ALL_ITEMS})
+    named = Counter(engine.mission(i).split(" the ")[1] for i in range(n))
+    _share(named, n, {str(i): 1 / len(ALL_ITEMS) for i in ALL_ITEMS})
 
     engine = _rooms(Rooms("conditional"), n)
     facts = Counter(str(FACTS[k]) for k in engine.layouts.facts[:, 1])
