@@ -3,19 +3,19 @@
     python benchmarks/actor_training.py
     python benchmarks/actor_training.py --minutes 4 --rounds 3 --contenders ours sb3
 
-One level, BabyAI-GoToLocal-v0, as it is: the episode ends when the agent has gone there. Nobody
-begins with trained weights. Contenders, all on the CPU with ``--threads`` threads:
+One level, BabyAI-GoToLocal-v0, unchanged: the episode ends when the agent has gone there. No
+contender starts from trained weights. Contenders, all on the CPU with ``--threads`` threads:
 
 - ours: what ``parley train-actor`` does after its warm start: Stable-Baselines3's PPO over many
-  worlds of the batched engine, with the Actor's senses and its network, but set for learning from
+  worlds of the batched engine, with the Actor's map memory and its network, but set for learning from
   scratch: one epoch a rollout and a higher learning rate (--epochs 3 --batch 2048
   --learning-rate 1e-3 is nearer to ``parley train-actor``). The layouts are a pool that MiniGrid
   drew; drawing is not in the time and is stated below the table.
 - sb3: Stable-Baselines3's PPO as a user starts it: 16 MiniGrid worlds, DummyVecEnv, MlpPolicy,
   128 steps a rollout, all else as the library has it (batches of 64, 10 epochs). It sees what
   MiniGrid gives: the view's 147 codes, the direction, and the mission as a bag of words.
-- recurrent: RecurrentPPO of sb3_contrib with an LSTM on worlds like sb3's, since our senses
-  remember and sb3's observation does not. Without sb3_contrib it is skipped, and the run says so.
+- recurrent: RecurrentPPO of sb3_contrib with an LSTM on worlds like sb3's, since our map memory
+  remembers and sb3's observation does not. Without sb3_contrib it is skipped, and the run says so.
 - engine: sb3's network, observation and epochs, over as many engine worlds as ours, with 32 steps
   a rollout and batches of 2048: what the engine and its many worlds bring.
 
@@ -26,8 +26,8 @@ machines that do other work as well. Those in ``--race`` then go on until a dete
 succeeds in 95 % of ``--episodes`` layouts of other seeds (the same for all; looked at after each
 turn, which is not in the time), or until they have trained for ``--minutes``.
 
-What it does not say: ours is not faster by its engine alone. Its senses hand the network a map and
-the way to each thing; sb3's network has to learn those. ``engine`` and ``recurrent`` tell these
+What it does not say: ours is not faster by its engine alone. Its map memory gives the network a map
+and the path to each thing; sb3's network has to learn those. ``engine`` and ``recurrent`` tell these
 apart. Our batch, epochs and learning rate are the choice out of eight tried on this level and
 these test layouts; the others are not tuned. Epochs differ too, and cost time: see the column, and
 ``--epochs`` and ``--baseline-epochs``.
@@ -106,10 +106,10 @@ class ActorTrainingOptions:
     """What to compare, and how long. The defaults take about 15 minutes."""
 
     contenders: tuple[Name, ...] = ("ours", "sb3", "recurrent", "engine")
-    """Who takes turns. The ratio needs ours and sb3."""
+    """The contenders. The ratio needs ours and sb3."""
 
     race: tuple[Name, ...] = ("ours", "sb3")
-    """Who goes on after the rounds until 95 % succeed."""
+    """Those that go on after the rounds until 95 % succeed."""
 
     minutes: float = 10.0
     """The most that each of the race trains."""
@@ -127,7 +127,7 @@ class ActorTrainingOptions:
     """MiniGrid worlds of sb3 and recurrent."""
 
     layouts: int = 2000
-    """Layouts that ours and engine practise on; sb3 draws a new one for each episode."""
+    """Layouts that ours and engine train on; sb3 draws a new one for each episode."""
 
     episodes: int = 300
     """Layouts of other seeds that success is measured on."""
@@ -148,7 +148,7 @@ class ActorTrainingOptions:
     """Batch of sb3 and recurrent; 64 is the library's own number, 256 is faster."""
 
     threads: int = 2
-    """Threads of torch, and of our worlds and senses; MiniGrid steps its worlds with one."""
+    """Threads of torch, and of our worlds and map memories; MiniGrid steps its worlds with one."""
 
     out: Path = Path("runs")
     """Where the run folder is made, as actor-training/TIME-NAME."""
@@ -246,7 +246,7 @@ class TurnMeasurement:
 
 @dataclass
 class Contender:
-    """One who trains, and what became of it."""
+    """A model in training, and its measurements."""
 
     name: str
     model: OnPolicyAlgorithm
@@ -433,7 +433,7 @@ def _check(options: ActorTrainingOptions) -> None:
 
 
 def _warm_up(options: ActorTrainingOptions) -> None:
-    """Compile the engine's and the senses' kernels, which is not in the time."""
+    """Compile the kernels of the engine and of the map memory, which is not in the time."""
     vector_env = MultiTaskVectorEnv([(Pool.draw(LEVEL, 2, FIRST_SEED), 2)], options.seed)
     vector_env.reset()
     vector_env.step(np.zeros(2, np.int64))

@@ -1,9 +1,9 @@
-"""How many clips a second the detector and its baseline judge, beside the plain way and the limit.
+"""How many clips a second the detector and its baseline process, beside the plain way and the limit.
 
     python benchmarks/detector_speed.py
     python benchmarks/detector_speed.py --detectors my/detector --batches 1 64 --rounds 5
 
-For each detector and each number of clips that are judged at once, with 4 questions a clip, in
+For each detector and each number of clips that are processed at once, with 4 questions a clip, in
 turns, round after round:
 
 - ours: each clip is encoded once, however much is asked about it, and texts of similar lengths are
@@ -54,7 +54,7 @@ class DetectorSpeedOptions:
     detectors: tuple[str, ...] = ("detector", "baseline")
     """Detectors by name (detector, baseline) or folder."""
     batches: tuple[int, ...] = (1, 64)
-    """Numbers of clips that are judged at once."""
+    """Numbers of clips that are processed at once."""
     rounds: int = 3
     """How often each is measured."""
     threads: int = 0

@@ -163,7 +163,7 @@ def test_what_cannot_be_compared_is_told(level: str, options: dict[str, Any], sa
         compare(level, **{"steps": 10, **options})
 
 
-# Where MiniGrid itself is wrong, as docs/engine.md tells it: MiniGrid does so, and so do we.
+# The quirks of MiniGrid that docs/engine.md lists; the engine reproduces each.
 
 
 def _world(level: str, **settings: Any) -> Any:
