@@ -7,8 +7,8 @@ One level, BabyAI-GoToLocal-v0, unchanged: the episode ends when the agent has g
 contender starts from trained weights. Contenders, all on the CPU with ``--threads`` threads:
 
 - ours: what ``parley train-actor`` does after its warm start: Stable-Baselines3's PPO over many
-  worlds of the batched engine, with the Actor's map memory and its network, but set for learning from
-  scratch: one epoch a rollout and a higher learning rate (--epochs 3 --batch 2048
+  worlds of the batched engine, with the Actor's map memory and its network, but set for learning
+  from scratch: one epoch a rollout and a higher learning rate (--epochs 3 --batch 2048
   --learning-rate 1e-3 is nearer to ``parley train-actor``). The layouts are a pool that MiniGrid
   drew; drawing is not in the time and is stated below the table.
 - sb3: Stable-Baselines3's PPO as a user starts it: 16 MiniGrid worlds, DummyVecEnv, MlpPolicy,
@@ -27,8 +27,8 @@ succeeds in 95 % of ``--episodes`` layouts of other seeds (the same for all; loo
 turn, which is not in the time), or until they have trained for ``--minutes``.
 
 What it does not say: ours is not faster by its engine alone. Its map memory gives the network a map
-and the path to each thing; sb3's network has to learn those. ``engine`` and ``recurrent`` tell these
-apart. Our batch, epochs and learning rate are the choice out of eight tried on this level and
+and the path to each thing; sb3's network has to learn those. ``engine`` and ``recurrent`` separate
+the two. Our batch, epochs and learning rate are the choice out of eight tried on this level and
 these test layouts; the others are not tuned. Epochs differ too, and cost time: see the column, and
 ``--epochs`` and ``--baseline-epochs``.
 

@@ -1,4 +1,4 @@
-"""How many clips a second the detector and its baseline process, beside the plain way and the limit.
+"""Clips a second of the detector and its baseline, beside the plain way and the limit.
 
     python benchmarks/detector_speed.py
     python benchmarks/detector_speed.py --detectors my/detector --batches 1 64 --rounds 5

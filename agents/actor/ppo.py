@@ -101,6 +101,16 @@ class CommandSB3VecEnv(VecEnv):
         return [getattr(self, attr_name, None)] * len(list(self._get_indices(indices)))
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        """Not supported.
+
+        Args:
+            attr_name: The attribute's name.
+            value: Its value.
+            indices: The worlds.
+
+        Raises:
+            NotImplementedError: Always; the worlds have no attributes to set.
+        """
         raise NotImplementedError("the worlds have no attributes to set")
 
     def env_method(self, method_name: str, *args: Any, indices: Any = None, **kw: Any) -> list[Any]:

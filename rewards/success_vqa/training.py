@@ -115,7 +115,13 @@ class DetectorLearner:
         return slice(self.processes.rank, None, self.processes.n)
 
     def descend(self, loss: torch.Tensor, step: int, learning_rate: float) -> None:
-        """Make a gradient step; ``step`` is the number for error messages."""
+        """Make a gradient step.
+
+        Args:
+            loss: The loss, a scalar.
+            step: The number of the step, for error messages.
+            learning_rate: The learning rate.
+        """
         gradient_step(
             [loss],
             self.optimiser,
