@@ -50,7 +50,7 @@ class Callback:
         """A group of episodes has begun."""
 
     def on_decision(self, i: int, dialogue: Dialogue, decision: Decision) -> None:
-        """The Planner has decided."""
+        """The Planner has made its ``decision`` for ``dialogue``."""
 
     def on_step(self, worlds: Worlds) -> None:
         """The Actors have taken one step in every world that is active."""
@@ -97,9 +97,19 @@ class Team:
     ) -> list[Episode]:
         """Play one episode in each of the first ``len(seeds)`` worlds, all of them together.
 
-        World i is reset with ``seeds[i]``. An exception in a part ends the affected episodes as
-        errors, with the traceback in `Episode.error`. Raises BadInput where a part does, since the
-        user has to mend it.
+        An exception in a Planner, Actor or Reporter ends the affected episodes as errors, with the
+        traceback in `Episode.error`.
+
+        Args:
+            worlds: The worlds, at least as many as seeds.
+            seeds: World i is reset with ``seeds[i]``.
+            callback: Hooks into the loop.
+
+        Returns:
+            One result for each seed.
+
+        Raises:
+            BadInput: Where a Planner, Actor or Reporter raises it: the user has to fix that.
         """
         callback = callback or Callback()
         self._episodes = {}

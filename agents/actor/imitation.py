@@ -64,7 +64,6 @@ class ActorImitation(Stage):
         config: ActorImitationConfig,
     ) -> None:
         """
-
         Args:
             network: The network to train.
             make_worlds: Makes the worlds when the stage begins.

@@ -168,7 +168,6 @@ class ActorPPO(Stage):
         rewarder: Rewarder | None = None,
     ) -> None:
         """
-
         Args:
             network: The network to train.
             make_worlds: Makes the worlds when the stage begins.

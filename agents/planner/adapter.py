@@ -62,7 +62,7 @@ def adapter_folder(name: str) -> Path | None:
 
 
 def other_base(folder: Path, base: str, name: str) -> BadInput:
-    """The error of an adapter for another model than this one."""
+    """The error for an adapter in ``folder``, made for the model ``base``, used with ``name``."""
     return BadInput(f"the adapter '{folder}' is for the model '{base}', not for '{name}'")
 
 

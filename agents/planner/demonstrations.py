@@ -233,7 +233,16 @@ class RolloutCollector:
     def play(
         self, planner: Planner, number: int, seeds: Sequence[int]
     ) -> tuple[list[Episode], DecisionRecorder]:
-        """Play one family, by its number, and note what was decided."""
+        """Play episodes of one family and record the decisions.
+
+        Args:
+            planner: The Planner.
+            number: The index of the family.
+            seeds: The seed of each episode.
+
+        Raises:
+            BadInput: Where an episode broke.
+        """
         family = self.families[number]
         if number not in self._worlds:
             self._worlds[number] = make_worlds(

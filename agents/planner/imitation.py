@@ -64,7 +64,6 @@ class PlannerImitation(Stage):
         validation: Callable[[], ValidationResult] | None = None,
     ) -> None:
         """
-
         Args:
             policy: The policy to train.
             collector: Plays the expert's episodes.

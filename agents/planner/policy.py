@@ -125,7 +125,6 @@ class PlannerPolicy:
         options: PlannerOptions | None = None,
     ) -> None:
         """
-
         Args:
             model: Receives the adapters, in place.
             tokenizer: The model's.

@@ -96,8 +96,15 @@ class Prompt:
 
 
 def prompted(options: PlannerOptions, actor: Actor, planner: str) -> PlannerOptions:
-    """The options of the Planner of this name beside an Actor: what a server's model is told says
-    itself what can be said, any other model gets a prompt of its own for single moves."""
+    """The options with the prompt for single moves, where the Actor takes these.
+
+    A server's model keeps its own prompt, which lists the possible commands.
+
+    Args:
+        options: The Planner's options; a prompt set there is kept.
+        actor: The Actor of the team.
+        planner: The Planner's name.
+    """
     if actor.verbs is None or options.prompt is not None or planner.startswith(SERVER):
         return options
     return replace(options, prompt=MOVES)

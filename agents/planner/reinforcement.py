@@ -113,7 +113,6 @@ class PlannerReinforcement(Stage):
         validation: Callable[[], ValidationResult] | None = None,
     ) -> None:
         """
-
         Args:
             policy: The policy to train.
             collector: Plays the episodes.

@@ -64,7 +64,6 @@ class Captioning(Stage):
         validation: Callable[[], ValidationResult] | None = None,
     ) -> None:
         """
-
         Args:
             network: The network to train.
             collector: Plays the episodes.

@@ -82,9 +82,15 @@ class CaptionCollector:
         self._actor = make_actor(actor)
 
     def play(self, reporter: Reporter, seeds: Sequence[int], patience: int) -> list[Caption]:
-        """What was said of the rollouts of one episode for each seed.
+        """The captions of the rollouts of one episode for each seed.
 
-        Raises BadInput where an episode broke.
+        Args:
+            reporter: Describes the rollouts.
+            seeds: The seed of each episode.
+            patience: The most low-level steps of a command.
+
+        Raises:
+            BadInput: Where an episode broke.
         """
         recorder = _CaptionRecorder()
         team = Team(self._planner, self._actor, reporter, TURNS, patience)
@@ -146,8 +152,8 @@ def _captions(seed: int, step: int, first: int, n: int) -> list[Caption]:
 
 
 def varied(captions: Sequence[Caption], n: int, rng: np.random.Generator) -> list[Caption]:
-    """``n`` of the captions, alternately about marks, floors, places, and anything else, so that
-    rare facts are frequent in training."""
+    """``n`` of the captions in an order that ``rng`` draws, alternately about marks, floors, places
+    and anything else, so that rare facts are frequent in training."""
     kinds: list[list[Caption]] = [[], [], [], []]
     for k in rng.permutation(len(captions)):
         kinds[_kind(captions[k].report)].append(captions[k])

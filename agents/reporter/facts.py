@@ -53,7 +53,7 @@ def describe(rollout: Rollout, attributes: Sequence[Attribute]) -> Report:
 
 
 def is_true(report: Report, world: MiniGridEnv, rollout: Rollout) -> bool:
-    """Whether everything that a report says of a rollout that has just ended is true.
+    """Whether everything that a report says of a rollout that has just ended in ``world`` is true.
 
     The facts decide. Text that states more than its facts is not known to be true, so the text must
     be that of the Reporters of this module for the same facts, up to how phrases are joined.

@@ -105,7 +105,6 @@ class FloorRobustness(Stage):
         self, network: ReporterNetwork, collector: CaptionCollector, config: FloorRobustnessConfig
     ) -> None:
         """
-
         Args:
             network: Whose vision encoder learns.
             collector: Plays the episodes, of which the last frames of rollouts are shown.

@@ -77,13 +77,22 @@ class LearnedReporter(TeamMember):
 
 
 def clip_of(trajectories: TrajectoryRecorder, i: int, steps: int) -> np.ndarray:
-    """What the agent of world i saw in its last ``steps`` steps, as the network's input: ``[8, 64,
-    64, 3] uint8``, beginning with black frames where there are fewer."""
+    """The network's input ``[8, 64, 64, 3] uint8`` for the last ``steps`` steps of world ``i`` in
+    ``trajectories``; fewer than 8 frames are preceded by black ones."""
     return prepare(trajectories.clip(i, steps))
 
 
 def load_reporter(folder: Path, device: str = "auto", cache: Path | None = None) -> LearnedReporter:
-    """A trained Reporter from its folder. Raises BadInput where there is none, or a damaged one."""
+    """A trained Reporter.
+
+    Args:
+        folder: Its folder.
+        device: Where the model runs; ``auto`` for the fastest available.
+        cache: The folder for downloaded and converted weights.
+
+    Raises:
+        BadInput: Where there is no such Reporter, or a damaged one.
+    """
     files = [folder / name for name in (CONFIG, WEIGHTS)]
     age = max((f.stat().st_mtime_ns for f in files if f.is_file()), default=0)
     return LearnedReporter(_network(folder, age, device, cache))

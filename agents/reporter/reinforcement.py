@@ -176,7 +176,6 @@ class ReporterReinforcement(Stage):
         validation: Callable[[], ValidationResult] | None = None,
     ) -> None:
         """
-
         Args:
             network: The network to train.
             reference: A network of the same shape, which receives the weights to stay near to.

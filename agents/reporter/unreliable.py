@@ -59,7 +59,13 @@ class UnreliableReporter(TeamMember):
         return truth(rollout)
 
     def trouble(self, rollout: Rollout, dialogue: Dialogue, rng: np.random.Generator) -> Report:
-        """The unreliable report, drawn from ``rng`` where it is random."""
+        """The unreliable report.
+
+        Args:
+            rollout: The rollout to report on.
+            dialogue: Its dialogue, before this turn.
+            rng: Draws what is random in the report.
+        """
         raise NotImplementedError
 
 

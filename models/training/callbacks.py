@@ -33,7 +33,6 @@ class ValidationCallback(TrainerCallback):
         by_total_step: bool = False,
     ) -> None:
         """
-
         Args:
             every: Steps from one validation to the next; 0 validates nothing.
             weights: The current weights, of which copies are kept.
@@ -120,7 +119,6 @@ class SaveWeightsCallback(TrainerCallback):
 
     def __init__(self, save: Callable[[str], None], stages: Collection[str]) -> None:
         """
-
         Args:
             save: Saves the current weights under the stage's name.
             stages: Names of the stages.

@@ -25,7 +25,6 @@ class RewardHackingMonitor(TrainerCallback):
 
     def __init__(self, judged: Sequence[str] = (), true: str = "success") -> None:
         """
-
         Args:
             judged: Metrics of which the mean is the learned reward; none watches nothing.
             true: The metric that is the true success.

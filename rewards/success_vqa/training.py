@@ -77,7 +77,6 @@ class DetectorLearner:
         heads: AuxiliaryHeads | None = None,
     ) -> None:
         """
-
         Args:
             detector: Learns.
             dataset: What it learns from.
@@ -210,7 +209,6 @@ class ClipStage(Stage):
         validation: Callable[[], ValidationResult] | None = None,
     ) -> None:
         """
-
         Args:
             learner: Learns.
             validation: Scores the detector, for `Trainer`'s validation.

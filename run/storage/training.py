@@ -144,7 +144,6 @@ class CurveCallback(TrainerCallback):
 
     def __init__(self, folder: RunFolder, columns: Sequence[str], at: str = "step") -> None:
         """
-
         Args:
             folder: Of the run.
             columns: Names of metrics, and ``stage``, ``step`` and ``seconds``.
@@ -186,7 +185,6 @@ class ProgressCallback(TrainerCallback):
 
     def __init__(self, console: Console, metrics: Mapping[str, str], unit: str = "steps") -> None:
         """
-
         Args:
             console: On which the bar is drawn.
             metrics: Names of the metrics to show, with their formats.
