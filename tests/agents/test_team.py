@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -210,6 +212,14 @@ def test_success_in_the_last_step_that_the_world_allows_is_success() -> None:
     assert (last.ended, last.success, last.steps) == ("success", True, free.steps)
     (late,) = cheats().play(make_worlds("conditional", 1, max_steps=free.steps - 1), [0])
     assert (late.ended, late.success, late.steps) == ("max_steps", False, free.steps - 1)
+    # Whatever a world says of the limit: the two are told apart by success.
+    team = cheats()
+    for success, ended in ((True, "success"), (False, "max_steps")):
+        worlds: Any = SimpleNamespace(
+            judged=lambda i: True, success=[success], over=[True], truncated=[True], steps=[3]
+        )
+        team._end(Dialogue("a task", ()), worlds, Callback())
+        assert (team._episodes[0].ended, team._episodes[0].success) == (ended, success)
 
 
 @pytest.mark.parametrize("name", ["max_turns", "command_steps"])

@@ -24,7 +24,8 @@ import agents.reporter.floor_robustness as floor_robustness
 import agents.reporter.reinforcement as reporter_reinforcement
 from agents.actor.imitation import ActorImitation, ActorImitationConfig
 from agents.actor.map_memory import OBSERVATION_SIZE
-from agents.actor.ppo import ActorPPOConfig
+from agents.actor.network import ActorNetwork
+from agents.actor.ppo import ActorPPOConfig, CommandSB3VecEnv, make_ppo
 from agents.dialogue import Decision, Turn
 from agents.messages import Report
 from agents.planner.demonstrations import (
@@ -95,8 +96,11 @@ def test_the_settings_by_which_the_shipped_weights_were_trained() -> None:
         5e-4,
         1e-3,
     )
-    ppo = ActorPPOConfig(1, 1)
-    assert (ppo.learning_rate, ppo.batch, ppo.epochs) == (1e-4, 2048, 3)
+    worlds: Any = GivenWorlds()
+    config = ActorPPOConfig(1, 200)
+    assert (config.learning_rate, config.batch, config.epochs) == (1e-4, 2048, 3)
+    ppo = make_ppo(ActorNetwork(channels=8, width=32), CommandSB3VecEnv(worlds), config)
+    assert (ppo.gamma, ppo.ent_coef, ppo.target_kl, ppo.n_steps) == (0.99, 0.003, 0.03, 32)
 
 
 def test_a_family_is_played_with_its_own_patience_and_12_turns(

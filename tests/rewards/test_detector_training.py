@@ -16,8 +16,10 @@ from models.training.schedules import cosine_to_fiftieth
 from models.vision.encoder import FrameFeatures
 from rewards.success_vqa.auxiliary_heads import AuxiliaryHeads, auxiliary_loss
 from rewards.success_vqa.clips import Clip, FrameAnnotation, QuestionAnswer, QuestionSubject
-from rewards.success_vqa.cross_modal_encoder import AuxiliaryLogits
+from rewards.success_vqa.cross_modal_encoder import AuxiliaryLogits, CrossModalEncoder
 from rewards.success_vqa.dataset import ClipDataset, cross_clip_negatives
+from rewards.success_vqa.detector import TELL
+from rewards.success_vqa.feature_cache import FrameFeatureCache
 from rewards.success_vqa.scoring import calibration_error
 from rewards.success_vqa.targets import UNKNOWN, condition_targets, named_item_targets
 from rewards.success_vqa.training import (
@@ -26,7 +28,8 @@ from rewards.success_vqa.training import (
     DetectorTrainingConfig,
     FrameStage,
 )
-from tests.rewards.test_detector import baseline, items_apart, lesson
+from tests.agents.tiny import tiny_model
+from tests.rewards.test_detector import baseline, detector, items_apart, lesson
 from tests.rewards.test_scoring import dataset
 
 RING = "solid red ring"
@@ -194,3 +197,59 @@ def test_a_bin_of_confidence_is_five_hundredths_wide() -> None:
     # 0.51 and 0.54 are one bin: 0.525 on average, of which one half is right.
     found = calibration_error(np.array([0.51, 0.54]), np.array([False, True]))
     assert found == pytest.approx(0.025)
+
+
+class Unmixed(nn.Module):
+    """In the place of the transformer: returns what it is given, and keeps the mask."""
+
+    def forward(self, both: torch.Tensor, src_key_padding_mask: torch.Tensor) -> torch.Tensor:
+        self.mask = src_key_padding_mask
+        return both
+
+
+@torch.no_grad()
+def test_each_auxiliary_logit_is_read_off_its_own_vectors() -> None:
+    """Items from the first two vectors of a frame, the condition from the first, events from the
+    mean of what follows the frames."""
+    torch.manual_seed(0)
+    mixer = CrossModalEncoder(8, 1)
+    assert mixer.layers.layers[0].norm_first
+    unmixed = Unmixed()
+    mixer.layers = unmixed  # type: ignore[assignment]
+    words, seen = torch.randn(1, 2, 8), torch.randn(1, 24 + 3, 8)
+    absent = torch.tensor([[False, True]])
+    first, second, logits = mixer(words, absent, seen)
+    assert torch.equal(first, words) and torch.equal(second, seen)
+    assert unmixed.mask.tolist() == [[False, True] + [False] * 27]
+    for t in range(8):
+        faced, held = seen[0, 3 * t], seen[0, 3 * t + 1]
+        assert torch.allclose(logits.items[0, t, 0], mixer.named(faced), atol=1e-6)
+        assert torch.allclose(logits.items[0, t, 1], mixer.named(held), atol=1e-6)
+        assert logits.condition[0, t].item() == pytest.approx(mixer.holds(faced).item(), abs=1e-6)
+    mean = (seen[0, 24] + seen[0, 25] + seen[0, 26]) / 3
+    assert torch.allclose(logits.events[0].flatten(), mixer.deeds(mean), atol=1e-6)
+
+
+@torch.no_grad()
+def test_with_its_gates_shut_captions_cost_what_they_cost_the_language_model() -> None:
+    model = detector().eval()
+    for gate in model.gates:
+        gate.gates.zero_()
+    caption = "the red agent"
+    media = torch.randn(1, 28, 16)
+    loss = model.caption_loss(media, torch.tensor([0]), [caption])
+    start, whole = model.tokens(TELL), model.tokens(f"{TELL} {caption}")
+    assert whole[: len(start)] == start
+    log_p = tiny_model("llama")(torch.tensor([whole])).logits[0].log_softmax(-1)
+    each = [-log_p[k - 1, whole[k]].item() for k in range(len(start), len(whole))]
+    assert loss.item() == pytest.approx(np.mean(each), rel=0.05)
+
+
+def test_a_frames_features_are_its_own_in_every_chunk() -> None:
+    model, clips = baseline(), lesson(40)
+    cache = FrameFeatureCache(model, clips)
+    found, present = cache(np.array([39, 2]))
+    with torch.no_grad():
+        expected = model.encoder.encode_clips(torch.from_numpy(clips.frames[[39, 2]]))
+    assert torch.allclose(found, expected, atol=0.05) and not torch.allclose(found[0], found[1])
+    assert present.tolist() == [[False] * 6 + [True] * 2] * 2

@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from envs.errors import BadInput
+from models.training import checkpoints
 from models.training.callbacks import (
     CheckpointCallback,
     SaveWeightsCallback,
@@ -259,3 +260,17 @@ def _trained(size: int) -> tuple[torch.nn.Linear, torch.optim.AdamW]:
     net(torch.ones(1, size)).sum().backward()
     optimiser.step()
     return net, optimiser
+
+
+def test_a_checkpoint_is_due_when_its_seconds_have_passed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now[0])
+    manager = CheckpointManager(tmp_path / "checkpoint.safetensors", 60.0)
+    assert manager.is_due()
+    manager.save(TrainingCheckpoint("stage", 1, 0.0, {}, {}))
+    due = []
+    for now[0] in (1000.0, 1059.0, 1060.0):
+        due.append(manager.is_due())
+    assert due == [False, False, True]
