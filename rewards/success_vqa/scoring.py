@@ -32,13 +32,18 @@ class DetectorScore:
     ece: float | None
     n: int
 
+    def rounded(self) -> DetectorScore:
+        """The score with four digits behind the point."""
+        return DetectorScore(**{k: _rounded(v) for k, v in vars(self).items()})
+
     def to_json(self) -> dict[str, Any]:
-        return {k: _rounded(v) for k, v in vars(self).items()}
+        """The score as it stands in ``summary.json``, rounded."""
+        return dict(vars(self.rounded()))
 
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, tuple):
-        return [round(v, 4) for v in value]
+        return tuple(round(v, 4) for v in value)
     return round(value, 4) if isinstance(value, float) else value
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -57,12 +56,12 @@ SPLITS: Mapping[str, ClipSplit] = {
     "test6": ClipSplit(behaviours="order"),
 }
 # What training never had, by name.
-TEST_LOOKS: Mapping[str, dict[str, Any]] = {
-    "dusk": {"gain": (0.55, 0.6, 0.85), "light": (0.0, 5.0, 40.0)},
-    "washed out": {"gain": (0.75, 0.75, 0.75), "light": (60.0, 60.0, 60.0), "fade": 0.25},
-    "lamp": {"gain": (1.1, 0.95, 0.6), "light": (35.0, 20.0, 0.0)},
-    "grainy": {"noise": 24.0},
-    "faded": {"fade": 0.45},
+TEST_LOOKS: Mapping[str, Look] = {
+    "dusk": Look(gain=(0.55, 0.6, 0.85), light=(0.0, 5.0, 40.0)),
+    "washed out": Look(gain=(0.75, 0.75, 0.75), light=(60.0, 60.0, 60.0), fade=0.25),
+    "lamp": Look(gain=(1.1, 0.95, 0.6), light=(35.0, 20.0, 0.0)),
+    "grainy": Look(noise=24.0),
+    "faded": Look(fade=0.45),
 }
 
 
@@ -196,7 +195,7 @@ def draw_look(kind: str, rng: np.random.Generator) -> tuple[str, Look]:
     """A look by its name: plain or changed a little in training, one of its own in a test."""
     if kind == "test":
         name = list(TEST_LOOKS)[rng.integers(len(TEST_LOOKS))]
-        return name, Look(**TEST_LOOKS[name])
+        return name, TEST_LOOKS[name]
     if rng.random() < 0.4:
         return "plain", Look()
     gain = tuple(float(g) for g in rng.uniform(0.7, 1.15, 3))

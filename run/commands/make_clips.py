@@ -1,16 +1,17 @@
-"""``python -m run make-clips``: film episodes, ask true and false questions of them."""
+"""``python -m run make-clips``: record clips of episodes, with questions and answers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from envs.errors import unknown
 from rewards.success_vqa.clips import SPLITS
 from run.display.progress import ProgressBar
 from run.storage.folder import RunFolder
+from run.storage.records import ClipCounts
 from run.storage.settings import at_least, to_json
 
 if TYPE_CHECKING:
@@ -19,20 +20,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MakeClipsSettings:
-    """Film episodes and ask true and false questions of them: the data of the success detector.
+    """Record clips of episodes with questions and answers: the data of the success detector.
 
-    Agents play in rooms with nothing to achieve: the learned and the scripted Actor, one that
-    wanders, ones that are interrupted, that undo what they did, that do two things in a row or the
-    wrong one of two. From each rollout up to 8 frames are filmed by a camera, and questions are
-    asked: half of the answers are yes, and what a false question asks nearly happened (one word is
-    another, another item, the other order).
+    Agents act in rooms without a task: the learned and the scripted Actor, a random one, and ones
+    that are interrupted, undo what they did, do two things in a row, or do one in place of another.
+    A camera records up to 8 frames of each rollout, and questions about them are added. Half of the
+    answers are yes; a question whose answer is no is close to what happened (another word, another
+    item, the other order).
 
-    Splits are disjoint by seed. test1 are unseen episodes, test2 behaviours, test3 words and items,
-    test4 a camera (the whole room from above), test5 looks that training never had; test6 asks
-    whether things were done in an order. The words of the questions are in
-    rewards/success_vqa/questions.toml.
+    The splits have different seeds. Compared with train, test1 has unseen episodes only, test2
+    other behaviours, test3 other wording and items, test4 another camera (the whole room from
+    above) and test5 other looks; test6 asks in which order things were done. The wording of the
+    questions is in rewards/success_vqa/questions.toml.
 
-    The run folder has the data set in clips/: one Parquet file a split and a card.
+    The run folder contains the data set in clips/: a Parquet file for each split, and a data card.
 
     Examples:
       python -m run make-clips
@@ -41,21 +42,21 @@ class MakeClipsSettings:
     """
 
     clips: int = 32000
-    """Clips of training."""
+    """Number of clips in train."""
     test_clips: int = 2400
-    """Clips of every other split."""
+    """Number of clips in every other split."""
     splits: tuple[str, ...] = SPLITS
     """Splits to make."""
     questions: Path | None = None
-    """Words of the questions, a file such as rewards/success_vqa/questions.toml."""
+    """Wording of the questions: a file such as rewards/success_vqa/questions.toml, the default."""
     seed: int = 0
-    """Seed of everything."""
+    """Seed of worlds, behaviours, cameras and questions."""
     out: Path | None = None
     """Folder for the data set, instead of clips/ in the run folder."""
     runs_dir: Path = Path("runs")
-    """Where run folders are made."""
+    """Folder in which run folders are made."""
     name: str = "clips"
-    """Name at the end of the run folder."""
+    """End of the run folder's name."""
 
     def __post_init__(self) -> None:
         for name in self.splits:
@@ -72,7 +73,11 @@ class MakeClipsSettings:
 
 
 def make_clips(args: MakeClipsSettings) -> Path:
-    """Make the data set; returns the run folder."""
+    """Make the data set; returns the run folder.
+
+    Raises:
+        BadInput: The file of questions cannot be used, or a folder cannot be written.
+    """
     import time
 
     from rich.console import Console
@@ -86,25 +91,25 @@ def make_clips(args: MakeClipsSettings) -> Path:
     console = Console(stderr=True)
     with RunFolder.new(args.runs_dir, "make-clips", args.name, to_json(args), True) as folder:
         out = args.out or folder.path / "clips"
-        counts: dict[str, Any] = {}
+        counts: dict[str, ClipCounts] = {}
         for split in args.splits:
             n = args.clips if split == "train" else args.test_clips
             with ProgressBar(console, split, n, "clips") as bar:
                 tally = _Tally(split, bar)
                 clips = map(tally.count, film_split(split, n, args.seed, words))
                 write_clips(out / "data" / f"{split}.parquet", clips)
-            counts[split] = tally.to_json()
+            counts[split] = tally.counts()
         (out / "README.md").write_text(_card(args, counts), encoding="utf-8")
         folder.write_json(
             "summary.json",
             {
                 "command": "make-clips",
                 "seed": args.seed,
-                "n": sum(c["clips"] for c in counts.values()),
+                "n": sum(c.clips for c in counts.values()),
                 "n_errors": 0,
                 "seconds": round(time.monotonic() - began, 1),
                 "data": str(out),
-                "splits": counts,
+                "splits": {name: asdict(c) for name, c in counts.items()},
             },
         )
     print(folder.path)
@@ -113,7 +118,7 @@ def make_clips(args: MakeClipsSettings) -> Path:
 
 @dataclass
 class _Tally:
-    """Counts a split's clips as they go by, and tells the progress bar."""
+    """Counts a split's clips while they are written, and updates the progress bar."""
 
     split: str
     bar: ProgressBar
@@ -129,24 +134,20 @@ class _Tally:
         self.bar.update(self.split, self.clips)
         return clip
 
-    def to_json(self) -> dict[str, Any]:
+    def counts(self) -> ClipCounts:
         questions = sum(self.kinds.values())
-        return {
-            "clips": self.clips,
-            "questions": questions,
-            "yes": round(self.yes / max(questions, 1), 4),
-            "kinds": dict(sorted(self.kinds.items())),
-        }
+        share = round(self.yes / max(questions, 1), 4)
+        return ClipCounts(self.clips, questions, share, dict(sorted(self.kinds.items())))
 
 
-def _card(args: MakeClipsSettings, counts: Mapping[str, Any]) -> str:
-    """The data card, with a head that says where the splits are."""
+def _card(args: MakeClipsSettings, counts: Mapping[str, ClipCounts]) -> str:
+    """The data card, with a YAML header that lists the files of the splits."""
     from run.clips.splits import TEST_LOOKS, first_seed
 
     files = "\n".join(f"  - split: {name}\n    path: data/{name}.parquet" for name in counts)
     rows = "\n".join(
-        f"| {name} | {c['clips']:,} | {c['questions']:,} | {c['yes']:.3f} | "
-        + ", ".join(f"{k} {v:,}" for k, v in c["kinds"].items())
+        f"| {name} | {c.clips:,} | {c.questions:,} | {c.yes:.3f} | "
+        + ", ".join(f"{k} {v:,}" for k, v in c.kinds.items())
         + " |"
         for name, c in counts.items()
     )
@@ -164,24 +165,25 @@ configs:
 Made by `python -m run make-clips --clips {args.clips} --test-clips {args.test_clips} --seed
 {args.seed}` of Parley. Each row is a clip of up to 8 frames (PNG), evenly spread from the first to
 the last that is shown, with questions whose true answers come from the world's events. What was
-done before the first frame counts as not done; what was picked up counts if it is still held at
-the last, and an item was gone to if the agent faces it there.
+done before the first frame does not count; an item counts as picked up if it is still held in the
+last frame, and as gone to if the agent faces it there.
 
 | split | clips | questions | answer yes | kinds |
 |---|---|---|---|---|
 {rows}
 
-- train, validation, test1: behaviours, cameras and looks of training; validation in other words.
+- train, validation, test1: the behaviours, cameras and looks of training; validation has other
+  wording.
 - test2: other behaviours (fickle, noisy, hoarding, circling).
-- test3: verbs, sentences and items that training never had.
-- test4: the whole room from above; training has the agent's view and windows of 5 to 7 cells.
-- test5: looks that training never had ({looks}), and balls, boxes and keys lie about.
-- test6: pairs of clips with the same question, in one order yes and in the other no.
+- test3: verbs, sentences and items that do not occur in training.
+- test4: the whole room from above; training has the agent's view and windows of 5 to 7 tiles.
+- test5: looks that do not occur in training ({looks}), and rooms with balls, boxes and keys.
+- test6: pairs of clips with the same question, answered yes in one order and no in the other.
 
-`asked` holds the questions: `text`, `kind`, `answer`, `success_step`, the step at which what is
-asked was done (-1: it was not), and `subject`, what the question asks as data: the items that it
-names, the events, the decider and its condition. `annotations` say what each frame shows: the items
-that are faced, held and in sight, the mark, the place. `outcome` is what was done in the clip, as
-data; `caption` says the same in words. `steps` are those of the frames. Worlds have consecutive
-seeds from (by split): {seeds}.
+`asked` contains the questions: `text`, `kind`, `answer`, `success_step` (the step at which the
+answer became yes; -1 where it is no) and `subject`, the question as data: its items, the events,
+the decider and its condition. `annotations` describe each frame: the items that are faced, held and
+in view, the mark, the place. `outcome` is what was done in the clip, as data, and `caption` the
+same in words. `steps` are the steps of the frames. The worlds of each split have consecutive seeds
+from: {seeds}.
 """

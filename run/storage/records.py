@@ -443,6 +443,23 @@ class RunSummary(SuccessRate):
         }
 
 
+@dataclass(frozen=True)
+class ClipCounts:
+    """What a split of a data set of clips consists of.
+
+    Attributes:
+        clips: The number of clips.
+        questions: The number of questions about them.
+        yes: The share of questions whose answer is yes.
+        kinds: The number of questions by kind.
+    """
+
+    clips: int
+    questions: int
+    yes: float
+    kinds: Mapping[str, int]
+
+
 _MISSING = object()
 
 
