@@ -531,3 +531,9 @@ def test_an_adapter_for_another_model_names_both(trained) -> None:
         adapters.merge_adapter(tiny_model("llama"), folder, "qwen")
     with pytest.raises(BadInput, match="does not fit"):
         adapters.merge_adapter(tiny_model("gpt2"), folder, "tiny")
+
+
+def test_adapters_have_rank_16_and_add_twice_their_product() -> None:
+    policy = PlannerPolicy(tiny_model("llama"), tiny_tokenizer())
+    config = policy.peft.peft_config["default"]
+    assert (config.r, config.lora_alpha / config.r, policy.scale) == (16, 2.0, 2.0)

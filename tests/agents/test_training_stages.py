@@ -84,6 +84,8 @@ def test_a_command_may_take_64_steps_in_training_and_in_play() -> None:
     impatient = {"conditional, impatient", "search, impatient"}
     assert patience == {name: 6 if name in impatient else 64 for name in patience}
     assert impatient < patience.keys()
+    shares = {f.name: f.share for f in TRAINING}
+    assert shares["conditional"] == 3.0 and sum(shares.values()) == pytest.approx(10.0)
 
 
 def test_the_settings_by_which_the_shipped_weights_were_trained() -> None:
