@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from run.evaluation.statistics import mcnemar, summarise, wilson
-from run.storage.records import EpisodeRecord, TurnRecord
+from run.evaluation.statistics import mcnemar, mean_rate, summarise, wilson
+from run.storage.records import EpisodeRecord, TaskScore, TurnRecord
 
 
 def scipys(successes: int, n: int) -> list[float]:
@@ -66,3 +66,17 @@ def test_errors_and_what_nobody_judges_are_no_failures() -> None:
     assert summary.seconds == 3.0 + 2.0
     assert (summary.mean_turns, summary.mean_steps) == ((1 + 2 + 4) / 3, (0 + 10 + 30) / 3)
     assert (summary.n_unparsed, summary.seed) == (2, 7)
+
+
+def test_a_mean_of_tasks_weighs_them_alike_and_is_as_certain_as_its_small_ones() -> None:
+    """Rates of 1 and 0.5, of 10 - 2 and of 24 episodes, and a task without a rate: the mean is
+    0.75, as uncertain as that of 2**2 / (1/8 + 1/24) = 24 episodes."""
+    scores = [
+        TaskScore(1.0, None, 10, 2),
+        TaskScore(0.5, None, 24, 0),
+        TaskScore(None, None, 5, 5),
+    ]
+    mean = mean_rate(scores)
+    assert mean.success_rate == 0.75
+    assert mean.success_ci95 == pytest.approx(scipys(18, 24))
+    assert mean_rate(scores[2:]).success_rate is None
