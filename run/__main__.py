@@ -36,7 +36,7 @@ COMMANDS = {
             "leaderboard",
             "leaderboard",
             "LeaderboardSettings",
-            "put kept results of evaluations side by side",
+            "put results of evaluations side by side",
         ),
         ("train-actor", "train_actor", "TrainActorSettings", "train the learned Actor with PPO"),
         (
@@ -49,7 +49,7 @@ COMMANDS = {
             "make-clips",
             "make_clips",
             "MakeClipsSettings",
-            "film episodes, with questions about them",
+            "record clips of episodes, with questions about them",
         ),
         ("label", "label", "LabelSettings", "answer questions about clips, on a local page"),
         ("score-detector", "score_detector", "ScoreDetectorSettings", "score detectors on clips"),

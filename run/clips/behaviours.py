@@ -275,8 +275,10 @@ def record_rollouts(
 ) -> list[RecordedRollout]:
     """Play one behaviour in each world, all of them together, and record them.
 
-    World i is reset with ``seeds[i]``, from which all that is random in it comes; its phases are
-    drawn by ``plans[i]`` from the items that can be reached.
+    Args:
+        worlds: The worlds.
+        seeds: For each world the seed from which everything random in it comes.
+        plans: For each world what draws its phases, from the items that can be reached.
     """
     items, attributes, marks, phases = [], [], [], []
     for i, seed in enumerate(seeds):

@@ -68,7 +68,16 @@ footer {display: none !important}
 
 
 def serve(session: AnnotationSession, port: int, browser: bool) -> None:
-    """Show the page until Ctrl-C. Raises BadInput where the port is taken."""
+    """Show the page until Ctrl-C.
+
+    Args:
+        session: The annotation session.
+        port: The port; 0 for any that is free.
+        browser: Whether to open the page in a browser.
+
+    Raises:
+        BadInput: The port cannot be used.
+    """
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

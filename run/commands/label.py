@@ -39,7 +39,7 @@ class LabelSettings:
     """
 
     data: Path = Path("data/clips")
-    """Folder of clips, as make-clips makes it."""
+    """Folder of a data set made by make-clips."""
     split: _Split = "test1"
     """Whose clips to show."""
     by: str = ""

@@ -13,7 +13,7 @@ from run.evaluation.results import EvaluationRun, KeptResult, read_results
 
 @dataclass(frozen=True)
 class LeaderboardSettings:
-    """Put kept results of evaluate side by side: a table for each suite, and plots.
+    """Put results of evaluate side by side: a table for each suite, and plots.
 
     A result is a small JSON file: the scores of a run's tasks, its settings, commit and date. The
     page, in Markdown, gives for each number the command that made it, with commit, seed and number

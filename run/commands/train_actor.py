@@ -46,22 +46,22 @@ class TrainActorSettings:
     FREE_ON_RESUME: ClassVar[tuple[str, ...]] = ("out", "checkpoint_seconds")
 
     imitation_steps: int = 3_000_000
-    """Environment steps of imitation; 0 leaves it out."""
+    """Number of environment steps of imitation; 0 skips imitation."""
     ppo_steps: int = 1_000_000
-    """Environment steps of PPO; 0 leaves it out."""
+    """Number of environment steps of PPO; 0 skips PPO."""
     ppo_learning_rate: float = 3e-5
-    """PPO's learning rate."""
+    """Learning rate of PPO."""
     reward: str = "truth"
     """PPO's reward: truth, or a success detector: detector, baseline, or a folder. A detector
     rewards commands whose success is visible: go to and pick up."""
     worlds: int = 512
-    """Worlds stepped together."""
+    """Number of worlds that are stepped together."""
     pool: int = 1500
-    """Layouts drawn of each BabyAI level for training."""
+    """Number of training layouts drawn of each BabyAI level."""
     seed: int = 0
     """Seed of weights, worlds and sampling."""
     evaluate_every: int = 250_000
-    """Environment steps between evaluations on held-out items; 0 for none."""
+    """Number of environment steps between evaluations on held-out items; 0 for none."""
     validation_commands: int = 300
     """Commands of each validation task by which the better stage is chosen; 0 keeps the last."""
     score_commands: int = 1000
@@ -71,18 +71,18 @@ class TrainActorSettings:
     out: Path | None = None
     """Folder to which the final weights are also written."""
     resume: Path | None = None
-    """Run folder of a run that was stopped, even killed: goes on exactly as it would have."""
+    """Run folder of a run that was stopped, even killed: continue it exactly where it stopped."""
     checkpoint_seconds: float = 30.0
-    """Least time between two checkpoints."""
+    """Minimum number of seconds between two checkpoints."""
     device: str = "cpu"
     """Where the network learns: cpu or cuda. The worlds are always stepped on the CPU."""
     threads: int = 1
     """Threads of the worlds, the map memories and torch. Another number rounds differently in
     torch, and so gives other weights."""
     runs_dir: Path = Path("runs")
-    """Where run folders are made."""
+    """Folder in which run folders are made."""
     name: str = "actor"
-    """Name at the end of the run folder."""
+    """End of the run folder's name."""
 
     def __post_init__(self) -> None:
         at_least(
@@ -100,7 +100,7 @@ class TrainActorSettings:
             },
         )
         if self.device.split(":")[0] not in ("cpu", "cuda"):
-            raise BadInput(f"unknown device '{self.device}'; known: cpu, cuda")
+            raise BadInput(f"unknown device '{self.device}'; use cpu or cuda")
 
 
 def train_actor(args: TrainActorSettings) -> Path:

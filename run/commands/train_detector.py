@@ -58,68 +58,69 @@ class TrainDetectorSettings:
     FREE_ON_RESUME: ClassVar[tuple[str, ...]] = ("out", "checkpoint_seconds")
 
     data: Path = Path("data/clips")
-    """Folder of clips, as make-clips makes it."""
+    """Folder of a data set made by make-clips."""
     model: Literal["detector", "baseline", "vision-language"] = "detector"
     """detector: vision fed to a frozen language model; baseline: no pretrained language;
     vision-language: an adapter (LoRA) for any such model of transformers, --base."""
     base: str = "smollm2-135m"
-    """Its language model: a packaged name, a folder, a .gguf file or an id on the hub."""
+    """The language model: a packaged name, a folder, a .gguf file or a hub id."""
     steps: int = 3300
-    """Steps on whole clips, after those on frames."""
+    """Number of training steps on clips, after those on frames."""
     batch: int = 16
-    """Clips in a step, with all that is asked of them."""
+    """Number of clips in a step, with all their questions."""
     learning_rate: float = 6e-4
     """Peak learning rate on clips; twice that on frames."""
     auxiliary: float = 1.0
     """Weight of the auxiliary loss, on what answers rest on: which frames show an item that the
     question names, whether its condition holds there, and what was done to it."""
     captions: float = 0.3
-    """Weight of the captions' loss, on half of the clips at first; 0 leaves it out."""
+    """Early in training: weight of a captioning loss, on half of the clips; 0 for none."""
     cross_clip_negatives: float = 0.3
-    """Share of the clips that, at first, get a question of another clip too; it is easier."""
+    """Early in training: share of clips that also get a question of another clip, as an easy
+    negative."""
     frame_steps: int = 2500
     """Steps on what frames show, before those on clips: 8 frames for each clip of a batch. 0 for
     an encoder of --init or for --tune-vision."""
     tune_vision: bool = False
-    """Train the vision encoder on answers too; each step then encodes its frames anew."""
+    """Also train the vision encoder on answers. This is slower: frame features cannot be cached."""
     labels: tuple[Path, ...] = ()
-    """Files of people's answers, as label makes them, which take the place of the true ones: only
-    what they answer is asked. Validation's stay true where these have none for it."""
+    """Files of human answers made by label, to use in place of the true ones. Only the questions
+    that they answer are asked; validation without such answers keeps the true ones."""
     share: float = 1.0
-    """The share of training's clips that are used; --seed draws which."""
+    """Share of the training clips to use, 0 to 1; --seed draws them."""
     width: int = 192
-    """Size of the vision encoder's vectors."""
+    """Width of the vision encoder."""
     gates: int = 2
-    """Gated cross-attentions in the language model."""
+    """Number of gated cross-attention layers in the language model."""
     every: int = 3
-    """Layers from one of them to the next, counted back from the last."""
+    """Number of layers between two of them, counted back from the last layer."""
     rank: int = 8
-    """Rank of a vision-language model's adapter."""
+    """LoRA rank of a vision-language model's adapter."""
     seed: int = 0
     """Seed of weights and of the order of clips."""
     validate_every: int = 330
-    """Steps from one validation to the next; 0 keeps the last weights."""
+    """Number of steps between validations; 0 for none, so that the last weights are the result."""
     validation_clips: int = 600
-    """Clips of a validation."""
+    """Number of clips in a validation."""
     device: str = "auto"
-    """Where the model learns: cpu, cuda, or auto for the best there is."""
+    """Device for training: cpu, cuda, or auto for the fastest available."""
     threads: int = 0
-    """Threads of torch; 0 for all cores. Another number gives other last digits."""
+    """Number of torch threads; 0 for all cores. It changes results in their last digits."""
     init: Path | None = None
     """Folder of a detector or baseline to start from: all of one built alike, of others the vision
     encoder."""
     out: Path | None = None
     """Folder to which the final weights are also written."""
     resume: Path | None = None
-    """Run folder of a run that was stopped, even killed: goes on exactly as it would have."""
+    """Run folder of a run that was stopped, even killed: continue it exactly where it stopped."""
     checkpoint_seconds: float = 120.0
-    """Least time between two checkpoints."""
+    """Minimum number of seconds between two checkpoints."""
     cache: Path | None = None
-    """Folder for fetched and converted weights."""
+    """Folder for fetched and converted weights; by default $PARLEY_CACHE or ~/.cache/parley."""
     runs_dir: Path = Path("runs")
-    """Where run folders are made."""
+    """Folder in which run folders are made."""
     name: str = "detector"
-    """Name at the end of the run folder."""
+    """End of the run folder's name."""
 
     def __post_init__(self) -> None:
         at_least(

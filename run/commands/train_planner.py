@@ -1,4 +1,4 @@
-"""``python -m run train-planner``: adapt a small language model, so that it plans well and fast."""
+"""``python -m run train-planner``: adapt a small language model as the Planner."""
 
 from __future__ import annotations
 
@@ -29,19 +29,18 @@ VALIDATION = "planner-validation"
 class TrainPlannerSettings:
     """Adapt a language model as the Planner: imitation first, then reinforcement.
 
-    Only LoRA adapters are trained. First they imitate the oracle. Then the Planner samples its
-    commands in the team's loop, and learns by policy gradient: the baseline is the mean reward of
-    the other samples of the same episode, and a KL penalty holds it near the Planner that
-    imitation made.
+    Only LoRA adapters are trained. First they imitate the oracle. Then the Planner samples commands
+    in whole episodes and learns by policy gradient: the baseline is the mean reward of the other
+    samples of the same episode, and a KL penalty keeps it close to the Planner after imitation.
 
     The families and phrasings of training are listed in agents/planner/demonstrations.py:
-    conditional, also with other actions than picking up, and search with up to 5 items, training
-    items, one paraphrase each, some irrelevant reports, some Actors that run out of steps. The
-    suite planner-validation is played at intervals, and the best adapters are kept.
+    conditional tasks, also with other actions than picking up, and searches among up to 5 items;
+    with training items, one paraphrase each, some irrelevant reports and some Actors that run out
+    of steps. The suite planner-validation is played at intervals, and the best adapters are kept.
 
-    The run folder holds the curve as CSV, TensorBoard log and plot, and in checkpoints/ the
-    adapters imitation (its best), reinforcement (its last) and final (the best of all). Each is
-    a Planner by its path. The model card of parley-135m gives the command that made it.
+    The run folder contains the curve as CSV, TensorBoard log and plot, and in checkpoints/ the
+    adapters imitation (the best), reinforcement (the last) and final (the best of all). The path
+    of each can be given as --planner. The model card of parley-135m has its command.
 
     Examples:
       python -m run train-planner
@@ -56,90 +55,90 @@ class TrainPlannerSettings:
     FREE_ON_RESUME: ClassVar[tuple[str, ...]] = ("out", "checkpoint_seconds")
 
     base: str = "smollm2-135m"
-    """The model to adapt: a packaged name, a folder, a .gguf file or an id on the hub."""
+    """The model to adapt: a packaged name, a folder, a .gguf file or a hub id."""
     imitation_steps: int = 160
-    """Steps of imitation; 0 leaves it out."""
+    """Number of imitation steps; 0 skips imitation."""
     batch: int = 8
-    """Dialogues in a step of imitation."""
+    """Number of dialogues in an imitation step."""
     learning_rate: float = 1e-3
     """Peak learning rate of imitation."""
     objective: Literal["choices", "tokens"] = "choices"
     """choices: imitate at decision points, where candidates differ; tokens: imitate every token of
     the commands."""
     random_embeddings: float = 0.0
-    """Imitation: the largest share of a dialogue's words that get random embeddings."""
+    """Imitation: maximum share of a dialogue's words that get random embeddings, 0 to 1."""
     relabelling: float = 0.0
-    """Imitation: how probable it is that a dialogue's items are relabelled as boxes and balls. In
-    half of these dialogues the task says beforehand what examining would reveal."""
+    """Imitation: probability that a dialogue's items are relabelled as boxes and balls. In half of
+    these dialogues the task states beforehand what examining would reveal."""
     noise_injection: float = 0.0
-    """Imitation: how probable a wrong command of the expert is. The policy learns to recover from
-    it, not to make it (DART, arXiv 1703.09327)."""
+    """Imitation: probability that the expert gives a wrong command. The policy learns to recover
+    from it, not to imitate it (DART, arXiv 1703.09327)."""
     rl_steps: int = 20
-    """Steps of reinforcement; 0 leaves it out."""
+    """Number of reinforcement steps; 0 skips reinforcement."""
     groups: int = 8
-    """Episodes in a step of reinforcement."""
+    """Number of different episodes in a reinforcement step."""
     samples_per_prompt: int = 8
-    """How often each of them is played, at least 2."""
+    """How often each of these episodes is played; at least 2."""
     rl_learning_rate: float = 5e-5
     """Peak learning rate of reinforcement."""
     kl: float = 0.5
-    """Weight of the KL divergence from the Planner that imitation made."""
+    """Weight of the KL divergence from the Planner after imitation."""
     temperature: float = 1.0
-    """Sampling temperature in reinforcement; above 0."""
+    """Sampling temperature in reinforcement; must be above 0."""
     reward: str = "truth"
-    """Reward: truth (the world's own success), or a success detector: detector, or the folder of
-    one. A detector judges from pixels, which never show a secret property."""
+    """Reward: truth (the environment's own), detector (the shipped success detector), or the folder
+    of a detector. A detector judges from pixels, which never show a secret property."""
     without: tuple[str, ...] = ()
-    """Families to leave out, by name or pattern ("search*"); see
+    """Task families to leave out, by name or pattern ("search*"); they are listed in
     agents/planner/demonstrations.py."""
     visible: bool = False
-    """Train on visual conditionals too, for a Planner that reads a learned Reporter's reports. They
-    are then no longer zero-shot."""
+    """Also train on visual conditionals, for a Planner that reads a learned Reporter's reports.
+    They are then no longer zero-shot."""
     actor: Literal["scripted", "learned"] = "scripted"
-    """Who carries the commands out."""
+    """The Actor of the team."""
     rank: int = 16
     """Rank of the adapters."""
     prompt: Literal["short", "dialogue"] = "short"
-    """Prompt of agents/planner/prompts: short, or dialogue, that of models without training."""
+    """The prompt in agents/planner/prompts: short, or dialogue as for models without adapter."""
     examples: int = 2
-    """Worked examples in the prompt, which each step reads again. More are slower."""
+    """Number of worked examples in the prompt. Every step reads them again, so more are slower."""
     seed: int = 0
     """Seed of adapters, worlds and sampling."""
     validate_every: int = 40
-    """Steps from one validation to the next; 0 keeps the last adapters."""
+    """Number of steps between validations; 0 for none, so that the last adapters are the result."""
     validation_episodes: int = 60
-    """Episodes of each task of the validation suite."""
-    validation_cells: Annotated[str | None, shown("NAMES", "all")] = None
-    """Tasks of planner-validation by which to choose, by name or pattern ("visual*"), separated by
+    """Number of validation episodes of each task."""
+    validation_tasks: Annotated[str | None, shown("NAMES", "all")] = None
+    """Tasks of planner-validation to validate on, by name or pattern ("visual*"), separated by
     commas."""
     device: str = "auto"
-    """Where the model learns: cpu, cuda, or auto for the best there is."""
+    """Device for training: cpu, cuda, or auto for the fastest available."""
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
-    """The model's number format; auto takes bfloat16 where it is faster, and the run's
-    settings say which. Adapters are float32."""
+    """The model's number format; auto is bfloat16 where that is faster, else float32, and the run's
+    config.json records which. Adapters are always float32."""
     threads: int = 0
-    """Threads of torch; 0 for all cores. Another number gives other last digits."""
+    """Number of torch threads; 0 for all cores. It changes results in their last digits."""
     init: tuple[str, ...] = ()
-    """Adapters, by folder or name, whose mean is the start instead of a new one."""
+    """Adapters to start from, by folder or name; of several, their mean. By default a new one."""
     processors: str = "default"
     """Decision processors of the Planner (see evaluate --help). By default those that all adapters
-    of --init have, with the parameters that change decisions the least, and for a new adapter those
-    of constrained scoring."""
+    of --init share, with the parameters that change decisions least; for a new adapter, those of
+    constrained scoring."""
     out: Path | None = None
     """Folder to which the final adapter is also written."""
     resume: Path | None = None
-    """Run folder of a run that was stopped, even killed: goes on exactly as it would have."""
+    """Run folder of a run that was stopped, even killed: continue it exactly where it stopped."""
     checkpoint_seconds: float = 60.0
-    """Least time between two checkpoints."""
+    """Minimum number of seconds between two checkpoints."""
     cache: Path | None = None
-    """Folder for fetched and converted weights."""
+    """Folder for fetched and converted weights; by default $PARLEY_CACHE or ~/.cache/parley."""
     runs_dir: Path = Path("runs")
-    """Where run folders are made."""
+    """Folder in which run folders are made."""
     name: str = "planner"
-    """Name at the end of the run folder."""
+    """End of the run folder's name."""
 
     def __post_init__(self) -> None:
-        tasks = select_tasks(VALIDATION, find_suite(VALIDATION), self.validation_cells)
+        tasks = select_tasks(VALIDATION, find_suite(VALIDATION), self.validation_tasks)
         variants = max(len(task.variants) for task in tasks)
         at_least(
             self,
@@ -330,7 +329,7 @@ class _PlannerTraining:
             self.policy.planner,
             VALIDATION,
             self.args.validation_episodes,
-            tasks=self.args.validation_cells,
+            tasks=self.args.validation_tasks,
         )
         summary = ", ".join(f"{name} {rate:.2f}" for name, rate in rates.items())
         return ValidationResult(sum(rates.values()) / len(rates), summary)

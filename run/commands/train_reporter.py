@@ -96,80 +96,81 @@ class TrainReporterSettings:
     FREE_ON_RESUME: ClassVar[tuple[str, ...]] = ("out", "checkpoint_seconds", "workers")
 
     base: str = "smollm2-135m"
-    """Its language model: a packaged name, a folder, a .gguf file or an id on the hub."""
+    """The language model: a packaged name, a folder, a .gguf file or a hub id."""
     floor_steps: int = 0
-    """Steps in which the vision encoder of --init learns to tell floors below unknown items."""
+    """Number of steps in which the vision encoder of --init learns floors under unknown items."""
     floor_learning_rate: float = 1e-3
-    """Peak learning rate of these steps."""
+    """Peak learning rate of the floor steps."""
     steps: int = 1000
-    """Steps of captioning."""
+    """Number of captioning steps."""
     batch: int = 32
-    """Captions in a step."""
+    """Number of captions in a step."""
     learning_rate: float = 1e-3
     """Peak learning rate of captioning."""
     rl_steps: int = 0
-    """Steps of reinforcement."""
+    """Number of reinforcement steps."""
     groups: int = 8
-    """Worlds in a step of reinforcement."""
+    """Number of different worlds in a reinforcement step."""
     samples_per_prompt: int = 8
-    """How often each of them is played, at least 2; with few, the baseline is noisy."""
+    """How often each of these worlds is played; at least 2. With few, the baseline is noisy."""
     rl_learning_rate: float = 2e-4
     """Peak learning rate of reinforcement."""
     kl: float = 0.05
-    """Weight of the KL divergence from the Reporter that captioning made."""
+    """Weight of the KL divergence from the Reporter after captioning."""
     clip: float = 0.2
-    """How far a token's probability ratio may move from 1 in a step."""
+    """PPO's clip range: how far a token's probability ratio may move from 1."""
     epochs: int = 1
-    """How often a step learns from its reports."""
+    """Number of passes over the reports of a reinforcement step."""
     temperature: float = 1.0
-    """Sampling temperature of reports; above 0."""
+    """Sampling temperature of reports; must be above 0."""
     truth_weight: float = 1.0
-    """Weight of the true success in the reward."""
+    """Weight of the environment's own reward."""
     episode_weight: float = 0.0
-    """Weight of the detector's answer whether the task was achieved."""
+    """Weight of the detector's answer to whether the task succeeded."""
     command_weight: float = 0.0
-    """Weight of the detector's answers whether the commands were carried out, their mean."""
+    """Weight of the mean of the detector's answers to whether each command was carried out."""
     detector: str = "detector"
-    """The success detector: detector, baseline, or a folder."""
+    """The success detector: detector, baseline, or the folder of one."""
     planner: str = "parley-visible"
     """The Planner that reads the reports; see episode --help."""
     actor: Literal["scripted", "learned"] = "scripted"
-    """Who carries the commands out."""
+    """The Actor of the team."""
     width: int = 192
-    """Size of the vision encoder's vectors."""
+    """Width of the vision encoder."""
     gates: int = 4
-    """Gated cross-attentions in the language model."""
+    """Number of gated cross-attention layers in the language model."""
     every: int = 2
-    """Layers from one of them to the next, counted back from the last."""
+    """Number of layers between two of them, counted back from the last layer."""
     seed: int = 0
     """Seed of weights and worlds."""
     validate_every: int = 100
-    """Steps from one validation to the next; 0 keeps the last weights."""
+    """Number of steps between validations; 0 for none, so that the last weights are the result."""
     validation_episodes: int = 64
-    """Episodes of a validation."""
+    """Number of episodes in a validation."""
     device: str = "auto"
-    """Where the model learns: cpu, cuda, or auto for the best there is."""
+    """Device for training: cpu, cuda, or auto for the fastest available."""
     threads: int = 0
-    """Threads of torch; 0 for all cores. Another number gives other last digits."""
+    """Number of torch threads; 0 for all cores. It changes results in their last digits."""
     workers: int = 0
-    """Processes that play captioning's episodes in advance: worthwhile where a GPU waits for them.
-    The weights are the same."""
+    """Number of processes that play the episodes of captioning in advance, for when a GPU waits for
+    them. The resulting weights are the same."""
     init: Path | None = None
     """Folder of a Reporter to start from, or of a detector whose vision encoder is used."""
     tune_vision: bool = False
-    """Train the vision encoder of --init on captions too, slowly; otherwise it is frozen."""
+    """Also train the vision encoder of --init on captions, with a lower learning rate; by default
+    it is frozen."""
     out: Path | None = None
     """Folder to which the final weights are also written."""
     resume: Path | None = None
-    """Run folder of a run that was stopped, even killed: goes on exactly as it would have."""
+    """Run folder of a run that was stopped, even killed: continue it exactly where it stopped."""
     checkpoint_seconds: float = 120.0
-    """Least time between two checkpoints."""
+    """Minimum number of seconds between two checkpoints."""
     cache: Path | None = None
-    """Folder for fetched and converted weights."""
+    """Folder for fetched and converted weights; by default $PARLEY_CACHE or ~/.cache/parley."""
     runs_dir: Path = Path("runs")
-    """Where run folders are made."""
+    """Folder in which run folders are made."""
     name: str = "reporter"
-    """Name at the end of the run folder."""
+    """End of the run folder's name."""
 
     def __post_init__(self) -> None:
         at_least(

@@ -43,35 +43,35 @@ class TrainSoloSettings:
     task: Literal["conditional", "search"] = "conditional"
     """The task family."""
     n_items: int = 4
-    """How many items lie about."""
+    """Number of items in the room."""
     room_size: int = 8
     """Width and height of the room in tiles, walls included."""
     steps: int = 4_000_000
-    """Environment steps, of all worlds together."""
+    """Number of environment steps, of all worlds together."""
     worlds: int = 256
-    """Worlds played at the same time."""
+    """Number of worlds that are stepped together."""
     learning_rate: float = 5e-4
-    """The step size at first; it goes down to 0."""
+    """Initial learning rate, which decays to 0."""
     batch: int = 2048
-    """Observations in a gradient step."""
+    """Minibatch size: number of observations in a gradient step."""
     epochs: int = 3
-    """How often each rollout is gone through."""
+    """Number of epochs over each rollout."""
     entropy: float = 0.01
     """Weight of the entropy bonus."""
     evaluate_every: int = 250_000
-    """Steps between two looks at held-out items; 0 for none."""
+    """Number of environment steps between evaluations on held-out items; 0 for none."""
     evaluate_episodes: int = 200
-    """Episodes of such a look."""
+    """Number of episodes in such an evaluation."""
     score_episodes: int = 400
-    """Episodes that are scored at the end."""
+    """Number of episodes in the final evaluation."""
     seed: int = 0
-    """Seed of worlds and weights."""
+    """Seed of worlds and initial weights."""
     threads: int = 0
-    """Threads of torch; 0 for all cores."""
+    """Number of torch threads; 0 for all cores."""
     device: str = "cpu"
-    """Where the network learns."""
+    """Device for training: cpu or cuda."""
     runs_dir: Path = Path("runs")
-    """Where run folders are made."""
+    """Folder in which run folders are made."""
     name: str | None = None
     """End of the run folder's name; the task if it is not given."""
 

@@ -329,6 +329,12 @@ def small_frame(worlds: Worlds, i: int, columns: int, rows: int) -> np.ndarray:
     ``columns`` by ``rows`` characters of `HalfBlocks`.
 
     Only the inner edge of the outer walls is kept, which leaves more room for what is inside.
+
+    Args:
+        worlds: The worlds.
+        i: The number of the world.
+        columns: The width that is available, in characters.
+        rows: The height that is available, in characters.
     """
     world = worlds.world(i)
     inside = min((columns - 2) // (world.width - 2), (2 * rows - 2) // (world.height - 2))

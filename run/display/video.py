@@ -140,7 +140,13 @@ def _draw_bars(
 
 
 def wrap(text: str, face: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """Break a text into rows of at most ``width`` pixels, and words that are longer too."""
+    """Break a text into rows of at most ``width`` pixels; words that are wider are broken too.
+
+    Args:
+        text: The text.
+        face: The font.
+        width: The width of a row, in pixels.
+    """
     rows = [""]
     for word in text.split():
         while face.getlength(word) > width:

@@ -81,8 +81,13 @@ class ReplayedEpisode:
 def shown_steps(n_steps: int, turns: Sequence[int], most: int = MOST_FRAMES) -> tuple[int, ...]:
     """The steps of which an episode's player has pictures.
 
-    All of them where they are at most ``most``, the start included; otherwise every second, third,
-    ... step, beside those at which ``turns`` begin and the last.
+    All of them where there are at most ``most``, the start included; otherwise every second, third,
+    ... step, beside the first step of each turn and the last step.
+
+    Args:
+        n_steps: The number of steps of the episode.
+        turns: The steps at which turns begin.
+        most: The number of pictures above which steps are left out.
     """
     every = -(-(n_steps + 1) // most)
     return tuple(sorted({*range(0, n_steps + 1, every), *turns, n_steps}))

@@ -72,7 +72,13 @@ def write_table(tasks: Mapping[str, TaskSummary], folder: RunFolder) -> None:
 
 
 def plot_tasks(title: str, tasks: Mapping[str, TaskSummary], folder: RunFolder) -> None:
-    """Draw ``plots/cells.png``: a bar with its interval for each task, and a tick for its floor."""
+    """Draw ``plots/cells.png``: a bar with its interval for each task, and a tick for its floor.
+
+    Args:
+        title: Title of the plot.
+        tasks: The tasks by name.
+        folder: The run folder.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 1.3 + 0.3 * len(tasks)), layout="constrained")

@@ -56,6 +56,7 @@ OPTIONS: tuple[RenamedOption, ...] = (
     RenamedOption("--strange", "--random-embeddings", ("train-planner",)),
     RenamedOption("--boxes", "--relabelling", ("train-planner",)),
     RenamedOption("--members", "--samples-per-prompt", ("train-planner", "train-reporter")),
+    RenamedOption("--validation-cells", "--validation-tasks", ("train-planner",)),
     RenamedOption("--sight-steps", "--floor-steps", ("train-reporter",)),
     RenamedOption("--sight-learning-rate", "--floor-learning-rate", ("train-reporter",)),
     RenamedOption("--findings", "--auxiliary", ("train-detector",)),

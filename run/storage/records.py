@@ -223,7 +223,7 @@ class TaskScore(SuccessRate):
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> TaskScore:
-        """The score in a task's entry of ``summary.json``, or of a kept result.
+        """The score in a task's entry of ``summary.json``, or of a stored result.
 
         Raises:
             ValueError: It lacks what every entry has.
@@ -234,7 +234,7 @@ class TaskScore(SuccessRate):
         return TaskScore(**{f.name: stored[f.name] for f in dataclasses.fields(TaskScore)})
 
     def score_json(self) -> dict[str, object]:
-        """The score as it stands in a kept result."""
+        """The score as it stands in a stored result."""
         names = ("n", "n_errors", "success_rate", "success_ci95", "floor", "chance")
         return {name: getattr(self, name) for name in names}
 

@@ -17,24 +17,42 @@ from models.training.checkpoints import CheckpointManager
 from models.training.trainer import Trainer, TrainerCallback
 from run.display.progress import ProgressBar
 from run.storage.folder import RunFolder, discarded_on_bad_input
-from run.storage.resume import check_resumed
+from run.storage.resume import ResumableSettings, check_resumed
 from run.storage.settings import to_json
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-T = TypeVar("T")
 
 
 class TrainingRun(Protocol):
     """One run of a training command."""
 
     def run(self) -> None:
-        """Train, and write what the run promises. Raises BadInput where training does."""
+        """Train, and write curves, checkpoints and summary.
+
+        Raises:
+            BadInput: Training fails.
+        """
 
 
-def _open_run(args: Any, command: str) -> RunFolder:
-    """The run's folder: a new one, or the one that goes on."""
+class TrainingSettings(ResumableSettings, Protocol):
+    """Settings that every training command has."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def out(self) -> Path | None: ...
+    @property
+    def runs_dir(self) -> Path: ...
+    @property
+    def threads(self) -> int: ...
+
+
+S = TypeVar("S", bound=TrainingSettings)
+
+
+def _open_run(args: TrainingSettings, command: str) -> RunFolder:
+    """The run's folder: a new one, or the one that is resumed."""
     if args.resume is None:
         return RunFolder.new(args.runs_dir, command, args.name, to_json(args), True)
     check_resumed(args, command)
@@ -47,36 +65,42 @@ def rank() -> int:
 
 
 @contextmanager
-def _written_once(args: T) -> Iterator[T]:
-    """The settings with which this process trains: of several, the first alone writes what stays.
+def _written_once(args: S) -> Iterator[S]:
+    """The settings of this process: of several processes, only the first writes to the run folder.
 
-    ``args`` have ``runs_dir``, ``out`` and ``resume``.
+    The others write to a temporary folder.
     """
-    given: Any = args
     if not rank():
         yield args
         return
-    with TemporaryDirectory() as scratch:
-        resume = given.resume
+    with TemporaryDirectory() as temporary:
+        resume = args.resume
         if resume is not None:
-            resume = Path(shutil.copytree(resume, Path(scratch) / "resume"))
-        yield replace(given, runs_dir=Path(scratch), out=None, resume=resume)
+            resume = Path(shutil.copytree(resume, Path(temporary) / "resume"))
+        changed: Any = args  # replace() does not know that it is a dataclass
+        yield replace(changed, runs_dir=Path(temporary), out=None, resume=resume)
 
 
-def trained(args: Any, command: str, make: Callable[[Any, RunFolder], TrainingRun]) -> Path:
-    """Train as ``args`` say, perhaps as one of several processes; returns the run folder.
+def trained(args: S, command: str, make: Callable[[S, RunFolder], TrainingRun]) -> Path:
+    """Train, perhaps as one of several processes, and return the run folder.
 
-    ``make`` reads all that is named; where it raises BadInput, no new folder is left behind.
-    ``args`` have ``name``, ``out``, ``resume``, ``runs_dir`` and ``threads``.
+    Args:
+        args: The command's settings.
+        command: The command's name.
+        make: Makes the training run. It reads all files that the settings name.
+
+    Raises:
+        BadInput: Settings cannot be used, or training fails. Where ``make`` raises it, no new run
+            folder is left behind.
     """
     import torch
 
-    with _written_once(args) as mine:
-        if mine.threads:
-            torch.set_num_threads(mine.threads)
-        with _open_run(mine, command) as folder:
+    with _written_once(args) as own_args:
+        if own_args.threads:
+            torch.set_num_threads(own_args.threads)
+        with _open_run(own_args, command) as folder:
             with discarded_on_bad_input(folder):
-                training = make(mine, folder)
+                training = make(own_args, folder)
             with _with_advice(folder):
                 training.run()
     if not rank():
@@ -86,7 +110,7 @@ def trained(args: Any, command: str, make: Callable[[Any, RunFolder], TrainingRu
 
 @contextmanager
 def _with_advice(folder: RunFolder) -> Iterator[None]:
-    """Errors of the user's also say how to go on from the last checkpoint."""
+    """Adds to a BadInput how to continue from the last checkpoint."""
     try:
         yield
     except BadInput as error:
@@ -121,7 +145,7 @@ class CurveLog:
         os.replace(half, folder.path / "curve.csv")
 
     def add(self, row: list[Any]) -> None:
-        """Enter a row; what is not known is empty."""
+        """Append a row; unknown values are empty."""
         self.rows.append(row)
         with open(self.folder.path / "curve.csv", "a", newline="") as file:
             csv.writer(file).writerow(row)
@@ -143,9 +167,10 @@ class CurveCallback(TrainerCallback):
     name = "curve"
 
     def __init__(self, folder: RunFolder, columns: Sequence[str], at: str = "step") -> None:
-        """
+        """Make the callback.
+
         Args:
-            folder: Of the run.
+            folder: The run folder.
             columns: Names of metrics, and ``stage``, ``step`` and ``seconds``.
             at: The column that counts the rows.
         """
@@ -169,7 +194,7 @@ class CurveCallback(TrainerCallback):
             self._log.close()
 
     def records(self, stage: str | None = None) -> list[dict[str, Any]]:
-        """The rows, of one stage or of all, by column."""
+        """The rows of one stage, or of all, by column."""
         records = [dict(zip(self.columns, row, strict=True)) for row in self._rows]
         return [r for r in records if stage is None or r["stage"] == stage]
 
@@ -184,11 +209,12 @@ class ProgressCallback(TrainerCallback):
     """Shows each stage's progress bar with some of the last step's metrics."""
 
     def __init__(self, console: Console, metrics: Mapping[str, str], unit: str = "steps") -> None:
-        """
+        """Make the callback.
+
         Args:
-            console: On which the bar is drawn.
+            console: Where the bar is drawn.
             metrics: Names of the metrics to show, with their formats.
-            unit: Of progress.
+            unit: What is counted, in the plural.
         """
         self._console = console
         self._metrics = metrics

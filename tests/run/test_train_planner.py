@@ -33,7 +33,7 @@ SMALL = [
     ),
     *("--checkpoint-seconds", "0", "--dtype", "float32", "--device", "cpu", "--threads", "1"),
     *("--random-embeddings", "0.3", "--relabelling", "0.5"),
-    *("--noise-injection", "0.1", "--validation-cells", "commands,nor"),
+    *("--noise-injection", "0.1", "--validation-tasks", "commands,nor"),
 ]
 
 
@@ -117,7 +117,7 @@ def test_it_trains_chooses_and_goes_on_after_a_kill_as_if_nothing_had_been(
         (["--temperature", "0"], "--temperature must be above 0"),
         (["--reward", "detecter"], "unknown detector 'detecter'; did you mean 'detector'?"),
         (["--base", "nowhere"], "there is no file or folder 'nowhere'"),
-        (["--validation-cells", "comands"], "did you mean 'commands'?"),
+        (["--validation-tasks", "comands"], "did you mean 'commands'?"),
         (["--init", "nowhere"], "the adapter 'nowhere' has no planner.json"),
         (["--device", "abacus"], "device 'abacus' cannot be used"),
         (["--resume", "nowhere"], "is no run folder"),

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 
 from envs.errors import BadInput
+from run.__main__ import COMMANDS, parse
 from run.storage import deprecations
-from run.storage.deprecations import RenamedOption, current_arguments, current_settings
+from run.storage.deprecations import (
+    OPTIONS,
+    VALUES,
+    RenamedOption,
+    current_arguments,
+    current_settings,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -68,3 +77,70 @@ def test_decision_rules_of_an_older_run_folder_become_processors() -> None:
     }
     with pytest.raises(BadInput, match="--contrast is now part of --processors"):
         current_settings("evaluate", {"contrast": 2, "processors": "none"})
+
+
+def _cases() -> list[tuple[str, str, str, str]]:
+    """Every old option of each of its commands, as (command, option, value, new option)."""
+    values = {
+        "--auxiliary": "0.5",
+        "--cross-clip-negatives": "0.5",
+        "--random-embeddings": "0.5",
+        "--relabelling": "0.5",
+        "--noise-injection": "0.5",
+        "--floor-learning-rate": "0.5",
+        "--tasks": "conditional",
+        "--validation-tasks": "nor",
+        "--add": "runs/a",
+        "--results": "my/results",
+    }
+    return [
+        (command, option.old, values.get(option.new, "4"), option.new)
+        for option in OPTIONS
+        for command in option.commands
+    ]
+
+
+@pytest.mark.parametrize(("command", "old", "value", "new"), _cases())
+def test_every_old_option_parses_to_the_new_setting(
+    command: str, old: str, value: str, new: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deprecations, "OPTIONS", OPTIONS)
+    spec = COMMANDS[command]
+    cls = getattr(importlib.import_module(spec.module), spec.settings)
+    # The floor steps need the encoder that --init names.
+    others = ["--init", "data/detector"] if new.startswith("--floor") else []
+    current, notices = current_arguments(command, [old, value, *others])
+    assert notices == [f"{old} is now called {new}; the old name will go"]
+    assert parse(command, cls, current) == parse(command, cls, [new, value, *others])
+    name = new.removeprefix("--").replace("-", "_")
+    assert getattr(parse(command, cls, current), name) != getattr(parse(command, cls, others), name)
+
+
+@pytest.mark.parametrize(
+    ("option", "old"), [(option, old) for option, values in VALUES.items() for old in values]
+)
+def test_every_old_value_parses_to_the_new_one(
+    option: str, old: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deprecations, "VALUES", VALUES)
+    spec = COMMANDS["evaluate"]
+    cls = getattr(importlib.import_module(spec.module), spec.settings)
+    for arguments in ([option, old], [f"{option}={old}"]):
+        current, notices = current_arguments("evaluate", arguments)
+        assert len(notices) == 1
+        expected = parse("evaluate", cls, [option, VALUES[option][old]])
+        assert parse("evaluate", cls, current) == expected
+
+
+@pytest.mark.parametrize(
+    ("command", "old"), [(command, o.old) for o in deprecations.MERGED for command in o.commands]
+)
+def test_every_merged_option_parses_to_decision_processors(command: str, old: str) -> None:
+    spec = COMMANDS[command]
+    cls = getattr(importlib.import_module(spec.module), spec.settings)
+    value = "3" if old == "--repeats" else "0.5"
+    current, notices = current_arguments(command, [old, value])
+    assert len(notices) == 1
+    settings = parse(command, cls, current)
+    processors = getattr(settings, "language", settings).processors
+    assert processors.startswith("default,") and value in processors
