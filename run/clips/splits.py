@@ -205,7 +205,13 @@ def draw_look(kind: str, rng: np.random.Generator) -> tuple[str, Look]:
 
 
 def clip_outcome(rollout: RecordedRollout, start: int, end: int) -> ClipOutcome:
-    """What was done from one step to another."""
+    """What was done in a clip.
+
+    Args:
+        rollout: The rollout that the clip shows.
+        start: The step of its first frame.
+        end: The step of its last frame.
+    """
     truth = rollout.between(start, end)
     return ClipOutcome(
         tuple(ClipEvent(event.verb, str(event.item), step) for step, event in truth.events),
@@ -238,7 +244,13 @@ def caption(outcome: ClipOutcome, marks: Mapping[str, str]) -> str:
 def annotate(
     rollout: RecordedRollout, steps: Sequence[int], camera: Camera
 ) -> tuple[FrameAnnotation, ...]:
-    """What a camera's frames at these steps show."""
+    """What frames show, as data.
+
+    Args:
+        rollout: The rollout.
+        steps: The step of each frame.
+        camera: The camera that takes the frames.
+    """
     annotations = []
     states = rollout.trajectory.at(steps)
     places = camera.agent_pixels(states)
