@@ -20,7 +20,7 @@ def test_a_cpu_multiplies_in_what_is_faster(
 def test_the_trial_is_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     plain, faster, slower, hopeless = ([0.0, s] for s in (2.0, 1.0, 3.0, 40.0))
     # A burst of other work slows four of nine turns; the fastest product of each still counts.
-    busy = ([0.0, 20.0] + [0.0, 10.0]) * 4 + (plain + faster) * 5
+    busy = [0.0, 20.0, 0.0, 10.0] * 4 + (plain + faster) * 5
     times = iter((plain + faster) * 9 + (plain + slower) * 9 + (plain + hopeless) * 2 + busy)
     monkeypatch.setattr(precision.time, "perf_counter", lambda: next(times))
     formats = [precision.faster_on_cpu.__wrapped__() for _ in range(4)]
