@@ -33,26 +33,14 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def runtime_nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """The nodes below ``node`` that run: all but those under ``if TYPE_CHECKING``."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-            for other in child.orelse:
-                yield other
-                yield from runtime_nodes(other)
-            continue
-        yield child
-        yield from runtime_nodes(child)
-
-
 def imports(tree: ast.Module, modules: Mapping[str, object]) -> set[str]:
-    """The modules among ``modules`` that a file imports, those in functions included.
+    """The modules among ``modules`` that a file imports, in functions and for type checkers too.
 
     ``from package import name`` imports the module ``package.name`` where there is one, otherwise
     the package. That an import of a module also runs its packages' ``__init__`` does not count.
     """
     targets: set[str] = set()
-    for node in runtime_nodes(tree):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             targets |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -87,14 +75,14 @@ def test_no_import_cycles() -> None:
     assert cycles({name: imports(tree, trees) for name, tree in trees.items()}) == []
 
 
-def test_the_check_for_cycles_counts_imports_in_functions() -> None:
+def test_the_check_for_cycles_counts_imports_in_functions_and_for_type_checkers() -> None:
     above = ast.parse("from typing import TYPE_CHECKING\nimport b\nif TYPE_CHECKING:\n    import c")
     below = ast.parse("def f():\n    from a import g")
     third = ast.parse("from a import g")
     trees = {"a": above, "b": below, "c": third}
     graph = {name: imports(tree, trees) for name, tree in trees.items()}
-    assert graph == {"a": {"b"}, "b": {"a"}, "c": {"a"}}
-    assert cycles(graph) == [("a", "b")]
+    assert graph == {"a": {"b", "c"}, "b": {"a"}, "c": {"a"}}
+    assert cycles(graph) == [("a", "b", "c")]
     assert cycles({"a": {"b"}, "b": {"c"}, "c": set()}) == []
     trees = {"p": above, "p.q": below}
     assert imports(ast.parse("from p import q, r"), trees) == {"p", "p.q"}

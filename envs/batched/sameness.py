@@ -214,7 +214,7 @@ def _play(
             "success": (success, engine.success[0]),
             "steps": (world.step_count, engine.steps[0]),
             "carried": (_code(world.carrying), int(engine.state.carried[0]) & CODE_MASK),
-            "events": (true_events, events_of(engine, 0)),
+            "events": (true_events, events_of(engine.state, engine.layouts, 0)),
         }
         if verdicts:
             pairs["verifier's success"] = (verdicts[-1] == "success", engine.success[0])

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from minigrid.core.constants import IDX_TO_OBJECT
 
 from envs.batched.cells import CODE_MASK, COLOUR_SHIFT, FIRST_ITEM, ID_SHIFT, STATE_SHIFT
-from envs.batched.kernels import LayoutArrays
+from envs.batched.kernels import LayoutArrays, State
 from envs.batched.rooms import (
     COMMAND_FAMILY,
     CONDITIONAL,
@@ -24,9 +22,6 @@ from envs.conditional import CONDITIONS, PHRASES
 from envs.events import Event
 from envs.items import COLOURS, MINIGRID_SHAPES, TEXTURES, Item
 from envs.room import join
-
-if TYPE_CHECKING:
-    from envs.batched.engine import Engine
 
 assert WALL_CONDITION == 0 and CONDITIONS[FLOOR_CONDITION] == "floor"
 
@@ -51,16 +46,22 @@ def items_by_number(cells: np.ndarray) -> dict[int, Item]:
     return items
 
 
-def events_of(engine: Engine, i: int) -> tuple[Event, ...]:
-    """The events of world i's last step, as in ``info["events"]`` of MiniGrid worlds."""
+def events_of(state: State, layouts: LayoutArrays, i: int) -> tuple[Event, ...]:
+    """The events of a world's last step, as in ``info["events"]`` of MiniGrid worlds.
+
+    Args:
+        state: The engine's state.
+        layouts: The engine's layouts.
+        i: The world.
+    """
     events = []
-    for kind, cell in zip(engine.state.event_kinds[i], engine.state.event_cells[i], strict=True):
+    for kind, cell in zip(state.event_kinds[i], state.event_cells[i], strict=True):
         item = item_of_cell(cell) if kind else None
         if item is not None:
             fact = None
             if kind == EXAMINED:
-                layout = engine.state.layout[i]
-                fact = FACTS[engine.layouts.facts[layout, int(cell) >> ID_SHIFT & 255]]
+                layout = state.layout[i]
+                fact = FACTS[layouts.facts[layout, int(cell) >> ID_SHIFT & 255]]
             events.append(Event(EVENT_KINDS[kind], item, fact))
     return tuple(events)
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any
 
 from envs.registry import Registry
 
-if TYPE_CHECKING:
-    from rewards.reward import QuestionAnswerer
-    from rewards.success_vqa.detector import SuccessDetector
-
-DETECTORS: Registry[Callable[..., QuestionAnswerer]] = Registry(
+# Any: the detectors import this file, so it cannot name their classes as types.
+DETECTORS: Registry[Any] = Registry(
     "detector",
     {
         "detector": "rewards.success_vqa.loading:load_shipped_detector",
@@ -19,7 +15,7 @@ DETECTORS: Registry[Callable[..., QuestionAnswerer]] = Registry(
     },
 )
 
-DETECTOR_KINDS: Registry[type[SuccessDetector]] = Registry(
+DETECTOR_KINDS: Registry[Any] = Registry(
     "kind of detector",
     {
         "detector": "rewards.success_vqa.detector:FlamingoDetector",

@@ -197,7 +197,7 @@ def test_a_rebuilt_room_is_as_it_is_now() -> None:
         engine.step(actions, going)
         for i in np.flatnonzero(going).tolist():
             _, _, terminated, truncated, info = worlds[i].step(int(actions[i]))
-            assert info["events"] == events_of(engine, i)
+            assert info["events"] == events_of(engine.state, engine.layouts, i)
             now = rebuild(engine, i)
             assert (now.grid.encode() == worlds[i].grid.encode()).all()
             assert now.step_count == worlds[i].step_count
