@@ -88,7 +88,7 @@ def test_a_command_may_take_64_steps_in_training_and_in_play() -> None:
     assert shares["conditional"] == 3.0 and sum(shares.values()) == pytest.approx(10.0)
 
 
-def test_the_settings_by_which_the_shipped_weights_were_trained() -> None:
+def test_the_default_settings_of_the_training_stages() -> None:
     update = PolicyUpdateConfig()
     assert (update.kl, update.clip, update.epochs, update.batch) == (0.05, 0.2, 1, 64)
     planner = PlannerReinforcementConfig(1)

@@ -35,6 +35,7 @@ from rewards.success_vqa.clips import (
 from rewards.success_vqa.cross_modal_encoder import AuxiliaryLogits
 from rewards.success_vqa.dataset import ClipDataset, cross_clip_negatives
 from rewards.success_vqa.detector import (
+    TELL,
     VERSION,
     FlamingoConfig,
     FlamingoDetector,
@@ -511,3 +512,66 @@ def test_borrowed_questions_name_nothing_that_the_clip_shows() -> None:
             )
     assert {(0, False), (1, False), (2, False), (0, True)} <= seen
     assert cross_clip_negatives(dataset, np.arange(3), 0.0, rng)[1] in dataset.questions[1]
+
+
+def clear_detector() -> FlamingoDetector:
+    """A detector whose trained weights and head are large enough to tell tokens and clips apart."""
+    model = detector()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for module in (model.mixer, model.gates, model.reads):
+            for p in module.parameters():
+                p.add_(0.3 * torch.randn(p.shape, generator=generator))
+        model._language.head.weight.mul_(20)
+    model.eval()
+    return model
+
+
+def compared_with(model: FlamingoDetector, text: str, media: torch.Tensor) -> torch.Tensor:
+    """What the gates see of one clip beside a text without padding."""
+    read = model.reads(model._language.read([model.tokens(text)]))
+    compared: torch.Tensor = model.mixer(
+        read, torch.zeros(read.shape[:2], dtype=torch.bool), media
+    )[1]
+    assert not torch.allclose(compared, media, atol=0.1)
+    return compared
+
+
+@torch.no_grad()
+def test_the_caption_loss_token_by_token() -> None:
+    """Each token of a caption is predicted from those before it, beside what the question "What
+    happened?" made of the clip; all tokens count the same."""
+    model = clear_detector()
+    language = model._language
+    media = torch.randn(2, 4 + 8 * 3, 16, generator=torch.Generator().manual_seed(1))
+    captions, which = ["The agent did it.", "Red.", "The red agent did it the agent."], [1, 0, 0]
+    costs = []
+    for caption, k in zip(captions, which, strict=True):
+        text = model.tokens(f"{TELL} {caption}")
+        compared = compared_with(model, TELL, media[k : k + 1])
+        hidden = language.hidden(compared, language.read([text]))[0]
+        log_p = language.head(hidden).float().log_softmax(-1)
+        first = len(model.tokens(TELL))
+        costs += [-float(log_p[place - 1, text[place]]) for place in range(first, len(text))]
+    loss = model.caption_loss(media, torch.tensor(which), captions)
+    assert loss.item() == pytest.approx(np.mean(costs), rel=1e-4)
+    assert np.std(costs) > 0.1
+
+
+@torch.no_grad()
+def test_the_logits_question_by_question() -> None:
+    """The last token's logit of "Yes" less that of "No", beside what its own question made of the
+    clip, without padding."""
+    model = clear_detector()
+    language, weight = model._language, model._language.head.weight
+    media = torch.randn(2, 4 + 8 * 3, 16, generator=torch.Generator().manual_seed(1))
+    questions, which = ["Did it?", "Did the red agent do what the agent did?", "Red?"], [0, 0, 1]
+    expected = []
+    for question, k in zip(questions, which, strict=True):
+        text = f"{question} Answer:"
+        compared = compared_with(model, text, media[k : k + 1])
+        end = language.hidden(compared, language.read([model.tokens(text)]))[0, -1]
+        expected.append(float(end @ weight[model._yes] - end @ weight[model._no]))
+    logits = model.logits(media, torch.tensor(which), questions)
+    assert logits.tolist() == pytest.approx(expected, rel=1e-3, abs=1e-3)
+    assert np.std(expected) > 0.1

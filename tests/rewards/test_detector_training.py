@@ -35,7 +35,7 @@ from tests.rewards.test_scoring import dataset
 RING = "solid red ring"
 
 
-def test_the_settings_by_which_the_shipped_detector_was_trained() -> None:
+def test_the_default_settings_of_the_detectors_training() -> None:
     config = DetectorTrainingConfig(1)
     assert (config.auxiliary, config.captions, config.learning_rate) == (1.0, 0.3, 6e-4)
     learner = DetectorLearner(baseline(), dataset(), config)
