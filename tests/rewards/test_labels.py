@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import rewards.success_vqa.labels as labels_module
 from envs.errors import BadInput
 from rewards.success_vqa.clips import Clip, QuestionAnswer
 from rewards.success_vqa.labels import (
+    RESAMPLES,
     Label,
     _kappa,
     agreed,
@@ -123,3 +125,33 @@ def test_agreement_is_cohens_kappa() -> None:
     always = agreement(one[:20], other[:20])
     assert always is not None and (always.share, always.kappa) == (1.0, None)
     assert agreement(one, [given(99, "yes", "ben")]) is None
+
+
+def test_the_interval_of_kappa_leaves_out_a_fortieth_at_each_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Resampled kappas of 0, 0.001, … 0.999: 2.5 % of the way from the first to the last is
+    0.024975."""
+    kappas = iter([0.5, *(k / 1000 for k in range(RESAMPLES))])
+    monkeypatch.setattr(labels_module, "_kappa", lambda answers: next(kappas))
+    one = [given(k, "yes") for k in range(4)]
+    result = agreement(one, one)
+    assert result is not None and result.ci95 == pytest.approx((0.024975, 0.974025))
+
+
+def test_the_interval_of_kappa_is_that_of_questions_drawn_with_the_seed_0() -> None:
+    answers = [("yes", "yes")] * 5 + [("yes", "no")] * 2 + [("no", "no")] * 4
+    one = [given(k, a) for k, (a, _) in enumerate(answers)]
+    other = [given(k, b, "ben") for k, (_, b) in enumerate(answers)]
+    result = agreement(one, other)
+    kappas = []
+    for rows in np.random.default_rng(0).integers(11, size=(1000, 11)):
+        first, second = (np.array([answers[k][i] == "yes" for k in rows]) for i in (0, 1))
+        chance = first.mean() * second.mean() + (1 - first.mean()) * (1 - second.mean())
+        if chance < 1:
+            kappas.append(((first == second).mean() - chance) / (1 - chance))
+    kappas.sort()
+    place = 0.025 * (len(kappas) - 1)
+    low = np.interp(place, range(len(kappas)), kappas)
+    high = np.interp(len(kappas) - 1 - place, range(len(kappas)), kappas)
+    assert result is not None and result.ci95 == pytest.approx((low, high))

@@ -72,6 +72,16 @@ def happened(*events: tuple[int, str, Item], faced: Item | None = None, held: It
             7,
         ),
         (
+            happened((20, "examine", A), faced=B),
+            QuestionSpec((ItemEvent("examine", A), ItemEvent("go to", B))),
+            None,
+        ),  # both at the last frame, neither before the other
+        (
+            happened((19, "examine", A), faced=B),
+            QuestionSpec((ItemEvent("examine", A), ItemEvent("go to", B))),
+            20,
+        ),
+        (
             happened((4, "pick up", A), held=A),
             QuestionSpec(conditional=ConditionalSpec(X, Attribute(IN_CORNER), A, B)),
             4,
