@@ -258,10 +258,12 @@ class _Reader:
 
     def _resolved(self, name: Item) -> Item:
         """The item that a name is short for: the command's, or one named before."""
-        known = [*self.items.values()][::-1]
+        candidates = [*self.items.values()][::-1]
         if self.command is not None:
-            known = [i for i in (self.command.item, self.command.target) if i is not None] + known
-        for item in known:
+            candidates = [
+                i for i in (self.command.item, self.command.target) if i is not None
+            ] + candidates
+        for item in candidates:
             if name.describes(item) and name.place in (None, item.place):
                 return item
         return name
@@ -337,19 +339,19 @@ class _Reader:
                 yield m.end(), Command("put", item, target)
 
     def _failures(self, clause: str) -> bool:
-        found = False
+        has_failure = False
         for form in ("base", "gerund", "past"):
             for _, command in self._commands(clause, f"{_FAILS} ?", form):
                 self._add(command, False)
-                found = True
+                has_failure = True
         for m in re.finditer(
             rf"(?:{_THE}({_ITEM})|\bit\b) (?:will|would|does|did|could|can) not (?:open|budge)",
             clause,
         ):
             if item := self._object(m[1]):
                 self._add(Command("open", item), False)
-                found = True
-        return found
+                has_failure = True
+        return has_failure
 
     def _attempts(self, clause: str) -> bool:
         """Note what was tried: it failed only if the sentence goes on to say so."""

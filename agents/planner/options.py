@@ -94,8 +94,8 @@ class PlannerOptions:
             raise BadInput(f"timeout {self.timeout} is not above 0 seconds")
         if self.decide not in ("score", "generate"):
             raise BadInput(f"unknown way to decide '{self.decide}'; known: generate, score")
-        known = ("auto", *get_args(ScoringRule))
-        if self.scoring not in known:
-            raise BadInput(f"unknown scoring '{self.scoring}'; known: {', '.join(known)}")
+        rules = ("auto", *get_args(ScoringRule))
+        if self.scoring not in rules:
+            raise BadInput(f"unknown scoring '{self.scoring}'; known: {', '.join(rules)}")
         if self.processors != DEFAULT:
             parse_processors(self.processors)

@@ -104,8 +104,8 @@ class CaptionCollector:
         on."""
         rng = np.random.default_rng([seed, 3, step])
         patience = PATIENCE[int(rng.integers(4) > 0)]
-        told = self.play(RandomFactReporter(), range(first, first + n), patience)
-        return varied(told, n, rng)
+        candidates = self.play(RandomFactReporter(), range(first, first + n), patience)
+        return varied(candidates, n, rng)
 
 
 def captions_ahead(

@@ -32,7 +32,7 @@ class LearnedReporter(TeamMember):
     """Reports by a network, given 8 frames of a rollout, evenly spread, and the command.
 
     With ``temperature`` 0 it takes the likeliest tokens; above that it samples, seeded by ``seed``,
-    the episode's own seed and the turn. ``said`` and ``clips`` (``[N, 8, 64, 64, 3] uint8``) are
+    the episode's own seed and the turn. ``samples`` and ``clips`` (``[N, 8, 64, 64, 3] uint8``) are
     those of the latest reports.
     """
 
@@ -45,7 +45,7 @@ class LearnedReporter(TeamMember):
         self.temperature = temperature
         self.seed = seed
         self.batch = batch
-        self.said: list[SampledReport] = []
+        self.samples: list[SampledReport] = []
         self.clips = np.zeros((0, 8, 64, 64, 3), np.uint8)
         self._trajectories = TrajectoryRecorder()
 
@@ -57,7 +57,7 @@ class LearnedReporter(TeamMember):
         self._trajectories.on_step(worlds)
 
     def report(self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]) -> list[Report]:
-        self.said = []
+        self.samples = []
         if not rollouts:
             return []
         pairs = list(zip(rollouts, dialogues, strict=True))
@@ -70,10 +70,10 @@ class LearnedReporter(TeamMember):
         commands = [r.command for r in rollouts]
         for first in range(0, len(rollouts), self.batch):
             part = slice(first, first + self.batch)
-            self.said += self.network.report(
+            self.samples += self.network.report(
                 self.clips[part], commands[part], chance[part], self.temperature
             )
-        return [ground(s.text, c) for s, c in zip(self.said, commands, strict=True)]
+        return [ground(s.text, c) for s, c in zip(self.samples, commands, strict=True)]
 
 
 def clip_of(trajectories: TrajectoryRecorder, i: int, steps: int) -> np.ndarray:

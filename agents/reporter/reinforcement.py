@@ -80,7 +80,7 @@ class ReportRecorder(TeamMember):
         assert self._worlds is not None, "begin() has not been called"
         reports = self.reporter.report(rollouts, dialogues)
         for k, (rollout, dialogue) in enumerate(zip(rollouts, dialogues, strict=True)):
-            sampled = self.reporter.said[k]
+            sampled = self.reporter.samples[k]
             revealed = [e.revealed for e in rollout.events if e.kind == "examined" and e.revealed]
             attributes = [f.attribute for f in reports[k].facts]
             sample = ReportSample(

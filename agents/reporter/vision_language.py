@@ -52,10 +52,10 @@ class VisionLanguageReporter(TeamMember):
 
     def _one(self, rollout: Rollout, i: int) -> Report:
         frames = self._trajectories.clip(i, rollout.steps)
-        asked = message(frames, ASK.format(command=rollout.command))
-        inputs = inputs_of(self.model, self.processor, [asked], [frames])
-        made = self.model.generate(**inputs, max_new_tokens=MOST_TOKENS, do_sample=False)
-        new = made[0, inputs["input_ids"].shape[1] :]
+        prompt = message(frames, ASK.format(command=rollout.command))
+        inputs = inputs_of(self.model, self.processor, [prompt], [frames])
+        tokens = self.model.generate(**inputs, max_new_tokens=MOST_TOKENS, do_sample=False)
+        new = tokens[0, inputs["input_ids"].shape[1] :]
         text = self.processor.tokenizer.decode(new, skip_special_tokens=True).strip()
         return ground(text.splitlines()[0].strip() if text else "", rollout.command)
 

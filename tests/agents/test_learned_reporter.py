@@ -108,7 +108,7 @@ def test_in_a_team_it_is_shown_the_latest_rollout() -> None:
     episodes = team.play(worlds, [1, 2, 3])
     assert all(e.error is None for e in episodes)
     assert [t.report.text for e in episodes for t in e.turns if t.command is not None]
-    assert len(reporter.clips) == len(reporter.said) >= 1
+    assert len(reporter.clips) == len(reporter.samples) >= 1
     assert reporter.report([], []) == []
     again = team.play(make_worlds("visual-conditional", 3), [1, 2, 3])
     assert again == episodes
