@@ -116,10 +116,18 @@ def captions_ahead(
     first: Callable[[int], int],
     n: int,
 ) -> Iterator[list[Caption]]:
-    """What each step of captioning learns from; ``first`` gives a step's first seed.
+    """The captions that each step of captioning learns from.
 
-    ``workers`` other processes play what coming steps need, or, where there are none, this process
-    each step's; either way it is the same. Raises BadInput where an episode broke or a worker died.
+    Args:
+        practice: Plays the episodes where there are no workers.
+        workers: Other processes that play what coming steps need; the captions are the same.
+        seed: The run's seed.
+        steps: The steps to make captions for.
+        first: A step's first seed.
+        n: Captions in a step.
+
+    Raises:
+        BadInput: An episode broke, or a worker died.
     """
     if not workers:
         for step in steps:

@@ -413,5 +413,11 @@ def success_component(
     recorder: TrajectoryRecorder,
     reports: Sequence[Sequence[ReportSample]],
 ) -> list[float]:
-    """The environment's own reward: 1 for success, 0 otherwise."""
+    """The environment's own reward: 1 for success, 0 otherwise.
+
+    Args:
+        episodes: The episodes of a step.
+        recorder: Their trajectories, which this component does not need.
+        reports: The reports of each episode, which it does not need either.
+    """
     return [float(bool(e.success)) for e in episodes]

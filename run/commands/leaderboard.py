@@ -1,4 +1,4 @@
-"""``python -m run leaderboard``: kept results of evaluate, side by side."""
+"""``python -m run leaderboard``: stored results of evaluate, side by side."""
 
 from __future__ import annotations
 

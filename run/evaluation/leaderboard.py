@@ -1,4 +1,4 @@
-"""The leaderboard: kept results side by side, as a Markdown page."""
+"""The leaderboard: stored results side by side, as a Markdown page."""
 
 from __future__ import annotations
 
