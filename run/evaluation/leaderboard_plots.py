@@ -78,7 +78,7 @@ def plot_whole_suites(columns: Sequence[LeaderboardColumn], file: Path) -> None:
     axes.set_yticks(range(len(suites)), list(suites))
     axes.set(xlim=(-0.01, 1.01), ylim=(len(suites) - 0.5, -0.5))
     axes.set_xlabel(
-        "mean success over all tasks of a suite (hollow: over some of them); "
+        "mean success over all tasks of a suite (hollow: over some of them)\n"
         "lines: from the worst task to the best"
     )
     axes.grid(alpha=0.3)
