@@ -309,7 +309,7 @@ def test_a_report_matters_if_it_states_what_was_examined_last(
         reporter: Any = SimpleNamespace(
             begin=lambda worlds: None,
             report=lambda rollouts, dialogues, report=report: [report],
-            said=[SimpleNamespace(text="", prompt=(), tokens=())],
+            samples=[SimpleNamespace(text="", prompt=(), tokens=())],
             clips=[None],
         )
         recorder = ReportRecorder(reporter)
