@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar, cast
 
-from envs.errors import BadInput, unknown
+from envs.errors import unknown
 
 T = TypeVar("T")
 
@@ -42,23 +42,6 @@ class Registry(Mapping[str, T]):
             return thing
 
         return add
-
-    def resolve(self, name: str) -> T:
-        """Look up a name; ``module:name`` first imports the module that registers it.
-
-        Raises:
-            BadInput: The name is unknown, or the module cannot be imported.
-        """
-        module, colon, inner = name.partition(":")
-        if not colon:
-            return self[name]
-        try:
-            importlib.import_module(module)
-        except (ImportError, ValueError) as error:
-            raise BadInput(
-                f"the module of {self.what} '{name}' cannot be imported: {error}"
-            ) from error
-        return self[inner]
 
     def __getitem__(self, name: str) -> T:
         if name not in self._things:

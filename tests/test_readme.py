@@ -157,8 +157,8 @@ def test_what_is_said_of_adding_ones_own_works(tmp_path: Path) -> None:
 
 def test_the_tables_of_commands_and_parts_are_complete() -> None:
     from agents.actor import ACTORS, make_actor
-    from agents.planner.adapter import shipped
     from agents.planner.registry import PLANNERS, make_planner
+    from agents.planner.shipped import shipped
     from agents.reporter import REPORTERS, make_reporter
     from envs import TASKS
     from models.language.weights import packaged

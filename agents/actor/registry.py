@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from agents.protocols import Actor
 from envs.registry import Registry
+from models.references import Part, Reference, component, hub_folder, made, resolve
 
 ACTORS: Registry[Callable[[], Actor]] = Registry(
     "actor",
@@ -18,10 +20,38 @@ ACTORS: Registry[Callable[[], Actor]] = Registry(
 )
 
 
-def make_actor(name: str) -> Actor:
-    """The Actor of this name: ``scripted``, ``learned``, ``human`` or ``direct``; ``module:name``
-    imports the module that registers it first.
+WEIGHTS = Path(__file__).parent / "weights"
+ACTOR = Part("actor", ACTORS, ("begin", "execute"), lambda: {"learned": WEIGHTS})
 
-    Raises BadInput for any other name.
+
+def check_actor(name: str) -> Reference:
+    """What an Actor's name stands for, found out without loading it.
+
+    Raises:
+        BadInput: It names no Actor.
     """
-    return ACTORS.resolve(name)()
+    reference = resolve(ACTOR, name)
+    if reference.kind == "module":
+        component(ACTOR, reference)
+    return reference
+
+
+def make_actor(name: str) -> Actor:
+    """Make an Actor.
+
+    Args:
+        name: ``scripted``, ``learned``, ``human`` or ``direct``; a run folder of train-actor, or
+            the folder of its weights; a hub id; or ``module:Class``.
+
+    Raises:
+        BadInput: ``name`` is none of these, or the weights are damaged.
+    """
+    reference = resolve(ACTOR, name)
+    if reference.kind in ("name", "module"):
+        return made(ACTOR, component(ACTOR, reference), name)
+    # torch takes seconds to import.
+    from agents.actor.learned import LearnedActor
+
+    if reference.kind == "hub":
+        return LearnedActor(hub_folder(ACTOR, reference.target) or reference.target)
+    return LearnedActor(reference.target)

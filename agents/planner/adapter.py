@@ -21,11 +21,11 @@ from agents.planner.processor_registry import (
 )
 from agents.planner.processors import DecisionProcessor
 from agents.planner.prompt import PROMPTS
+from agents.planner.shipped import shipped
 from envs.errors import BadInput
 from models.language.adapters import CONFIG, merge
 from models.language.formats import ScoringRule
 
-ADAPTERS = Path(__file__).parent / "adapters"
 ABOUT = "planner.json"
 # Names in the files of older versions.
 _OLD_SCORING = {"mean": "length-normalised", "tree": "constrained"}
@@ -45,11 +45,6 @@ class PlannerAdapter:
     examples: int
     prompt: str
     processors: tuple[DecisionProcessor, ...]
-
-
-def shipped() -> dict[str, Path]:
-    """The folders of the adapters that come with Parley, by name."""
-    return {p.parent.name: p.parent for p in sorted(ADAPTERS.glob("*/planner.json"))}
 
 
 def adapter_folder(name: str) -> Path | None:

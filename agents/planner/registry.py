@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import TypeVar
 
 from agents.planner.options import SERVER, PlannerOptions
+from agents.planner.shipped import known_models
 from agents.protocols import Planner
-from envs.errors import BadInput, unknown
 from envs.registry import Registry
+from models.references import Part, Reference, component, hub_folder, made, resolve
 
 Options = TypeVar("Options", bound=PlannerOptions)
 PLANNERS: Registry[Callable[[PlannerOptions], Planner]] = Registry(
@@ -23,46 +23,57 @@ PLANNERS: Registry[Callable[[PlannerOptions], Planner]] = Registry(
 )
 
 
-def make_planner(name: str, options: PlannerOptions | None = None) -> Planner:
-    """The Planner of this name: ``oracle``, ``random``, ``human``, a shipped adapter
-    (``parley-135m``), a packaged language model (``smollm2-135m``, ``qwen2.5-coder-1.5b``),
-    ``openai:MODEL``, a model's or adapter's folder, a ``.gguf`` file, or a model's id on the hub,
-    which has a ``/`` in it. ``module:name`` imports the module that registers it first.
+PLANNER = Part(
+    "planner", PLANNERS, ("begin", "choose"), known_models, accepts=("model",), server=SERVER
+)
 
-    Raises BadInput for any other name, and where the model cannot be had.
+
+def check_planner(name: str) -> Reference:
+    """What a Planner's name stands for, found out without loading it.
+
+    Raises:
+        BadInput: It names no Planner.
+    """
+    reference = resolve(PLANNER, name)
+    if reference.kind == "module":
+        component(PLANNER, reference)
+    return reference
+
+
+def make_planner(name: str, options: PlannerOptions | None = None) -> Planner:
+    """Make a Planner.
+
+    Args:
+        name: ``oracle``, ``random``, ``human``; a shipped adapter (``parley-135m``); a packaged
+            language model (``smollm2-135m``, ``qwen2.5-coder-1.5b``); ``openai:MODEL``; a run
+            folder of train-planner; the folder of an adapter or a model; a ``.gguf`` file; a hub
+            id; or ``module:Class``.
+        options: How it reads and decides.
+
+    Raises:
+        BadInput: ``name`` is none of these, or the model cannot be had.
     """
     options = PlannerOptions() if options is None else options
-    if name in PLANNERS:
-        return PLANNERS[name](options)
-    if name.startswith(SERVER):
-        if not name.removeprefix(SERVER).strip():
-            raise BadInput("planner 'openai:' names no model; write openai:MODEL")
+    reference = resolve(PLANNER, name)
+    if reference.kind == "server":
         from agents.planner.server import ServerPlanner
 
-        return ServerPlanner(name.removeprefix(SERVER), options)
-    if ":" in name and not Path(name).exists():
-        return PLANNERS.resolve(name)(options)
-    if runs_here(name):
-        # torch and transformers take seconds to import: only where they are needed.
-        from agents.planner.language import LanguagePlanner
+        return ServerPlanner(reference.target, options)
+    if reference.kind == "module" or name in PLANNERS:
+        return made(PLANNER, component(PLANNER, reference), name, options)
+    # torch and transformers take seconds to import: only where they are needed.
+    from agents.planner.language import LanguagePlanner
 
-        return LanguagePlanner.load(name, options)
-    from agents.planner.adapter import shipped
-    from models.language.weights import packaged
-
-    raise unknown("planner", name, [*PLANNERS, *shipped(), *packaged(), f"{SERVER}MODEL"])
+    target = reference.target
+    if reference.kind == "hub":
+        target = str(hub_folder(PLANNER, target) or target)
+    return LanguagePlanner.load(target, options)
 
 
 def runs_here(name: str) -> bool:
-    """Whether a Planner that is not registered under this name is a language model that is loaded,
-    rather than a server's or a wrong name."""
-    from agents.planner.adapter import shipped
-    from models.language.weights import packaged
-
-    if name.startswith(SERVER):
-        return False
-    named = name in (*packaged(), *shipped())
-    return named or "/" in name or Path(name).exists() or name.endswith(".gguf")
+    """Whether a Planner of this name is a language model that is loaded into this process."""
+    kind = resolve(PLANNER, name).kind
+    return kind in ("folder", "file", "hub") or (kind == "name" and name not in PLANNERS)
 
 
 def settled(options: Options, planners: Iterable[str]) -> Options:

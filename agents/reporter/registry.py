@@ -8,7 +8,7 @@ from typing import Any
 
 from agents.protocols import Reporter
 from envs.registry import Registry
-from models.vision.vision_language import HUB_ID, is_of_transformers
+from models.references import Part, Reference, component, hub_folder, made, part_of, resolve
 
 REPORTERS: Registry[Callable[..., Reporter]] = Registry(
     "reporter",
@@ -30,18 +30,48 @@ REPORTERS: Registry[Callable[..., Reporter]] = Registry(
 )
 
 
-def make_reporter(name: str, **options: Any) -> Reporter:
-    """The Reporter of this name; or the trained one in the folder of this name; or a model of
-    transformers for images and text, by its folder or its id on the hub.
+WEIGHTS = Path(__file__).parent / "weights"
+REPORTER = Part(
+    "reporter",
+    REPORTERS,
+    ("begin", "opening", "on_step", "report"),
+    lambda: {"learned": WEIGHTS},
+    accepts=("model",),
+)
 
-    ``module:name`` imports the module that registers it first. ``options`` are keyword arguments of
-    the Reporter. Raises BadInput for any other name.
+
+def check_reporter(name: str) -> Reference:
+    """What a Reporter's name stands for, found out without loading it.
+
+    Raises:
+        BadInput: It names no Reporter.
     """
-    config = Path(name) / "config.json"
-    if name not in REPORTERS and (config.is_file() or HUB_ID.fullmatch(name)):
-        from agents.reporter import learned, vision_language
+    reference = resolve(REPORTER, name)
+    if reference.kind == "module":
+        component(REPORTER, reference)
+    return reference
 
-        if not config.is_file() or is_of_transformers(Path(name)):
-            return vision_language.load_reporter(name, **options)
-        return learned.load_reporter(Path(name), **options)
-    return REPORTERS.resolve(name)(**options)
+
+def make_reporter(name: str, **options: Any) -> Reporter:
+    """Make a Reporter.
+
+    Args:
+        name: A registered name; a run folder of train-reporter, or the folder of its weights; the
+            folder or hub id of a model of transformers for images and text; or ``module:Class``.
+        options: Keyword arguments of the Reporter.
+
+    Raises:
+        BadInput: ``name`` is none of these, or the weights are damaged.
+    """
+    reference = resolve(REPORTER, name)
+    if reference.kind in ("name", "module"):
+        return made(REPORTER, component(REPORTER, reference), name, **options)
+    from agents.reporter import learned, vision_language
+
+    if reference.kind == "hub":
+        folder = hub_folder(REPORTER, reference.target)
+    else:
+        folder = Path(reference.target)
+    if folder is None or part_of(folder) == "model":
+        return vision_language.load_reporter(reference.target, **options)
+    return learned.load_reporter(folder, **options)

@@ -79,12 +79,13 @@ def load_model(
     return model.eval(), tokenizer
 
 
-def on_hub(name: str, instead: str = "") -> str:
+def on_hub(name: str, instead: str = "", file: str = "config.json") -> str:
     """The hub id ``name``, after a quick check that the hub has it.
 
     Args:
         name: The hub id.
         instead: The end of the error message, which may list alternatives.
+        file: The file that must be there.
 
     Raises:
         BadInput: Where ``name`` is no hub id, or the hub does not deliver it.
@@ -98,10 +99,10 @@ def on_hub(name: str, instead: str = "") -> str:
     if name.count("/") != 1 or name.startswith((".", "/", "~")) or name.endswith(("/", ".gguf")):
         raise BadInput(f"there is no file or folder '{name}'")
     try:
-        if isinstance(try_to_load_from_cache(name, "config.json"), str):
+        if isinstance(try_to_load_from_cache(name, file), str):
             return name
         # One request with a short timeout; from_pretrained alone would retry for half a minute.
-        get_hf_file_metadata(hf_hub_url(name, "config.json"), timeout=HUB_TIMEOUT_S)
+        get_hf_file_metadata(hf_hub_url(name, file), timeout=HUB_TIMEOUT_S)
     # The hub client raises errors of several libraries; all mean that the model is unreachable.
     except Exception as error:
         reason = " ".join(str(error).split())[:160] or type(error).__name__

@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from envs.errors import BadInput
-
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-
-
-def is_of_transformers(folder: Path) -> bool:
-    """Whether a folder holds the ``config.json`` of a transformers model, not of one of ours."""
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(config, dict) and "architectures" in config
 
 
 def load_vision_language(name: str, device: str = "auto") -> tuple[Any, Any]:

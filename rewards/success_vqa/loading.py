@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envs.errors import BadInput, unknown
-from models.vision.vision_language import HUB_ID, is_of_transformers
+from envs.errors import BadInput
+from models.references import Part, Reference, component, hub_folder, made, part_of, resolve
 from rewards.success_vqa.registry import DETECTOR_KINDS, DETECTORS
 
 if TYPE_CHECKING:
@@ -16,40 +16,52 @@ if TYPE_CHECKING:
 WEIGHTS = Path(__file__).with_name("weights")
 
 
-def check_detector(name: str) -> None:
-    """Check a detector's name without loading it.
+DETECTOR = Part(
+    "detector",
+    DETECTORS,
+    ("answer",),
+    lambda: {"detector": WEIGHTS / "detector", "baseline": WEIGHTS / "baseline"},
+    accepts=("model",),
+)
+
+
+def check_detector(name: str) -> Reference:
+    """What a detector's name stands for, found out without loading it.
 
     Raises:
-        BadInput: It is no name of a detector, no folder and does not look like a hub id.
+        BadInput: It names no detector.
     """
-    if ":" in name:
-        DETECTORS.resolve(name)
-    elif name not in DETECTORS and not Path(name).is_dir() and not HUB_ID.fullmatch(name):
-        raise unknown("detector", name, DETECTORS)
+    reference = resolve(DETECTOR, name)
+    if reference.kind == "module":
+        component(DETECTOR, reference)
+    return reference
 
 
 def load_detector(name: str, device: str = "auto", cache: Path | None = None) -> QuestionAnswerer:
     """Load any model that answers questions about clips.
 
     Args:
-        name: A name of ``DETECTORS`` (``module:name`` imports the module that registers it first),
-            the folder of a trained detector, or the folder or hub id of any vision-language model
-            of transformers.
+        name: A name of ``DETECTORS``; a run folder of train-detector, or the folder of its weights;
+            the folder or hub id of a model of transformers for images and text; or
+            ``module:Class``.
         device: cpu, cuda, or auto for the best available.
         cache: The folder of fetched and converted weights of language models.
 
     Raises:
         BadInput: ``name`` is none of these, or its files are damaged.
     """
-    check_detector(name)
-    if name in DETECTORS or ":" in name:
-        return DETECTORS.resolve(name)(device=device, cache=cache)
-    folder = Path(name)
-    if (folder / "config.json").is_file() and not is_of_transformers(folder):
+    reference = resolve(DETECTOR, name)
+    if reference.kind in ("name", "module"):
+        return made(DETECTOR, component(DETECTOR, reference), name, device, cache)
+    if reference.kind == "hub":
+        folder = hub_folder(DETECTOR, reference.target)
+    else:
+        folder = Path(reference.target)
+    if folder is not None and part_of(folder) == DETECTOR.name:
         return load_trained(folder, device, cache)
     from rewards.success_vqa.vlm import load_untuned
 
-    return load_untuned(name, device)
+    return load_untuned(reference.target, device)
 
 
 def load_shipped_detector(device: str = "auto", cache: Path | None = None) -> SuccessDetector:

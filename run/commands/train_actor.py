@@ -66,7 +66,7 @@ class TrainActorSettings:
     """Commands of each validation task by which the better stage is chosen; 0 keeps the last."""
     score_commands: int = 1000
     """Commands for each line of the final table of scores; 0 leaves the table out."""
-    init: Path | None = None
+    init: str | None = None
     """Folder of weights to start from instead of new ones."""
     out: Path | None = None
     """Folder to which the final weights are also written."""
@@ -105,7 +105,23 @@ class TrainActorSettings:
 
 def train_actor(args: TrainActorSettings) -> Path:
     """Train with these settings and return the run folder."""
-    return trained(args, "train-actor", _prepared)
+    return trained(args, "train-actor", _prepared, _check_parts)
+
+
+def _check_parts(args: TrainActorSettings) -> None:
+    from rewards.success_vqa.loading import check_detector
+
+    if args.reward != "truth":
+        check_detector(args.reward)
+    if args.init is not None:
+        _initial_weights(args.init)
+
+
+def _initial_weights(init: str) -> Path:
+    from agents.actor.registry import ACTOR
+    from models.references import weights_folder
+
+    return weights_folder(init, ACTOR)
 
 
 def _prepared(args: TrainActorSettings, folder: RunFolder) -> _ActorTraining:
@@ -114,10 +130,6 @@ def _prepared(args: TrainActorSettings, folder: RunFolder) -> _ActorTraining:
 
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         raise BadInput(f"--device {args.device}: torch finds no such GPU here; use --device cpu")
-    if args.reward != "truth":
-        from rewards.success_vqa.loading import check_detector
-
-        check_detector(args.reward)
     return _ActorTraining(args, folder)
 
 
@@ -137,7 +149,7 @@ class _ActorTraining:
         self.checkpoints = checkpoint_manager(folder, args.checkpoint_seconds)
         self.resume = self.checkpoints.load()
         torch.manual_seed(args.seed)
-        network = ActorNetwork() if args.init is None else load_network(args.init)
+        network = ActorNetwork() if args.init is None else load_network(_initial_weights(args.init))
         self.network: ActorNetwork = network.to(args.device)
 
     def run(self) -> None:

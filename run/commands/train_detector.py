@@ -106,7 +106,7 @@ class TrainDetectorSettings:
     """Device for training: cpu, cuda, or auto for the fastest available."""
     threads: int = 0
     """Number of torch threads; 0 for all cores. It changes results in their last digits."""
-    init: Path | None = None
+    init: str | None = None
     """Folder of a detector or baseline to start from: all of one built alike, of others the vision
     encoder."""
     out: Path | None = None
@@ -161,7 +161,19 @@ class TrainDetectorSettings:
 
 def train_detector(args: TrainDetectorSettings) -> Path:
     """Train with these settings and return the run folder."""
-    return trained(args, "train-detector", _DetectorTraining)
+    return trained(args, "train-detector", _DetectorTraining, _check_parts)
+
+
+def _check_parts(args: TrainDetectorSettings) -> None:
+    if args.init is not None:
+        _initial_weights(args.init)
+
+
+def _initial_weights(init: str) -> Path:
+    from models.references import weights_folder
+    from rewards.success_vqa.loading import DETECTOR
+
+    return weights_folder(init, DETECTOR)
 
 
 class _DetectorTraining:
@@ -225,9 +237,10 @@ class _DetectorTraining:
             self.detector.to(model.device)
         self.heads = AuxiliaryHeads(self.detector.config.width) if own_encoder else None
         if args.init is not None:
-            start_from(self.detector, args.init)
+            initial = _initial_weights(args.init)
+            start_from(self.detector, initial)
             if self.heads is not None:
-                load_training_weights(args.init, self.detector, self.heads)
+                load_training_weights(initial, self.detector, self.heads)
         frozen = own_encoder and not args.tune_vision
         self.features = FrameFeatureCache(self.detector, self.validation) if frozen else None
         self.checkpoints = checkpoint_manager(folder, args.checkpoint_seconds)

@@ -86,16 +86,17 @@ class TrainPlannerSettings:
     temperature: float = 1.0
     """Sampling temperature in reinforcement; must be above 0."""
     reward: str = "truth"
-    """Reward: truth (the environment's own), detector (the shipped success detector), or the folder
-    of a detector. A detector judges from pixels, which never show a secret property."""
+    """Reward: truth (the environment's own), or a detector: detector (the shipped one), baseline, a
+    run folder of train-detector, the folder of its weights, a hub id, or module:Class. A detector
+    judges from pixels, which never show a secret property."""
     without: tuple[str, ...] = ()
     """Task families to leave out, by name or pattern ("search*"); they are listed in
     agents/planner/demonstrations.py."""
     visible: bool = False
     """Also train on visual conditionals, for a Planner that reads a learned Reporter's reports.
     They are then no longer zero-shot."""
-    actor: Literal["scripted", "learned"] = "scripted"
-    """The Actor of the team."""
+    actor: str = "scripted"
+    """The Actor of the team: scripted, learned, or one of your own; see episode --help."""
     rank: int = 16
     """Rank of the adapters."""
     prompt: Literal["short", "dialogue"] = "short"
@@ -119,7 +120,8 @@ class TrainPlannerSettings:
     threads: int = 0
     """Number of torch threads; 0 for all cores. It changes results in their last digits."""
     init: tuple[str, ...] = ()
-    """Adapters to start from, by folder or name; of several, their mean. By default a new one."""
+    """Adapters to start from, each a shipped name, a run folder of train-planner, a folder of an
+    adapter, or a hub id; of several, their mean. By default a new one."""
     processors: str = "default"
     """Decision processors of the Planner (see evaluate --help). By default those that all adapters
     of --init share, with the parameters that change decisions least; for a new adapter, those of
@@ -170,25 +172,32 @@ def train_planner(args: TrainPlannerSettings) -> Path:
     """Train with these settings and return the run folder."""
     from models.language.loading import number_format
 
+    _check_parts(args)
     if args.resume is None:
         dtype: Any = number_format(args.dtype, args.device)
         args = replace(args, dtype=dtype)
     return trained(args, "train-planner", _prepared)
 
 
-def _prepared(args: TrainPlannerSettings, folder: RunFolder) -> _PlannerTraining:
-    """Check and load all that the settings name."""
+def _check_parts(args: TrainPlannerSettings) -> None:
+    from agents.actor.registry import check_actor
     from agents.planner.adapter import read_about
-    from agents.planner.demonstrations import families_without
-    from agents.planner.options import PlannerOptions
-    from models.language.loading import load_model
     from rewards.success_vqa.loading import check_detector
 
     if args.reward != "truth":
         check_detector(args.reward)
-    families = families_without(args.without, args.visible)
+    check_actor(args.actor)
     for name in args.init:
         read_about(_adapter_path(name))
+
+
+def _prepared(args: TrainPlannerSettings, folder: RunFolder) -> _PlannerTraining:
+    """Check and load all that the settings name."""
+    from agents.planner.demonstrations import families_without
+    from agents.planner.options import PlannerOptions
+    from models.language.loading import load_model
+
+    families = families_without(args.without, args.visible)
     options = PlannerOptions(
         device=args.device,
         dtype=args.dtype,
@@ -200,9 +209,10 @@ def _prepared(args: TrainPlannerSettings, folder: RunFolder) -> _PlannerTraining
 
 
 def _adapter_path(adapter: str) -> Path:
-    from agents.planner.adapter import adapter_folder
+    from agents.planner.registry import PLANNER
+    from models.references import weights_folder
 
-    return adapter_folder(adapter) or Path(adapter)
+    return weights_folder(adapter, PLANNER)
 
 
 class _PlannerTraining:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from envs.errors import BadInput
 from models.training.callbacks import CheckpointCallback, SaveWeightsCallback, ValidationCallback
@@ -130,11 +130,12 @@ class TrainReporterSettings:
     command_weight: float = 0.0
     """Weight of the mean of the detector's answers to whether each command was carried out."""
     detector: str = "detector"
-    """The success detector: detector, baseline, or the folder of one."""
+    """The success detector: detector, baseline, a run folder of train-detector, the folder of its
+    weights, a hub id, or module:Class."""
     planner: str = "parley-visible"
     """The Planner that reads the reports; see episode --help."""
-    actor: Literal["scripted", "learned"] = "scripted"
-    """The Actor of the team."""
+    actor: str = "scripted"
+    """The Actor of the team: scripted, learned, or one of your own; see episode --help."""
     width: int = 192
     """Width of the vision encoder."""
     gates: int = 4
@@ -154,8 +155,9 @@ class TrainReporterSettings:
     workers: int = 0
     """Number of processes that play the episodes of captioning in advance, for when a GPU waits for
     them. The resulting weights are the same."""
-    init: Path | None = None
-    """Folder of a Reporter to start from, or of a detector whose vision encoder is used."""
+    init: str | None = None
+    """A Reporter to start from, or a detector whose vision encoder is used: learned, detector,
+    baseline, a run folder, a folder of weights, or a hub id."""
     tune_vision: bool = False
     """Also train the vision encoder of --init on captions, with a lower learning rate; by default
     it is frozen."""
@@ -213,7 +215,27 @@ class TrainReporterSettings:
 
 def train_reporter(args: TrainReporterSettings) -> Path:
     """Train with these settings and return the run folder."""
-    return trained(args, "train-reporter", _ReporterTraining)
+    return trained(args, "train-reporter", _ReporterTraining, _check_parts)
+
+
+def _check_parts(args: TrainReporterSettings) -> None:
+    from agents.actor.registry import check_actor
+    from agents.planner.registry import check_planner
+    from rewards.success_vqa.loading import check_detector
+
+    check_planner(args.planner)
+    check_actor(args.actor)
+    check_detector(args.detector)
+    if args.init is not None:
+        _initial_weights(args.init)
+
+
+def _initial_weights(init: str) -> Path:
+    from agents.reporter.registry import REPORTER
+    from models.references import weights_folder
+    from rewards.success_vqa.loading import DETECTOR
+
+    return weights_folder(init, REPORTER, DETECTOR)
 
 
 class _ReporterTraining:
@@ -241,7 +263,7 @@ class _ReporterTraining:
         self.network = ReporterNetwork(model, tokenizer, config)
         self.reference = ReporterNetwork(model, tokenizer, config).eval().requires_grad_(False)
         if args.init is not None:
-            start_from(self.network, args.init)
+            start_from(self.network, _initial_weights(args.init))
             if not args.tune_vision:
                 self.network.encoder.freeze()
         self.detector: QuestionAnswerer | None = None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.errors import BadInput
+from models.references import folder_label
 from run.evaluation.settings import EvaluationSettings
 from run.evaluation.suites import Suite, find_suite
 from run.evaluation.teams import PARTS
@@ -205,7 +206,7 @@ class KeptResult:
         examples = (self.config.get("language") or {}).get("examples")
         more = "" if examples is None else f", {examples} examples"
         others = (str(self.config.get(part)) for part in ("actor", "reporter"))
-        planner = f"{Path(str(self.config.get('planner'))).name}{more}"
+        planner = f"{folder_label(Path(str(self.config.get('planner'))))}{more}"
         return " + ".join([planner, *(name for name in others if name != "scripted")])
 
 

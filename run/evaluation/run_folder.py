@@ -10,7 +10,9 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from agents.planner.options import PlannerOptions
+from agents.planner.registry import check_planner
 from envs.errors import BadInput
+from models.references import label_of
 from run.display.messages import warn
 from run.storage.folder import RunFolder, without_keys
 from run.storage.records import EpisodeRecord
@@ -48,8 +50,7 @@ def open_run_folder(command: str, settings: PlayingSettings, title: str) -> RunF
         if changed := folder.changed_versions():
             warn(f"this run began with other versions: {', '.join(changed)}")
         return folder
-    planner = settings.planner.rstrip("/").rpartition("/")[2]
-    default = re.sub(r"[^\w.+-]+", "-", f"{title}-{planner}")
+    default = label_of(f"{title}-{check_planner(settings.planner).label}")
     name = settings.name if settings.name is not None else default
     _refuse_keys(settings)
     return RunFolder.new(settings.runs_dir, command, name, to_json(settings), resumable=True)

@@ -81,18 +81,26 @@ def _written_once(args: S) -> Iterator[S]:
         yield replace(changed, runs_dir=Path(temporary), out=None, resume=resume)
 
 
-def trained(args: S, command: str, make: Callable[[S, RunFolder], TrainingRun]) -> Path:
+def trained(
+    args: S,
+    command: str,
+    make: Callable[[S, RunFolder], TrainingRun],
+    check: Callable[[S], object] = lambda args: None,
+) -> Path:
     """Train, perhaps as one of several processes, and return the run folder.
 
     Args:
         args: The command's settings.
         command: The command's name.
         make: Makes the training run. It reads all files that the settings name.
+        check: Raises BadInput for names of parts that name nothing, before anything is loaded and
+            before there is a run folder.
 
     Raises:
         BadInput: Settings cannot be used, or training fails. Where ``make`` raises it, no new run
             folder is left behind.
     """
+    check(args)
     import torch
 
     with _written_once(args) as own_args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 
@@ -37,25 +36,8 @@ def test_an_unknown_name_is_told_with_the_nearest() -> None:
 def test_a_target_is_known_without_being_imported() -> None:
     parts: Registry[object] = Registry("part", {"lazy": "tests.envs.play:play", "pi": "math:pi"})
     assert "lazy" in parts and list(parts) == ["lazy", "pi"] and len(parts) == 2
-    assert parts["pi"] == parts.resolve("pi") == math.pi and list(parts) == ["lazy", "pi"]
+    assert parts["pi"] == math.pi and list(parts) == ["lazy", "pi"]
     with pytest.raises(KeyError, match="part 'lazy' is registered twice"):
         parts.register("lazy")(int)
     with pytest.raises(BadInput, match="did you mean 'lazy'"):
         parts["lzy"]
-
-
-def test_a_module_may_register_what_it_names(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "some_parts.py").write_text(
-        "from tests.envs import test_registry\ntest_registry.PARTS.register('own')(int)\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    assert PARTS.resolve("some_parts:own") is int
-    with pytest.raises(BadInput, match="unknown part 'other'"):
-        PARTS.resolve("some_parts:other")
-    with pytest.raises(BadInput, match="the module of part 'no_such:own' cannot be imported"):
-        PARTS.resolve("no_such:own")
-
-
-PARTS: Registry[type] = Registry("part")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from agents.planner.adapter import read_about, shipped
+from agents.planner.adapter import read_about
 from agents.planner.processor_registry import default_processors, parse_processors
+from agents.planner.shipped import shipped
 from models.language.adapters import WEIGHTS
 from models.language.weights import cache_folder, packaged
 from run.__main__ import main

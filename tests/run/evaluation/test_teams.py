@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agents.actor import make_actor
-from agents.planner.adapter import shipped
+from agents.planner.shipped import shipped
 from agents.reporter import make_reporter
 from envs.errors import BadInput
 from models.language.weights import packaged
