@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from envs.attributes import Attribute
 from envs.commands import Command
@@ -41,12 +41,16 @@ class Report:
     ``facts`` that it states, the commands that it calls carried out (``done``) and those that it
     says were not (``not_managed``), each in the order of the text. `agents.grounding.ground` makes
     the data where there is only text.
+
+    ``error`` is why the Reporter failed for this rollout; the other fields then mean nothing, and
+    the episode ends as an error.
     """
 
     text: str
     facts: tuple[Fact, ...] = ()
     done: tuple[Command, ...] = ()
     not_managed: tuple[Command, ...] = ()
+    error: Exception | None = field(default=None, repr=False)
 
     def done_items(self, verb: str) -> frozenset[Item]:
         """The items with which the report says that ``verb`` was carried out."""

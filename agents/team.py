@@ -7,37 +7,18 @@ the Actor's rollout (Planner-Actor-Reporter, arXiv 2302.00763, figure 1).
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from agents.dialogue import NOT_UNDERSTOOD, Decision, Dialogue, Rollout, Turn, one_line
+from agents.episode import Episode
 from agents.grounding import ground
-from agents.messages import NOTHING, Report
+from agents.messages import Report
 from agents.protocols import Actor, Planner, Reporter
 from envs.commands import Command
 from envs.errors import BadInput
 from envs.worlds import Worlds
-
-
-@dataclass(frozen=True)
-class Episode:
-    """The result of one episode. ``steps`` counts the Actor's low-level steps.
-
-    ``success`` is None where the world has no notion of it (a free instruction) and where the
-    episode broke; then ``error`` holds the traceback. ``ended`` says how it ended: ``success``,
-    ``failure``, ``max_turns``, ``max_steps`` (the world's own limit), ``judged by nobody`` or
-    ``error``. ``opening`` is as in `Dialogue`.
-    """
-
-    seed: int
-    task: str
-    turns: tuple[Turn, ...]
-    success: bool | None
-    steps: int
-    ended: str
-    unparsed: int
-    error: str | None = None
-    opening: Report = NOTHING
 
 
 class Callback:
@@ -62,6 +43,12 @@ class Callback:
         """An episode has ended. Called once for each, in the order in which they end."""
 
 
+class EndEpisode(Protocol):
+    """Ends the episode of a dialogue, as an error where there is a traceback."""
+
+    def __call__(self, dialogue: Dialogue, error: str | None = None) -> None: ...
+
+
 @dataclass
 class Team:
     """A Planner, an Actor and a Reporter, with the limits of their work.
@@ -75,7 +62,6 @@ class Team:
     reporter: Reporter
     max_turns: int = 20
     command_steps: int = 64
-    _episodes: dict[int, Episode] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("max_turns", "command_steps"):
@@ -97,6 +83,25 @@ class Team:
     ) -> list[Episode]:
         """Play one episode in each of the first ``len(seeds)`` worlds, all of them together.
 
+        Args:
+            worlds: The worlds, at least as many as seeds.
+            seeds: World i is reset with ``seeds[i]``.
+            callback: Hooks into the loop.
+
+        Returns:
+            One result for each seed, in their order; otherwise the same as `episodes`.
+
+        Raises:
+            BadInput: Where a Planner, Actor or Reporter raises it: the user has to fix that.
+        """
+        ended = dict(self.episodes(worlds, seeds, callback))
+        return [ended[i] for i in range(len(seeds))]
+
+    def episodes(
+        self, worlds: Worlds, seeds: Sequence[int], callback: Callback | None = None
+    ) -> Iterator[tuple[int, Episode]]:
+        """Play as `play` does, and yield each episode as soon as its last turn is over.
+
         An exception in a Planner, Actor or Reporter ends the affected episodes as errors, with the
         traceback in `Episode.error`.
 
@@ -105,50 +110,64 @@ class Team:
             seeds: World i is reset with ``seeds[i]``.
             callback: Hooks into the loop.
 
-        Returns:
-            One result for each seed.
+        Yields:
+            The number of a world and its episode, in the order in which they end. The others stand
+            still until the next is asked for.
 
         Raises:
             BadInput: Where a Planner, Actor or Reporter raises it: the user has to fix that.
         """
         callback = callback or Callback()
-        self._episodes = {}
+        ended: list[tuple[int, Episode]] = []
         dialogues: dict[int, Dialogue] = {}
+
+        def end(dialogue: Dialogue, error: str | None = None) -> None:
+            i = dialogue.world
+            dialogues.pop(i, None)
+            episode = episode_of(dialogue, worlds, error)
+            ended.append((i, episode))
+            callback.on_end(i, episode)
+
         for i, seed in enumerate(seeds):
             try:
                 worlds.reset(i, seed)
+                opening = _on_one_line(self.reporter.opening(worlds, i))
             except BadInput:
                 raise
             except Exception:
-                broken = Dialogue("", (), world=i, seed=seed)
-                self._end(broken, worlds, callback, traceback.format_exc())
+                end(Dialogue("", (), world=i, seed=seed), traceback.format_exc())
             else:
                 task = one_line(worlds.tasks[i])
                 verbs = self.actor.verbs or worlds.verbs(i)
-                opening = _on_one_line(self.reporter.opening(worlds, i))
                 dialogues[i] = Dialogue(task, verbs, world=i, seed=seed, opening=opening)
         for part in (self.planner, self.actor, self.reporter):
             part.begin(worlds)
         callback.on_begin(worlds, list(dialogues.values()))
-        while dialogues:
+        while dialogues or ended:
+            # Taken out first: whoever gets an episode may take as long as they like, or stop.
+            now, ended[:] = ended.copy(), []
+            yield from now
+            if not dialogues:
+                continue
             try:
-                self._turn(worlds, dialogues, callback)
+                self._turn(worlds, dialogues, end, callback)
             except BadInput:
                 raise
             except Exception:
-                for i in list(dialogues):
-                    self._end(dialogues.pop(i), worlds, callback, traceback.format_exc())
-        return [self._episodes[i] for i in range(len(seeds))]
+                for dialogue in list(dialogues.values()):
+                    end(dialogue, traceback.format_exc())
 
-    def _turn(self, worlds: Worlds, dialogues: dict[int, Dialogue], callback: Callback) -> None:
-        """One turn of every episode that is still going; what has ended leaves ``dialogues``."""
+    def _turn(
+        self, worlds: Worlds, dialogues: dict[int, Dialogue], end: EndEpisode, callback: Callback
+    ) -> None:
+        """One turn of every episode that is still going; ``end`` takes what has ended out of
+        ``dialogues``."""
         active = list(dialogues)
         decisions = self.planner.choose([dialogues[i] for i in active])
         decided: dict[int, Decision] = {}
         for i, decision in zip(active, decisions, strict=True):
             if decision.error is not None:
-                trace = "".join(traceback.format_exception(decision.error))
-                self._end(dialogues.pop(i), worlds, callback, trace)
+                end(dialogues[i], _trace(decision.error))
                 continue
             callback.on_decision(i, dialogues[i], decision)
             decided[i] = decision
@@ -172,40 +191,46 @@ class Team:
         )
         for i, decision in decided.items():
             report = _on_one_line(reports.get(i, NOT_UNDERSTOOD), decision.command)
+            if report.error is not None:
+                end(dialogues[i], _trace(report.error))
+                continue
             turn = Turn(one_line(decision.utterance), decision.command, report)
             dialogues[i] = dialogues[i].add(turn)
             callback.on_report(i, dialogues[i])
             if worlds.over[i] or len(dialogues[i].turns) >= self.most_turns:
-                self._end(dialogues.pop(i), worlds, callback)
+                end(dialogues[i])
 
-    def _end(
-        self, dialogue: Dialogue, worlds: Worlds, callback: Callback, error: str | None = None
-    ) -> None:
-        i = dialogue.world
-        judged = worlds.judged(i) and error is None
-        success = bool(worlds.success[i])
-        if error is not None:
-            ended = "error"
-        elif not worlds.over[i]:
-            ended = "max_turns"
-        elif not judged:
-            ended = "judged by nobody"
-        elif worlds.truncated[i] and not success:
-            ended = "max_steps"
-        else:
-            ended = "success" if success else "failure"
-        self._episodes[i] = Episode(
-            seed=dialogue.seed,
-            task=dialogue.task,
-            turns=dialogue.turns,
-            success=success if judged else None,
-            steps=int(worlds.steps[i]),
-            ended=ended,
-            unparsed=sum(t.command is None for t in dialogue.turns),
-            error=error,
-            opening=dialogue.opening,
-        )
-        callback.on_end(i, self._episodes[i])
+
+def episode_of(dialogue: Dialogue, worlds: Worlds, error: str | None = None) -> Episode:
+    """What became of an episode that has ended, or that broke with this traceback."""
+    i = dialogue.world
+    judged = worlds.judged(i) and error is None
+    success = bool(worlds.success[i])
+    if error is not None:
+        ended = "error"
+    elif not worlds.over[i]:
+        ended = "max_turns"
+    elif not judged:
+        ended = "judged by nobody"
+    elif worlds.truncated[i] and not success:
+        ended = "max_steps"
+    else:
+        ended = "success" if success else "failure"
+    return Episode(
+        seed=dialogue.seed,
+        task=dialogue.task,
+        turns=dialogue.turns,
+        success=success if judged else None,
+        steps=int(worlds.steps[i]),
+        ended=ended,
+        unparsed=sum(t.command is None for t in dialogue.turns),
+        error=error,
+        opening=dialogue.opening,
+    )
+
+
+def _trace(error: Exception) -> str:
+    return "".join(traceback.format_exception(error))
 
 
 def _on_one_line(report: Report | str, command: Command | None = None) -> Report:

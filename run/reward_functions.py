@@ -14,9 +14,9 @@ from rewards.success_vqa.loading import load_detector
 
 if TYPE_CHECKING:
     from agents.actor.vector_env import MultiTaskVectorEnv
+    from agents.episode import Episode
     from agents.planner.reinforcement import Reward
     from agents.reporter.reinforcement import ReportSample, RewardComponent
-    from agents.team import Episode
     from envs.trajectory import TrajectoryRecorder
 
 

@@ -16,12 +16,13 @@ import numpy as np
 
 from agents.actor import make_actor
 from agents.dialogue import Decision, Dialogue, Turn
+from agents.episode import Episode
 from agents.messages import Fact, Report
 from agents.planner.oracle import OraclePlanner, examined
 from agents.protocols import Actor, Planner
 from agents.reporter import make_reporter
 from agents.reporter.scripted import carried_out, with_attributes
-from agents.team import Episode, Team
+from agents.team import Team
 from agents.trajectory import TrajectoryCallback
 from envs.attributes import SECRET_PROPERTY
 from envs.commands import VERBS, Command

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from agents.dialogue import Decision, Dialogue
+from agents.episode import Episode
 from agents.planner.demonstrations import (
     FIRST_SEED,
     RolloutCollector,
@@ -20,7 +21,6 @@ from agents.planner.imitation import REMEDY
 from agents.planner.language import LanguagePlanner
 from agents.planner.policy import PlannerPolicy
 from agents.protocols import TeamMember
-from agents.team import Episode
 from envs.trajectory import TrajectoryRecorder
 from envs.worlds import Worlds
 from models.training.checkpoints import pack, unpack

@@ -163,6 +163,8 @@ class TruthChecker(TeamMember):
             )
         ]
         for rollout, dialogue, report in zip(rollouts, dialogues, reports, strict=True):
+            if report.error is not None:
+                continue
             true = is_true(report, self._worlds.world(dialogue.world), rollout)
             self.true.append(true)
             self.true_by_world.setdefault(dialogue.world, []).append(true)

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 
 from agents.dialogue import Decision, Dialogue, Rollout
+from agents.episode import Episode
 from agents.messages import Report
 from agents.protocols import Actor, Planner, TeamMember
 from agents.reporter.captions import FIRST_SEED
 from agents.reporter.facts import is_true
 from agents.reporter.learned import LearnedReporter
 from agents.reporter.network import ReporterNetwork
-from agents.team import Episode, Team
+from agents.team import Team
 from agents.trajectory import TrajectoryCallback
 from envs.commands import Command
 from envs.errors import BadInput

@@ -29,7 +29,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agents.dialogue import PLANNER, REPORTER, TASK, Decision, Dialogue, script
-from agents.team import Episode
+from agents.episode import Episode
 from envs.errors import BadInput
 from envs.worlds import Worlds
 from run.display.state import DisplayState, EpisodeDisplay, verdict

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agents.dialogue import PLANNER, Decision, Dialogue, script
-from agents.team import Callback, Episode
+from agents.episode import Episode
+from agents.team import Callback
 from envs.worlds import Worlds
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from agents.dialogue import PLANNER, REPORTER, TASK, Decision, Dialogue
-from agents.team import Episode
+from agents.episode import Episode
 from envs.errors import BadInput
 from envs.trajectory import TrajectoryRecorder
 from envs.worlds import Worlds

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from agents.dialogue import Decision, Dialogue, TokenCost
-from agents.team import Callback, Episode
+from agents.episode import Episode
+from agents.team import Callback
 from run.display.live import say
 from run.storage.folder import RunFolder
 from run.storage.records import EpisodeRecord, TurnRecord, read_episodes

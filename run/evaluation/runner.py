@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from agents.team import Callback, Episode
+from agents.episode import Episode
+from agents.team import Callback
 from envs.errors import BadInput
 from run.display.live import say
 from run.display.progress import ProgressBar

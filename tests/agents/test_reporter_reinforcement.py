@@ -13,6 +13,7 @@ import torch
 
 from agents.actor import make_actor
 from agents.dialogue import Decision, Dialogue, Turn
+from agents.episode import Episode
 from agents.messages import Report
 from agents.planner.registry import make_planner
 from agents.protocols import TeamMember
@@ -27,7 +28,6 @@ from agents.reporter.reinforcement import (
     success_component,
     update_policy,
 )
-from agents.team import Episode
 from envs import make_worlds
 from envs.commands import Command
 from envs.errors import BadInput

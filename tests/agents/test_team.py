@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from agents.actor import make_actor
 from agents.dialogue import NOT_UNDERSTOOD, Decision, Dialogue, Rollout, Turn, one_line
+from agents.episode import Episode
 from agents.grounding import ground
 from agents.planner.registry import make_planner
 from agents.protocols import TeamMember
 from agents.reporter import make_reporter
-from agents.team import Callback, Episode, Team
+from agents.team import Callback, Team, episode_of
 from envs import Command, make_worlds
 from envs.commands import VERBS
 from envs.errors import BadInput
@@ -213,13 +214,12 @@ def test_success_in_the_last_step_that_the_world_allows_is_success() -> None:
     (late,) = cheats().play(make_worlds("conditional", 1, max_steps=free.steps - 1), [0])
     assert (late.ended, late.success, late.steps) == ("max_steps", False, free.steps - 1)
     # Whatever a world says of the limit: the two are told apart by success.
-    team = cheats()
     for success, ended in ((True, "success"), (False, "max_steps")):
         worlds: Any = SimpleNamespace(
             judged=lambda i: True, success=[success], over=[True], truncated=[True], steps=[3]
         )
-        team._end(Dialogue("a task", ()), worlds, Callback())
-        assert (team._episodes[0].ended, team._episodes[0].success) == (ended, success)
+        episode = episode_of(Dialogue("a task", ()), worlds)
+        assert (episode.ended, episode.success) == (ended, success)
 
 
 @pytest.mark.parametrize("name", ["max_turns", "command_steps"])

@@ -7,10 +7,11 @@ import pytest
 
 from agents.actor import make_actor
 from agents.actor.stepping import StepActor
+from agents.episode import Episode
 from agents.planner.options import PlannerOptions
 from agents.planner.registry import make_planner
 from agents.reporter import make_reporter
-from agents.team import Callback, Episode, Team
+from agents.team import Callback, Team
 from envs import make_worlds
 from envs.batched.worlds import BatchedWorlds
 from envs.worlds import Worlds

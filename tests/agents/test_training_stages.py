@@ -27,6 +27,7 @@ from agents.actor.map_memory import OBSERVATION_SIZE
 from agents.actor.network import ActorNetwork
 from agents.actor.ppo import ActorPPOConfig, CommandSB3VecEnv, make_ppo
 from agents.dialogue import Decision, Turn
+from agents.episode import Episode
 from agents.messages import Report
 from agents.planner.demonstrations import (
     TRAINING,
@@ -58,7 +59,7 @@ from agents.reporter.reinforcement import (
     ReportRecorder,
     ReportSample,
 )
-from agents.team import Episode, Team
+from agents.team import Team
 from envs.attributes import MARK, Attribute
 from envs.commands import VERBS, Command
 from envs.errors import BadInput

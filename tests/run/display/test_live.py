@@ -10,9 +10,10 @@ import pytest
 from rich.console import Console
 
 from agents.actor import make_actor
+from agents.episode import Episode
 from agents.planner.registry import make_planner
 from agents.reporter import make_reporter
-from agents.team import Episode, Team
+from agents.team import Team
 from envs.tasks import make_worlds
 from run.display.live import HalfBlocks, LiveView, PlainLines, RunningScore, letters, small_frame
 from tests.run.command import episode

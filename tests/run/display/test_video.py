@@ -12,9 +12,10 @@ from PIL import Image
 
 from agents.actor import make_actor
 from agents.dialogue import Decision, Dialogue
+from agents.episode import Episode
 from agents.planner.registry import make_planner
 from agents.reporter import make_reporter
-from agents.team import Callback, Episode, Team
+from agents.team import Callback, Team
 from envs.tasks import make_worlds
 from envs.worlds import Worlds
 from run.__main__ import main

@@ -1,0 +1,142 @@
+"""Parley: language models that command reinforcement-learning agents in grid worlds.
+
+Play, with a function of your own as the Planner:
+
+    import parley
+
+    def planner(dialogue: str) -> str:
+        return input(dialogue)
+
+    for episode in parley.play("search", planner=planner, actor="scripted", episodes=3):
+        print(episode.transcript(), episode.success)
+
+Evaluate two Planners on a suite, and compare them:
+
+    import parley
+
+    small = parley.evaluate("planner", planner="parley-135m", tasks="search*", episodes=100)
+    floor = parley.evaluate("planner", planner="random", tasks="search*", episodes=100)
+    print(small, floor, small.compare(floor), sep="\n\n")
+
+Ask the success detector about what an agent did, and train on its answers:
+
+    import parley
+
+    detector = parley.load_detector("detector")
+    for episode in parley.play("search", planner="random", actor="scripted", frames=True):
+        print(detector(episode.frames, episode.question), episode.success)
+    env = detector.reward_wrapper(parley.make("search"))
+
+Whatever is named here is loaded when it is first used, so that importing Parley takes no time.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agents.actor import ACTORS
+    from agents.dialogue import Decision, Dialogue, Rollout
+    from agents.episode import Episode
+    from agents.messages import Report
+    from agents.planner.registry import PLANNERS
+    from agents.protocols import Actor, Planner, Reporter, TeamMember
+    from agents.reporter import REPORTERS
+    from agents.reporter.function import ObservedRollout
+    from agents.team import Callback, Team
+    from envs.errors import BadInput
+    from parley.detector import Detector, load_detector
+    from parley.episodes import play
+    from parley.evaluation import evaluate
+    from parley.parts import (
+        load_actor,
+        load_planner,
+        load_reporter,
+        planner_from,
+        reporter_from,
+    )
+    from parley.worlds import make, make_vec
+    from rewards.success_vqa.registry import DETECTORS
+    from run.evaluation.outcome import EvaluationResult, TaskResult
+
+__version__ = "0.1.0"
+
+_MODULES = {
+    "ACTORS": "agents.actor",
+    "Actor": "agents.protocols",
+    "BadInput": "envs.errors",
+    "Callback": "agents.team",
+    "DETECTORS": "rewards.success_vqa.registry",
+    "Decision": "agents.dialogue",
+    "Detector": "parley.detector",
+    "Dialogue": "agents.dialogue",
+    "Episode": "agents.episode",
+    "EvaluationResult": "run.evaluation.outcome",
+    "ObservedRollout": "agents.reporter.function",
+    "PLANNERS": "agents.planner.registry",
+    "Planner": "agents.protocols",
+    "REPORTERS": "agents.reporter",
+    "Report": "agents.messages",
+    "Reporter": "agents.protocols",
+    "Rollout": "agents.dialogue",
+    "TaskResult": "run.evaluation.outcome",
+    "Team": "agents.team",
+    "TeamMember": "agents.protocols",
+    "evaluate": "parley.evaluation",
+    "load_actor": "parley.parts",
+    "load_detector": "parley.detector",
+    "load_planner": "parley.parts",
+    "load_reporter": "parley.parts",
+    "make": "parley.worlds",
+    "make_vec": "parley.worlds",
+    "planner_from": "parley.parts",
+    "play": "parley.episodes",
+    "reporter_from": "parley.parts",
+}
+
+__all__ = [
+    "ACTORS",
+    "DETECTORS",
+    "PLANNERS",
+    "REPORTERS",
+    "Actor",
+    "BadInput",
+    "Callback",
+    "Decision",
+    "Detector",
+    "Dialogue",
+    "Episode",
+    "EvaluationResult",
+    "ObservedRollout",
+    "Planner",
+    "Report",
+    "Reporter",
+    "Rollout",
+    "TaskResult",
+    "Team",
+    "TeamMember",
+    "__version__",
+    "evaluate",
+    "load_actor",
+    "load_detector",
+    "load_planner",
+    "load_reporter",
+    "make",
+    "make_vec",
+    "planner_from",
+    "play",
+    "reporter_from",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'parley' has no attribute '{name}'")
+    thing = getattr(importlib.import_module(_MODULES[name]), name)
+    globals()[name] = thing
+    return thing
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
