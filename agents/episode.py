@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
 
 from agents.dialogue import Turn, script
 from agents.messages import NOTHING, Report
@@ -16,7 +18,8 @@ class Episode:
     ``success`` is None where the world has no notion of it (a free instruction) and where the
     episode broke; then ``error`` holds the traceback. ``ended`` says how it ended: ``success``,
     ``failure``, ``max_turns``, ``max_steps`` (the world's own limit), ``judged by nobody`` or
-    ``error``. ``opening`` is as in `Dialogue`.
+    ``error``. ``opening`` is as in `Dialogue`. ``frames`` is what the agent saw, where that was
+    asked for: at most 8 moments from the first to the last, ``[<= 8, height, width, 3] uint8``.
     """
 
     seed: int
@@ -28,6 +31,7 @@ class Episode:
     unparsed: int
     error: str | None = None
     opening: Report = NOTHING
+    frames: np.ndarray | None = field(default=None, compare=False)
 
     def transcript(self) -> str:
         """The episode as text: the task, the commands, the reports, and how it ended. Of an error

@@ -5,35 +5,24 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
-from agents.actor.registry import make_actor
+from agents.actor.registry import ACTOR, make_actor
 from agents.planner.options import PlannerOptions
-from agents.planner.registry import make_planner
+from agents.planner.registry import PLANNER, make_planner
 from agents.protocols import Actor, Planner, Reporter
-from agents.reporter.registry import make_reporter
+from agents.reporter.registry import REPORTER, make_reporter
 from envs.errors import BadInput
+from models.references import Part, check_methods
 
 Given = str | os.PathLike[str]
-METHODS = {
-    "planner": ("choose", "begin"),
-    "actor": ("execute", "begin"),
-    "reporter": ("report", "begin", "opening", "on_step"),
-}
-ATTRIBUTES = {"planner": (), "actor": ("verbs",), "reporter": ("tells_views",)}
+# What the loop reads of a part, beside its methods.
+_ATTRIBUTES = {"planner": (), "actor": ("verbs",), "reporter": ("tells_views",)}
 
 
-def is_name(given: object) -> bool:
+def is_name(given: object) -> TypeGuard[Given]:
     """Whether a part is given by its name or the path of its folder."""
     return isinstance(given, str | os.PathLike)
-
-
-def label_of(given: object) -> str:
-    """What a run calls a part: its name or path; the name of a function; the class of an object."""
-    if isinstance(given, str | os.PathLike):
-        return os.fspath(given) if not isinstance(given, bytes) else ""
-    given = getattr(given, "function", given)
-    return str(getattr(given, "__name__", None) or type(given).__name__)
 
 
 def planner_of(
@@ -48,13 +37,13 @@ def planner_of(
     Raises:
         BadInput: There is no Planner of this name, or the object is none.
     """
-    if isinstance(given, str | os.PathLike):
+    if is_name(given):
         return make_planner(os.fspath(given), options)
-    if _is_function("planner", given):
+    if _is_function(PLANNER, given):
         from agents.planner.function import FunctionPlanner
 
-        return FunctionPlanner(given)  # type: ignore[arg-type]
-    return _checked("planner", given)
+        return FunctionPlanner(given)
+    return checked(PLANNER, given)
 
 
 def actor_of(given: Given | Actor) -> Actor:
@@ -63,9 +52,7 @@ def actor_of(given: Given | Actor) -> Actor:
     Raises:
         BadInput: There is no Actor of this name, or the object is none.
     """
-    if isinstance(given, str | os.PathLike):
-        return make_actor(os.fspath(given))
-    return _checked("actor", given)
+    return make_actor(os.fspath(given)) if is_name(given) else checked(ACTOR, given)
 
 
 def reporter_of(given: Given | Reporter | Callable[..., str]) -> Reporter:
@@ -74,35 +61,35 @@ def reporter_of(given: Given | Reporter | Callable[..., str]) -> Reporter:
     Raises:
         BadInput: There is no Reporter of this name, or the object is none.
     """
-    if isinstance(given, str | os.PathLike):
+    if is_name(given):
         return make_reporter(os.fspath(given))
-    if _is_function("reporter", given):
+    if _is_function(REPORTER, given):
         from agents.reporter.function import FunctionReporter
 
-        return FunctionReporter(given)  # type: ignore[arg-type]
-    return _checked("reporter", given)
+        return FunctionReporter(given)
+    return checked(REPORTER, given)
 
 
-def _is_function(part: str, given: object) -> bool:
-    return callable(given) and not inspect.isclass(given) and not hasattr(given, METHODS[part][0])
+def _is_function(part: Part, given: object) -> TypeGuard[Callable[..., Any]]:
+    is_part = any(hasattr(given, m) for m in part.methods)
+    return callable(given) and not inspect.isclass(given) and not is_part
 
 
-def _checked(part: str, given: Any) -> Any:
-    """The object, if it has all that the loop calls. Raises BadInput, naming what it lacks."""
-    title = part.capitalize()
+def checked(part: Part, given: Any) -> Any:
+    """The object, if it has all that the loop calls.
+
+    Raises:
+        BadInput: It lacks something, which the message names.
+    """
     if inspect.isclass(given):
-        raise BadInput(
-            f"{part} {given.__name__} is a class; give an object of it: {given.__name__}(…)"
-        )
-    methods = METHODS[part]
-    missing = [f"method '{m}'" for m in methods if not callable(getattr(given, m, None))]
-    missing += [f"attribute '{a}'" for a in ATTRIBUTES[part] if not hasattr(given, a)]
-    if missing:
-        first = callable(getattr(given, methods[0], None))
-        hint = (
-            "parley.TeamMember, which one can inherit, has a default"
-            if first
-            else f"a name, a {title}" + ("" if part == "actor" else " or a function") + " is needed"
-        )
-        raise BadInput(f"{given!r} is no {title}: it has no {missing[0]} ({hint})")
+        name = given.__name__
+        raise BadInput(f"the {part.name} {name} is a class; give an object of it: {name}(…)")
+    check_methods(part, given, repr(given))
+    for name in _ATTRIBUTES[part.name]:
+        if not hasattr(given, name):
+            title = part.name.capitalize()
+            raise BadInput(
+                f"{given!r} is no {title}: it has no attribute '{name}' (parley.TeamMember, which "
+                "one can inherit, has a default)"
+            )
     return given

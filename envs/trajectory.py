@@ -152,6 +152,9 @@ class TrajectoryRecorder:
         recording.actions.append(action)
         recording.events.append(tuple(events))
 
+    def __contains__(self, i: int) -> bool:
+        return i in self._recordings
+
     @property
     def n_worlds(self) -> int:
         """How many worlds are recorded."""

@@ -24,7 +24,7 @@ Ask the success detector about what an agent did, and train on its answers:
 
     detector = parley.load_detector("detector")
     for episode in parley.play("search", planner="random", actor="scripted", frames=True):
-        print(detector(episode.frames, episode.question), episode.success)
+        print(detector(episode.frames, parley.task_question(episode.task)), episode.success)
     env = detector.reward_wrapper(parley.make("search"))
 
 Whatever is named here is loaded when it is first used, so that importing Parley takes no time.
@@ -36,6 +36,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from run.evaluation.outcome import EvaluationResult, TaskResult
+
     from agents.actor import ACTORS
     from agents.dialogue import Decision, Dialogue, Rollout
     from agents.episode import Episode
@@ -57,8 +59,8 @@ if TYPE_CHECKING:
         reporter_from,
     )
     from parley.worlds import make, make_vec
+    from rewards.reward import command_question, task_question
     from rewards.success_vqa.registry import DETECTORS
-    from run.evaluation.outcome import EvaluationResult, TaskResult
 
 __version__ = "0.1.0"
 
@@ -83,6 +85,7 @@ _MODULES = {
     "TaskResult": "run.evaluation.outcome",
     "Team": "agents.team",
     "TeamMember": "agents.protocols",
+    "command_question": "rewards.reward",
     "evaluate": "parley.evaluation",
     "load_actor": "parley.parts",
     "load_detector": "parley.detector",
@@ -93,6 +96,7 @@ _MODULES = {
     "planner_from": "parley.parts",
     "play": "parley.episodes",
     "reporter_from": "parley.parts",
+    "task_question": "rewards.reward",
 }
 
 __all__ = [
@@ -117,6 +121,7 @@ __all__ = [
     "Team",
     "TeamMember",
     "__version__",
+    "command_question",
     "evaluate",
     "load_actor",
     "load_detector",
@@ -127,6 +132,7 @@ __all__ = [
     "planner_from",
     "play",
     "reporter_from",
+    "task_question",
 ]
 
 

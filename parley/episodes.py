@@ -46,8 +46,8 @@ def play(
     for. Nothing is written to disk.
 
     Args:
-        task: ``conditional`` (the default), ``search``, ``visual-conditional``, ``babyai-mixed``, or
-            the registered id of any MiniGrid world.
+        task: ``conditional`` (the default), ``search``, ``visual-conditional``, ``babyai-mixed``,
+            or the registered id of any MiniGrid world.
         planner: A name that ``--planner`` takes, a Planner, or a function of the dialogue's text
             (`planner_from`).
         actor: A name that ``--actor`` takes, or an Actor.
@@ -74,7 +74,8 @@ def play(
     whole_number("seed", seed, 0)
     yes_or_no("frames", frames)
     if parallel is None:
-        parallel = 1 if HUMAN in (planner, actor, reporter) else PARALLEL
+        names = [part for part in (planner, actor, reporter) if is_name(part)]
+        parallel = 1 if HUMAN in names else PARALLEL
     size = min(whole_number("parallel", parallel, 1), episodes)
     if instruction is not None:
         if task is not None:
@@ -85,7 +86,7 @@ def play(
     its_reporter, its_actor = reporter_of(reporter), actor_of(actor)
     options = PlannerOptions(seed=seed)
     if is_name(planner):
-        options = prompted(options, its_actor, os.fspath(planner))  # type: ignore[arg-type]
+        options = prompted(options, its_actor, os.fspath(planner))
     team = Team(planner_of(planner, options), its_actor, its_reporter, max_turns, command_steps)
     recorder = TrajectoryCallback() if frames else None
     hooks = CallbackList([c for c in (recorder, callback) if c is not None])
@@ -94,7 +95,7 @@ def play(
         for first in range(seed, seed + episodes, size):
             seeds = range(first, min(first + size, seed + episodes))
             for i, episode in team.episodes(worlds, seeds, hooks):
-                if recorder is not None and recorder.has(i):
+                if recorder is not None and i in recorder:
                     episode = dataclasses.replace(episode, frames=recorder.clip(i))
                 yield episode
 

@@ -59,8 +59,8 @@ def load_reporter(name: str | os.PathLike[str], **options: Any) -> Reporter:
     """Load a Reporter.
 
     Args:
-        name: Whatever ``--reporter`` takes on the command line: ``scripted``, ``learned``, the folder
-            of a trained one, a vision-language model's hub id, ``module:Class``.
+        name: Whatever ``--reporter`` takes on the command line: ``scripted``, ``learned``, the
+            folder of a trained one, a vision-language model's hub id, ``module:Class``.
         options: Arguments of the Reporter's class, such as ``p`` of ``irrelevant`` or ``device`` of
             ``learned``.
 
@@ -110,9 +110,9 @@ def reporter_from(function: ReporterFunction) -> Reporter:
     """A Reporter from a function: a rollout in, the text of a report out.
 
     The function is called after each command with an `ObservedRollout`: ``command``, ``task``,
-    ``dialogue``, ``frames [<= 8, height, width, 3] uint8`` (what the agent saw), ``steps``, ``ended``
-    (``done``, ``episode`` or ``budget``), and of the hidden truth ``events``, ``done`` and
-    ``true_report``. Where it raises or returns no text, that episode ends as an error with the
+    ``dialogue``, ``frames [<= 8, height, width, 3] uint8`` (what the agent saw), ``steps``,
+    ``ended`` (``done``, ``episode`` or ``budget``), and of the hidden truth ``events``, ``done``
+    and ``true_report``. Where it raises or returns no text, that episode ends as an error with the
     traceback; the others go on.
 
     Args:

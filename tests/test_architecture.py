@@ -17,13 +17,14 @@ import setuptools
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("envs", "models", "agents", "rewards", "run")
+ROOMS = ("envs", "models", "agents", "rewards", "run", "parley")
 MAY_IMPORT = {
     "envs": set(),
     "models": {"envs"},
     "agents": {"envs", "models"},
     "rewards": {"envs", "models"},
     "run": {"envs", "models", "agents", "rewards"},
+    "parley": {"envs", "models", "agents", "rewards", "run"},
 }
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("envs", "models", "agents", "rewards", "run", "benchmarks")
+FOLDERS = ("envs", "models", "agents", "rewards", "run", "parley", "benchmarks")
 
 
 @cache

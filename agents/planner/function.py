@@ -26,8 +26,8 @@ class FunctionPlanner(TeamMember):
 
     Args:
         function: The function, or any object that can be called.
-        prompt: What the function reads. ``transcript``: the lines of the dialogue, such as ``Task:
-            …``, ``Planner: …``, ``Reporter: …``, and a last ``Planner:``; ``chat``: instructions, the
+        prompt: What the function reads. ``transcript``: the lines ``Task: …``, ``Planner: …``,
+            ``Reporter: …`` of the dialogue and a last ``Planner:``; ``chat``: instructions, the
             dialogue, and a list of all commands that are possible now; ``dialogue`` or ``short``:
             the prompts that a language model goes on with; or a Jinja file.
         examples: The number of worked examples in the prompt, for those that have any.

@@ -49,7 +49,7 @@ class ServerPlanner(TeamMember):
         except ImportError as error:
             raise BadInput(
                 f"planner 'openai:{model}' needs the package {error.name}; install it with: "
-                "pip install 'parley[api]'"
+                "pip install 'parley-rl[api]'"
             ) from error
         key = os.environ.get(KEY)
         if not key and not options.base_url:

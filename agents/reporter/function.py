@@ -21,8 +21,8 @@ from envs.worlds import Worlds
 class ObservedRollout(Rollout):
     """A rollout with what is known around it, as a Reporter's function is given it.
 
-    ``command``, ``steps``, ``events``, ``done`` and ``ended`` are those of `Rollout`; ``events`` and
-    ``done`` are the truth, which a Reporter that only looks may not use.
+    ``command``, ``steps``, ``events``, ``done`` and ``ended`` are those of `Rollout`; ``events``
+    and ``done`` are the truth, which a Reporter that only looks may not use.
 
     Attributes:
         dialogue: The dialogue before this turn, with its task sentence.
@@ -55,9 +55,9 @@ ReporterFunction = Callable[[ObservedRollout], str]
 class FunctionReporter(TeamMember):
     """Asks a function for each report, one rollout at a time.
 
-    The text that it returns is all that a language model sees of it; what it states is read from
-    the text (`agents.grounding.ground`). Where the function raises, or returns no text, that episode
-    ends as an error with the traceback. An empty text is a report that says nothing.
+    The text that it returns is all that a language model sees; what it states is read from the text
+    (`agents.grounding.ground`). Where the function raises, or returns no text, that episode ends as
+    an error with the traceback. An empty text is a report that says nothing.
 
     Args:
         function: A function of an `ObservedRollout`, or any object that can be called.

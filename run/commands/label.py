@@ -30,7 +30,7 @@ class LabelSettings:
     --compare shows how far people agree (Cohen's kappa), and --export writes what they agree on.
 
     The page is for this machine alone: it listens on 127.0.0.1, and refuses pages of other hosts.
-    It needs Gradio: pip install 'parley[label]'
+    It needs Gradio: pip install 'parley-rl[label]'
 
     Examples:
       python -m run label --data data/clips --by anna
@@ -82,7 +82,7 @@ def label(args: LabelSettings) -> None:
     try:
         from run.clips.label_page import serve
     except ImportError as error:
-        raise BadInput(f"the page needs Gradio ({error}): pip install 'parley[label]'") from None
+        raise BadInput(f"the page needs Gradio ({error}): pip install 'parley-rl[label]'") from None
     with suppress(KeyboardInterrupt):
         serve(session, args.port, args.browser)
     print(f"{len(session.answers)} of {len(questions)} questions answered by {args.by}: {file}")

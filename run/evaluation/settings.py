@@ -73,7 +73,7 @@ class EvaluationSettings:
 
     engine: Literal["processes", "ray"] = "processes"
     """Where workers run: as processes on this machine, or on a Ray cluster (pip install
-    'parley[ray]'), with one core each."""
+    'parley-rl[ray]'), with one core each."""
 
     address: Annotated[str | None, shown("ADDRESS", "a Ray started on this machine")] = None
     """Address of the Ray cluster, such as auto or ray://HOST:10001. Parley must be installed there,

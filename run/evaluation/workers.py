@@ -118,7 +118,7 @@ def _by_ray(
         import ray
         from ray.util import ActorPool
     except ImportError as error:
-        raise BadInput("--engine ray needs Ray: pip install 'parley[ray]'") from error
+        raise BadInput("--engine ray needs Ray: pip install 'parley-rl[ray]'") from error
     _check_address(settings.address)
     local: Mapping[str, Any] = {
         "num_cpus": settings.workers,

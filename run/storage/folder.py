@@ -22,7 +22,7 @@ from run.storage.deprecations import current_settings
 from run.storage.records import FORMAT, EpisodeRecord, check_format
 
 PACKAGES = (
-    "parley",
+    "parley-rl",
     "accelerate",
     "gymnasium",
     "minigrid",

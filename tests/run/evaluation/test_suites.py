@@ -401,7 +401,7 @@ def test_several_workers_write_what_one_process_writes(
     engine: str, mine: Path, tmp_path: Path
 ) -> None:
     if engine == "ray":
-        pytest.importorskip("ray", reason="no Ray here: pip install 'parley[ray]'")
+        pytest.importorskip("ray", reason="no Ray here: pip install 'parley-rl[ray]'")
 
     def run(name: str, *more: str) -> Path:
         args = ["evaluate", str(mine), "--planner", "random", "--episodes", "8"]
@@ -478,7 +478,7 @@ def test_without_ray_there_is_a_sentence(
     monkeypatch.setitem(sys.modules, "ray", None)
     run = ["evaluate", str(mine), "--planner", "random", "--episodes", "2"]
     assert main([*run, "--engine", "ray", "--runs-dir", str(tmp_path)]) == 2
-    assert "pip install 'parley[ray]'" in capsys.readouterr().err
+    assert "pip install 'parley-rl[ray]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:{}", "ray://127.0.0.1:{}", "127.0.0.1:70000"])
