@@ -9,11 +9,12 @@ import io
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 PROG = "python -m run"
+DISTRIBUTION = "parley"
 
 
 @dataclass(frozen=True)
@@ -23,62 +24,41 @@ class CommandSpec:
     module: str
     settings: str
     function: str
+    group: str
     help: str
 
 
 COMMANDS = {
-    name: CommandSpec(f"run.commands.{module}", settings, module, about)
-    for name, module, settings, about in (
-        ("episode", "episode", "EpisodeSettings", "play episodes: a Planner commands an Actor"),
-        ("evaluate", "evaluate", "EvaluateSettings", "score a team on the tasks of a suite"),
-        ("report", "report", "ReportSettings", "show the results of evaluations, as one page"),
-        (
-            "leaderboard",
-            "leaderboard",
-            "LeaderboardSettings",
-            "put results of evaluations side by side",
-        ),
-        ("train-actor", "train_actor", "TrainActorSettings", "train the learned Actor with PPO"),
-        (
-            "train-solo",
-            "train_solo",
-            "TrainSoloSettings",
-            "train PPO on a whole task, without a Planner",
-        ),
-        (
-            "make-clips",
-            "make_clips",
-            "MakeClipsSettings",
-            "record clips of episodes, with questions about them",
-        ),
-        ("label", "label", "LabelSettings", "answer questions about clips, on a local page"),
-        ("score-detector", "score_detector", "ScoreDetectorSettings", "score detectors on clips"),
-        (
-            "train-detector",
-            "train_detector",
-            "TrainDetectorSettings",
-            "train the success detector",
-        ),
-        (
-            "train-planner",
-            "train_planner",
-            "TrainPlannerSettings",
-            "adapt a small language model as the Planner",
-        ),
-        (
-            "train-reporter",
-            "train_reporter",
-            "TrainReporterSettings",
-            "train a Reporter that sees frames",
-        ),
-        ("curves", "curves", "CurvesSettings", "draw the curves of training runs in one picture"),
-        (
-            "check-engine",
-            "check_engine",
-            "CheckEngineSettings",
-            "compare the batched engine with MiniGrid",
-        ),
+    name: CommandSpec(
+        f"run.commands.{name.replace('-', '_')}",
+        "".join(word.capitalize() for word in name.split("-")) + "Settings",
+        name.replace("-", "_"),
+        group,
+        about,
     )
+    for group, name, about in (
+        ("play", "episode", "play episodes: a Planner commands an Actor"),
+        ("measure", "evaluate", "score a team on the tasks of a suite"),
+        ("measure", "report", "show the results of evaluations, as one page"),
+        ("measure", "leaderboard", "put results of evaluations side by side"),
+        ("measure", "score-detector", "score detectors on clips"),
+        ("train", "train-actor", "train the learned Actor: imitation, then PPO"),
+        ("train", "train-planner", "adapt a small language model as the Planner"),
+        ("train", "train-reporter", "train a Reporter that sees frames"),
+        ("train", "train-detector", "train the success detector"),
+        ("train", "train-solo", "train PPO on a whole task, without a Planner"),
+        ("train", "curves", "draw the curves of training runs in one picture"),
+        ("data", "make-clips", "record clips of episodes, with questions about them"),
+        ("data", "label", "answer questions about clips, on a local page"),
+        ("check", "check-engine", "compare the batched engine with MiniGrid"),
+    )
+}
+GROUPS = {
+    "play": "Play",
+    "measure": "Measure",
+    "train": "Train",
+    "data": "Make and label data",
+    "check": "Check",
 }
 
 
@@ -89,9 +69,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     # OpenMP reads this when torch or the engine is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _main(argv)
+    # Ctrl-C may come while modules are still being imported.
+    except KeyboardInterrupt as stop:
+        print(f"\nstopped; {stop}" if str(stop) else "\nstopped", file=sys.stderr)
+        return 130
+
+
+def _main(argv: list[str]) -> int:
+    if argv[:1] == ["help"]:
+        argv = [*argv[1:2], "--help"]
     if not argv or argv[0] in ("-h", "--help"):
         print(overview())
         return 0 if argv else 2
+    if argv[0] in ("-V", "--version"):
+        print(version())
+        return 0
     # Imported here so that the overview comes at once.
     from envs.errors import BadInput, unknown
 
@@ -102,9 +96,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BadInput as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt as stop:
-        print(f"\nstopped; {stop}" if str(stop) else "\nstopped", file=sys.stderr)
-        return 130
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 2
     except BrokenPipeError:
@@ -116,13 +107,36 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def overview() -> str:
     """The page of all commands."""
-    rows = "\n".join(f"  {name:<16}{command.help}" for name, command in COMMANDS.items())
-    return (
-        f"usage: {PROG} COMMAND [OPTIONS]\n\n"
-        "Parley: language models that command reinforcement-learning agents in grid worlds.\n\n"
-        f"commands:\n{rows}\n\n"
-        f"'{PROG} COMMAND --help' explains a command and all its options."
+    parts = [
+        f"usage: {PROG} COMMAND [OPTIONS]",
+        "Parley: language models that command reinforcement-learning agents in grid worlds.",
+    ]
+    for group, title in GROUPS.items():
+        rows = [
+            f"  {name:<16}{command.help}"
+            for name, command in COMMANDS.items()
+            if command.group == group
+        ]
+        parts.append("\n".join([f"{title}:", *rows]))
+    parts.append(
+        f"'{PROG} help COMMAND' explains a command and all its options; '{PROG} --version'\n"
+        "says what is installed."
     )
+    return "\n\n".join(parts)
+
+
+def version() -> str:
+    """What is installed: Parley's version and commit, Python's and torch's version."""
+    import platform
+
+    from run.storage.folder import versions
+
+    found = versions()
+    packages = found["packages"]
+    commit = f" at {found['git_commit'][:9]}" if found["git_commit"] else ""
+    changed = ", with changes" if found["git_changed"] else ""
+    here = f"Python {platform.python_version()}, torch {packages['torch']}"
+    return f"parley {packages[DISTRIBUTION]}{commit}{changed} ({here})"
 
 
 def _run(name: str, rest: Sequence[str]) -> None:
@@ -160,25 +174,49 @@ def parse(name: str, cls: type, rest: Sequence[str], default: Any = None) -> Any
     import tyro
 
     from envs.errors import BadInput
+    from run.display.help_text import regrouped, wrapped, wrapped_usage
 
     prog = f"{PROG} {name}"
-    message = io.StringIO()
+    message, printed = io.StringIO(), _Printed()
     try:
-        with contextlib.redirect_stderr(message):
+        with contextlib.redirect_stderr(message), contextlib.redirect_stdout(printed), _width():
             return tyro.cli(
                 cls,
                 prog=prog,
                 args=list(rest),
-                # Given, because tyro leaves a docstring's Examples out.
-                description=inspect.getdoc(cls),
+                description="",
                 # On top of stored settings a flag may have to be turned off, or be on already.
                 config=() if default is not None else (tyro.conf.FlagCreatePairsOff,),
                 **({} if default is None else {"default": default}),
             )
     except SystemExit as end:
         if end.code in (0, None):
+            usage = wrapped_usage(printed.getvalue())
+            about = wrapped(inspect.getdoc(cls) or "")
+            options = regrouped(printed.getvalue(), getattr(cls, "USUAL", ()))
+            print(usage, about, options, sep="\n\n")
             raise
         raise BadInput(f"{_sentence(message.getvalue())} (see {prog} --help)") from None
+
+
+class _Printed(io.StringIO):
+    """Standard output for tyro, which would else frame its help in other characters."""
+
+    encoding = "utf-8"
+
+
+@contextlib.contextmanager
+def _width() -> Iterator[None]:
+    """Within the context, a terminal of 80 columns."""
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = "80"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["COLUMNS"]
+        else:
+            os.environ["COLUMNS"] = before
 
 
 def _sentence(box: str) -> str:

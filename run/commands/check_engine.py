@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from envs.errors import whole_number
 from run.storage.folder import RunFolder
@@ -31,6 +31,13 @@ class CheckEngineSettings:
       python -m run check-engine --levels "BabyAI-GoTo*" "MiniGrid-Empty*" --steps 1000
       python -m run check-engine --levels "Rooms*" --workers 2
     """
+
+    USUAL: ClassVar[tuple[str, ...]] = (
+        "levels",
+        "steps",
+        "seed",
+        "workers",
+    )
 
     levels: tuple[str, ...] = ()
     """Ids or patterns of levels, by default all. 'Rooms*' are the engine's own."""

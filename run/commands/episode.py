@@ -60,6 +60,20 @@ class EpisodeSettings:
     """
 
     FREE_ON_RESUME: ClassVar[tuple[str, ...]] = ("verbose", "plain", "pause")
+    USUAL: ClassVar[tuple[str, ...]] = (
+        "task",
+        "instruction",
+        "n-items",
+        "items",
+        "planner",
+        "actor",
+        "reporter",
+        "episodes",
+        "seed",
+        "video",
+        "verbose",
+        "resume",
+    )
 
     task: str = "conditional"
     """conditional, search, visual-conditional, babyai-mixed, or the registered id of any MiniGrid

@@ -65,6 +65,19 @@ class EvaluateSettings(EvaluationSettings):
     """
 
     FREE_ON_RESUME: ClassVar[tuple[str, ...]] = ("workers", "engine", "address")
+    USUAL: ClassVar[tuple[str, ...]] = (
+        "tasks",
+        "planner",
+        "actor",
+        "reporter",
+        "team",
+        "episodes",
+        "seed",
+        "workers",
+        "attribute-faults",
+        "list",
+        "resume",
+    )
 
     list: bool = False
     """Only list the suites with their tasks, and the named teams."""

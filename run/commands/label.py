@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from envs.errors import BadInput
 from run.storage.settings import at_least
@@ -37,6 +37,16 @@ class LabelSettings:
       python -m run label --compare labels/test1-anna.jsonl labels/test1-ben.jsonl
       python -m run score-detector --data data/clips --splits test1 --labels labels/test1-anna.jsonl
     """
+
+    USUAL: ClassVar[tuple[str, ...]] = (
+        "data",
+        "split",
+        "by",
+        "questions",
+        "compare",
+        "export",
+        "out",
+    )
 
     data: Path = Path("data/clips")
     """Folder of a data set made by make-clips."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from envs.errors import unknown
 from rewards.success_vqa.clips import SPLITS
@@ -40,6 +40,15 @@ class MakeClipsSettings:
       python -m run make-clips --clips 500 --test-clips 200 --splits train test1
       python -m run make-clips --out data/clips --seed 1
     """
+
+    USUAL: ClassVar[tuple[str, ...]] = (
+        "clips",
+        "test-clips",
+        "splits",
+        "questions",
+        "seed",
+        "out",
+    )
 
     clips: int = 32000
     """Number of clips in train."""

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import ClassVar
 
 from envs.errors import BadInput
 from run.display.progress import ProgressBar
@@ -31,6 +32,15 @@ class ScoreDetectorSettings:
       python -m run score-detector --data data/clips
       python -m run score-detector --data data/clips --detectors my/detector --splits test3
     """
+
+    USUAL: ClassVar[tuple[str, ...]] = (
+        "data",
+        "detectors",
+        "splits",
+        "clips",
+        "episodes",
+        "labels",
+    )
 
     data: Path = Path("data/clips")
     """Folder of a data set made by make-clips."""

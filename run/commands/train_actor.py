@@ -44,6 +44,17 @@ class TrainActorSettings:
     """
 
     FREE_ON_RESUME: ClassVar[tuple[str, ...]] = ("out", "checkpoint_seconds")
+    USUAL: ClassVar[tuple[str, ...]] = (
+        "imitation-steps",
+        "ppo-steps",
+        "reward",
+        "init",
+        "seed",
+        "out",
+        "resume",
+        "device",
+        "threads",
+    )
 
     imitation_steps: int = 3_000_000
     """Number of environment steps of imitation; 0 skips imitation."""

@@ -56,6 +56,21 @@ class TrainDetectorSettings:
     """
 
     FREE_ON_RESUME: ClassVar[tuple[str, ...]] = ("out", "checkpoint_seconds")
+    USUAL: ClassVar[tuple[str, ...]] = (
+        "data",
+        "model",
+        "base",
+        "steps",
+        "frame-steps",
+        "batch",
+        "learning-rate",
+        "init",
+        "seed",
+        "out",
+        "resume",
+        "device",
+        "threads",
+    )
 
     data: Path = Path("data/clips")
     """Folder of a data set made by make-clips."""

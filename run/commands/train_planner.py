@@ -53,6 +53,21 @@ class TrainPlannerSettings:
     """
 
     FREE_ON_RESUME: ClassVar[tuple[str, ...]] = ("out", "checkpoint_seconds")
+    USUAL: ClassVar[tuple[str, ...]] = (
+        "base",
+        "imitation-steps",
+        "rl-steps",
+        "batch",
+        "learning-rate",
+        "reward",
+        "actor",
+        "init",
+        "seed",
+        "out",
+        "resume",
+        "device",
+        "threads",
+    )
 
     base: str = "smollm2-135m"
     """The model to adapt: a packaged name, a folder, a .gguf file or a hub id."""

@@ -94,6 +94,23 @@ class TrainReporterSettings:
     """
 
     FREE_ON_RESUME: ClassVar[tuple[str, ...]] = ("out", "checkpoint_seconds", "workers")
+    USUAL: ClassVar[tuple[str, ...]] = (
+        "init",
+        "floor-steps",
+        "steps",
+        "rl-steps",
+        "truth-weight",
+        "episode-weight",
+        "command-weight",
+        "detector",
+        "planner",
+        "actor",
+        "seed",
+        "out",
+        "resume",
+        "device",
+        "threads",
+    )
 
     base: str = "smollm2-135m"
     """The language model: a packaged name, a folder, a .gguf file or a hub id."""

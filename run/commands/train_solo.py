@@ -6,7 +6,7 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from envs.errors import BadInput
 from run.display.progress import ProgressBar
@@ -39,6 +39,16 @@ class TrainSoloSettings:
       python -m run train-solo --task search --n-items 4
       python -m run train-solo --steps 200000 --worlds 64
     """
+
+    USUAL: ClassVar[tuple[str, ...]] = (
+        "task",
+        "steps",
+        "seed",
+        "device",
+        "threads",
+        "runs-dir",
+        "name",
+    )
 
     task: Literal["conditional", "search"] = "conditional"
     """The task family."""
