@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 PROG = "python -m run"
-DISTRIBUTION = "parley"
+DISTRIBUTION = "parley-rl"
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def overview() -> str:
     """The page of all commands."""
     parts = [
         f"usage: {PROG} COMMAND [OPTIONS]",
-        "Parley: language models that command reinforcement-learning agents in grid worlds.",
+        "Parley: language models that command reinforcement-learning agents in grid\nworlds.",
     ]
     for group, title in GROUPS.items():
         rows = [
@@ -119,8 +119,8 @@ def overview() -> str:
         ]
         parts.append("\n".join([f"{title}:", *rows]))
     parts.append(
-        f"'{PROG} help COMMAND' explains a command and all its options; '{PROG} --version'\n"
-        "says what is installed."
+        f"'{PROG} help COMMAND' explains a command and all its options;\n"
+        f"'{PROG} --version' says what is installed."
     )
     return "\n\n".join(parts)
 

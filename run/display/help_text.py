@@ -76,7 +76,7 @@ def _filled(item: str, width: int) -> list[str]:
         return textwrap.wrap(item, width, subsequent_indent=rest, break_on_hyphens=False)
     lines = [""]
     pieces = re.split(r" (?=--\w)", item)
-    if len(max(pieces, key=len)) + len(indent) + 6 > width:
+    if max(len(piece.strip()) for piece in pieces) + len(indent) + 6 > width:
         pieces = re.split(r" (?=\S)", item.strip())
         lines = [indent]
     for piece in pieces:
