@@ -97,7 +97,7 @@ def test_it_comes_back_from_disk(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="cannot be read"):
         second.load(tmp_path)
     (tmp_path / "config.json").write_text('{"kind": "detector"}')
-    with pytest.raises(BadInput, match="does not describe a Reporter"):
+    with pytest.raises(BadInput, match="weights of a detector, and not of a Reporter"):
         make_reporter(str(tmp_path))
 
 

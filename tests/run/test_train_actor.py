@@ -78,7 +78,7 @@ def test_scoring_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     [
         (["--ppo-steps", "-1"], "--ppo-steps must be at least 0"),
         (["--worlds", "0"], "--worlds must be at least 16"),
-        (["--init", "nowhere"], "config.json is missing"),
+        (["--init", "nowhere"], "unknown actor 'nowhere'; known: "),
         (["--device", "abacus"], "unknown device 'abacus'"),
         (["--resume", "nowhere"], "is no run folder"),
     ],

@@ -118,7 +118,7 @@ def test_it_trains_chooses_and_goes_on_after_a_kill_as_if_nothing_had_been(
         (["--reward", "detecter"], "unknown detector 'detecter'; did you mean 'detector'?"),
         (["--base", "nowhere"], "there is no file or folder 'nowhere'"),
         (["--validation-tasks", "comands"], "did you mean 'commands'?"),
-        (["--init", "nowhere"], "the adapter 'nowhere' has no planner.json"),
+        (["--init", "nowhere"], "unknown planner 'nowhere'; known: "),
         (["--device", "abacus"], "device 'abacus' cannot be used"),
         (["--resume", "nowhere"], "is no run folder"),
     ],

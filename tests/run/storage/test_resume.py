@@ -33,7 +33,7 @@ RESUMABLE = [
 STORED: dict[str, dict[str, Any]] = {
     "episode": {"seed": 1, "verbose": True, "task": "search", "set": ("distractors=0",)},
     "evaluate": {"seed": 1, "planner": "random", "engine": "ray"},
-    "train-actor": {"seed": 1, "ppo_steps": 5, "init": Path("weights")},
+    "train-actor": {"seed": 1, "ppo_steps": 5, "init": "weights"},
     "train-planner": {"seed": 1, "reward": "detector", "visible": True, "init": ("a", "b")},
     "train-detector": {"seed": 1},
     "train-reporter": {"seed": 1},
