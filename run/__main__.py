@@ -140,8 +140,11 @@ def version() -> str:
 
 
 def _run(name: str, rest: Sequence[str]) -> None:
+    from envs.errors import BadInput
+    from run.storage.config_file import config_option, read_settings
     from run.storage.deprecations import current_arguments
-    from run.storage.resume import resume_folder, resumed_settings
+    from run.storage.resume import on_top, resume_folder, resumed_settings
+    from run.storage.unused import options_given
 
     command = COMMANDS[name]
     module = importlib.import_module(command.module)
@@ -149,13 +152,22 @@ def _run(name: str, rest: Sequence[str]) -> None:
     rest, notices = current_arguments(name, rest)
     for notice in notices:
         print(f"warning: {notice}", file=sys.stderr)
+    file, rest = config_option(rest)
     folder = resume_folder(cls, rest)
-    if folder is None:
-        settings = parse(name, cls, rest)
-    else:
+    if folder is not None and file is not None:
+        raise BadInput("give --config or --resume, not both: --resume has its settings already")
+    if folder is not None:
         settings = resumed_settings(
             cls, name, folder, lambda stored: parse(name, cls, rest, stored)
         )
+    elif file is not None and "--help" not in rest:
+        stored = read_settings(file, name, cls)
+        settings = on_top(stored, lambda stored: parse(name, cls, rest, stored))
+    else:
+        settings = parse(name, cls, rest)
+    refuse = getattr(settings, "refuse_unused", None)
+    if refuse is not None and folder is None:
+        refuse(options_given(rest))
     getattr(module, command.function)(settings)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -99,3 +99,30 @@ class PlannerOptions:
             raise BadInput(f"unknown scoring '{self.scoring}'; known: {', '.join(rules)}")
         if self.processors != DEFAULT:
             parse_processors(self.processors)
+
+
+SERVER_ONLY = ("base_url", "timeout", "retries", "concurrency")
+LOCAL_ONLY = ("scoring", "processors", "adapter", "device", "dtype", "group")
+
+
+def unused_options(planner: str, is_language: bool, decide: str) -> dict[str, str]:
+    """The options that a Planner does not use, each with the reason.
+
+    Args:
+        planner: Its name.
+        is_language: Whether it is a language model that is loaded here.
+        decide: How that decides.
+    """
+    names = [field.name for field in fields(PlannerOptions) if field.name != "seed"]
+    if planner.startswith(SERVER):
+        local = (*LOCAL_ONLY, "decide")
+        return dict.fromkeys(local, f"the model of '{planner}' runs on a server")
+    if not is_language:
+        return dict.fromkeys(names, f"the planner '{planner}' is no language model")
+    unused = dict.fromkeys(SERVER_ONLY, f"the planner '{planner}' runs here, not on a server")
+    if decide == "score":
+        reason = "the Planner scores commands and writes nothing (--decide generate does)"
+        return unused | dict.fromkeys(("temperature", "max_new_tokens"), reason)
+    return unused | dict.fromkeys(
+        ("scoring", "processors"), "with --decide generate nothing is scored"
+    )

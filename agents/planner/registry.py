@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TypeVar
 
-from agents.planner.options import SERVER, PlannerOptions
+from agents.planner.options import SERVER, PlannerOptions, unused_options
 from agents.planner.shipped import known_models
 from agents.protocols import Planner
 from envs.registry import Registry
@@ -74,6 +74,14 @@ def runs_here(name: str) -> bool:
     """Whether a Planner of this name is a language model that is loaded into this process."""
     kind = resolve(PLANNER, name).kind
     return kind in ("folder", "file", "hub") or (kind == "name" and name not in PLANNERS)
+
+
+def unused(name: str, decide: str) -> dict[str, str]:
+    """The options of `PlannerOptions` that the Planner of this name does not use, each with the
+    reason. A Planner of the user's own may use any."""
+    if resolve(PLANNER, name).kind == "module":
+        return {}
+    return unused_options(name, runs_here(name), decide)
 
 
 def settled(options: Options, planners: Iterable[str]) -> Options:

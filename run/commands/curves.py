@@ -9,6 +9,7 @@ import tyro
 
 from envs.errors import BadInput
 from run.display.training_curves import curve_points, draw_curves, run_labels
+from run.storage.overwriting import check_free
 from run.storage.settings import at_least
 
 
@@ -35,6 +36,8 @@ class CurvesSettings:
     """Number of rows to average for each point, the last of them its own."""
     out: Path = Path("curves.png")
     """The picture. Its suffix sets the format (png, svg, pdf)."""
+    force: bool = False
+    """Replace what is at --out already."""
 
     def __post_init__(self) -> None:
         at_least(self, {"smooth": 1})
@@ -50,6 +53,7 @@ def curves(settings: CurvesSettings) -> Path:
     Raises:
         BadInput: A run has no curve or no such column, or the picture cannot be written.
     """
+    check_free(settings.out, settings.force)
     stage, smooth, out = settings.stage, settings.smooth, settings.out
     points = {
         name: {column: curve_points(path, column, stage, smooth) for column in settings.columns}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -13,7 +13,7 @@ import tyro
 
 from agents.actor import make_actor
 from agents.planner.prompt import prompted
-from agents.planner.registry import make_planner, settled
+from agents.planner.registry import make_planner, settled, unused
 from agents.reporter import make_reporter
 from agents.team import Team
 from envs.errors import BadInput
@@ -30,6 +30,7 @@ from run.storage.folder import RunFolder, discarded_on_bad_input
 from run.storage.records import EpisodeRecord
 from run.storage.resume import check_resumed
 from run.storage.settings import shown
+from run.storage.unused import refuse
 
 # From this number of episodes on, the batched engine is worth its compilation, which may take half
 # a minute. The episodes are the same.
@@ -182,6 +183,10 @@ class EpisodeSettings:
         if self.irrelevant_p is not None and self.reporter != "irrelevant":
             raise BadInput("--irrelevant-p is only for --reporter irrelevant")
         environment_settings(self)
+
+    def refuse_unused(self, given: Collection[str]) -> None:
+        """Raise BadInput for an option that is given and that this run does not use."""
+        refuse(given, unused(self.planner, self.language.decide))
 
     @property
     def has_human(self) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from agents.planner.registry import settled
+from agents.planner.registry import settled, unused
 from envs.errors import BadInput
 from run.display.live import say
 from run.display.messages import warn
@@ -21,6 +22,7 @@ from run.evaluation.teams import find_team, team_names, with_named_team
 from run.storage.folder import discarded_on_bad_input
 from run.storage.resume import check_resumed
 from run.storage.settings import shown
+from run.storage.unused import refuse
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,19 @@ class EvaluateSettings(EvaluationSettings):
 
     resume: Annotated[Path | None, shown("RUN_FOLDER", "none")] = None
     """Continue a run that was stopped, with its own settings."""
+
+    def refuse_unused(self, given: Collection[str]) -> None:
+        """Raise BadInput for an option that is given and that this run does not use."""
+        reasons: dict[str, str] = {}
+        # A team, or a task with its own, has its own Planner.
+        if self.team is None and not self.list:
+            suite = find_suite(self.suite)
+            tasks = select_tasks(self.suite, suite, self.tasks)
+            if not any(variant.team for task in tasks for variant in task.variants):
+                reasons |= unused(self.planner, self.language.decide)
+        if self.engine != "ray":
+            reasons["address"] = "only --engine ray has a cluster"
+        refuse(given, reasons)
 
 
 def evaluate(settings: EvaluateSettings) -> Path:

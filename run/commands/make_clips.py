@@ -11,6 +11,7 @@ from envs.errors import unknown
 from rewards.success_vqa.clips import SPLITS
 from run.display.progress import ProgressBar
 from run.storage.folder import RunFolder
+from run.storage.overwriting import check_free, replace_folder
 from run.storage.records import ClipCounts
 from run.storage.settings import at_least, to_json
 
@@ -48,6 +49,7 @@ class MakeClipsSettings:
         "questions",
         "seed",
         "out",
+        "force",
     )
 
     clips: int = 32000
@@ -62,6 +64,8 @@ class MakeClipsSettings:
     """Seed of worlds, behaviours, cameras and questions."""
     out: Path | None = None
     """Folder for the data set, instead of clips/ in the run folder."""
+    force: bool = False
+    """Replace what is at --out already."""
     runs_dir: Path = Path("runs")
     """Folder in which run folders are made."""
     name: str = "clips"
@@ -95,20 +99,25 @@ def make_clips(args: MakeClipsSettings) -> Path:
     from rewards.success_vqa.questions import QuestionTemplates, wording
     from run.clips.splits import film_split
 
+    check_free(args.out, args.force)
     words = QuestionTemplates(args.questions) if args.questions else wording()
     began = time.monotonic()
     console = Console(stderr=True)
     with RunFolder.new(args.runs_dir, "make-clips", args.name, to_json(args), True) as folder:
         out = args.out or folder.path / "clips"
         counts: dict[str, ClipCounts] = {}
-        for split in args.splits:
-            n = args.clips if split == "train" else args.test_clips
-            with ProgressBar(console, split, n, "clips") as bar:
-                tally = _Tally(split, bar)
-                clips = map(tally.count, film_split(split, n, args.seed, words))
-                write_clips(out / "data" / f"{split}.parquet", clips)
-            counts[split] = tally.counts()
-        (out / "README.md").write_text(_card(args, counts), encoding="utf-8")
+
+        def write(place: Path) -> None:
+            for split in args.splits:
+                n = args.clips if split == "train" else args.test_clips
+                with ProgressBar(console, split, n, "clips") as bar:
+                    tally = _Tally(split, bar)
+                    clips = map(tally.count, film_split(split, n, args.seed, words))
+                    write_clips(place / "data" / f"{split}.parquet", clips)
+                counts[split] = tally.counts()
+            (place / "README.md").write_text(_card(args, counts), encoding="utf-8")
+
+        replace_folder(out, write)
         folder.write_json(
             "summary.json",
             {

@@ -10,6 +10,7 @@ import tyro
 from envs.errors import BadInput
 from run.evaluation.report_page import EvaluationReport
 from run.evaluation.results import EvaluationRun
+from run.storage.overwriting import check_free
 from run.storage.settings import at_least
 
 
@@ -36,6 +37,8 @@ class ReportSettings:
     out: Path | None = None
     """The page, by default report.html in the first run's folder. The Markdown file is written
     beside it."""
+    force: bool = False
+    """Replace what is at --out already."""
     players: int = 6
     """Number of episodes to show step by step, shared by the runs."""
     title: str = "Parley"
@@ -53,6 +56,7 @@ def report(settings: ReportSettings) -> Path:
     Raises:
         BadInput: A run cannot be read, or the page cannot be written.
     """
+    check_free(settings.out, settings.force)
     runs = [EvaluationRun.read(path) for path in (*settings.runs, *settings.compare)]
     page = EvaluationReport.of(runs, settings.title, settings.players)
     out = settings.out or settings.runs[0] / "report.html"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,7 +13,14 @@ from models.training.checkpoints import CheckpointManager
 from models.training.trainer import Stage, Trainer, TrainerCallback
 from run.storage.folder import RunFolder
 from run.storage.settings import at_least
-from run.storage.training import CurveCallback, ProgressCallback, checkpoint_manager, trained
+from run.storage.training import (
+    CurveCallback,
+    ProgressCallback,
+    checkpoint_manager,
+    save_final,
+    trained,
+)
+from run.storage.unused import idle, refuse
 
 if TYPE_CHECKING:
     from agents.actor.network import ActorNetwork
@@ -51,10 +58,15 @@ class TrainActorSettings:
         "init",
         "seed",
         "out",
+        "force",
         "resume",
         "device",
         "threads",
     )
+    # Options that only one stage uses, by the option that says how long it is.
+    STAGE_OPTIONS: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "ppo_steps": ("ppo_learning_rate", "reward"),
+    }
 
     imitation_steps: int = 3_000_000
     """Number of environment steps of imitation; 0 skips imitation."""
@@ -81,6 +93,8 @@ class TrainActorSettings:
     """Folder of weights to start from instead of new ones."""
     out: Path | None = None
     """Folder to which the final weights are also written."""
+    force: bool = False
+    """Replace what is at --out already."""
     resume: Path | None = None
     """Run folder of a run that was stopped, even killed: continue it exactly where it stopped."""
     checkpoint_seconds: float = 30.0
@@ -94,6 +108,11 @@ class TrainActorSettings:
     """Folder in which run folders are made."""
     name: str = "actor"
     """End of the run folder's name."""
+
+    def refuse_unused(self, given: Collection[str]) -> None:
+        """Raise BadInput for an option that is given and that this run does not use."""
+        unused = idle(self, self.STAGE_OPTIONS)
+        refuse(given, unused)
 
     def __post_init__(self) -> None:
         at_least(
@@ -181,9 +200,7 @@ class _ActorTraining:
         if stages:
             _plot(curve, self.folder)
         chosen, validated = self._choose(names)
-        for path in (self.folder.part("checkpoints", "final"), self.args.out):
-            if path is not None:
-                self.network.save_pretrained(path)
+        save_final(self.folder, self.args.out, self.network.save_pretrained)
         scores = score(self._policy(self.network), self.args.score_commands, self._say)
         self.folder.write_json(
             "summary.json",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -17,8 +17,10 @@ from run.storage.training import (
     ProgressCallback,
     checkpoint_manager,
     rank,
+    save_final,
     trained,
 )
+from run.storage.unused import idle, refuse
 
 if TYPE_CHECKING:
     from rewards.success_vqa.clips import Clip
@@ -67,10 +69,16 @@ class TrainDetectorSettings:
         "init",
         "seed",
         "out",
+        "force",
         "resume",
         "device",
         "threads",
     )
+    # Options that only one stage uses, by the option that says how long it is.
+    STAGE_OPTIONS: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "steps": ("auxiliary", "captions", "cross_clip_negatives"),
+        "validate_every": ("validation_clips",),
+    }
 
     data: Path = Path("data/clips")
     """Folder of a data set made by make-clips."""
@@ -126,6 +134,8 @@ class TrainDetectorSettings:
     encoder."""
     out: Path | None = None
     """Folder to which the final weights are also written."""
+    force: bool = False
+    """Replace what is at --out already."""
     resume: Path | None = None
     """Run folder of a run that was stopped, even killed: continue it exactly where it stopped."""
     checkpoint_seconds: float = 120.0
@@ -136,6 +146,17 @@ class TrainDetectorSettings:
     """Folder in which run folders are made."""
     name: str = "detector"
     """End of the run folder's name."""
+
+    def refuse_unused(self, given: Collection[str]) -> None:
+        """Raise BadInput for an option that is given and that this run does not use."""
+        unused = idle(self, self.STAGE_OPTIONS)
+        if self.model != "vision-language":
+            unused["rank"] = "only --model vision-language has an adapter"
+        if self.model == "baseline":
+            unused |= dict.fromkeys(
+                ("base", "gates", "every"), "the baseline has no language model"
+            )
+        refuse(given, unused)
 
     def __post_init__(self) -> None:
         at_least(
@@ -299,9 +320,7 @@ class _DetectorTraining:
             self.detector.temperature = calibrate(*answered)
         if curve.records():
             _plot(curve, self.folder)
-        for path in (self.folder.part("checkpoints", "final"), args.out):
-            if path is not None:
-                self.detector.save(path)
+        save_final(self.folder, args.out, self.detector.save)
         if self.heads is not None:
             save_training_weights(
                 self.folder.part("checkpoints", "final"), self.detector, self.heads

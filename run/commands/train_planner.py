@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -13,7 +13,14 @@ from models.training.trainer import Stage, Trainer, ValidationResult
 from run.evaluation.suites import find_suite, select_tasks
 from run.storage.folder import RunFolder
 from run.storage.settings import at_least, shown
-from run.storage.training import CurveCallback, ProgressCallback, checkpoint_manager, trained
+from run.storage.training import (
+    CurveCallback,
+    ProgressCallback,
+    checkpoint_manager,
+    save_final,
+    trained,
+)
+from run.storage.unused import idle, refuse
 
 if TYPE_CHECKING:
     import torch
@@ -64,10 +71,31 @@ class TrainPlannerSettings:
         "init",
         "seed",
         "out",
+        "force",
         "resume",
         "device",
         "threads",
     )
+    # Options that only one stage uses, by the option that says how long it is.
+    STAGE_OPTIONS: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "imitation_steps": (
+            "batch",
+            "learning_rate",
+            "objective",
+            "random_embeddings",
+            "relabelling",
+            "noise_injection",
+        ),
+        "rl_steps": (
+            "groups",
+            "samples_per_prompt",
+            "rl_learning_rate",
+            "kl",
+            "temperature",
+            "reward",
+        ),
+        "validate_every": ("validation_episodes", "validation_tasks"),
+    }
 
     base: str = "smollm2-135m"
     """The model to adapt: a packaged name, a folder, a .gguf file or a hub id."""
@@ -143,6 +171,8 @@ class TrainPlannerSettings:
     constrained scoring."""
     out: Path | None = None
     """Folder to which the final adapter is also written."""
+    force: bool = False
+    """Replace what is at --out already."""
     resume: Path | None = None
     """Run folder of a run that was stopped, even killed: continue it exactly where it stopped."""
     checkpoint_seconds: float = 60.0
@@ -153,6 +183,11 @@ class TrainPlannerSettings:
     """Folder in which run folders are made."""
     name: str = "planner"
     """End of the run folder's name."""
+
+    def refuse_unused(self, given: Collection[str]) -> None:
+        """Raise BadInput for an option that is given and that this run does not use."""
+        unused = idle(self, self.STAGE_OPTIONS)
+        refuse(given, unused)
 
     def __post_init__(self) -> None:
         tasks = select_tasks(VALIDATION, find_suite(VALIDATION), self.validation_tasks)
@@ -292,9 +327,7 @@ class _PlannerTraining:
         )
         trainer.train(self.resume)
         _plot(self.args, curve, self.folder)
-        for path in (self.folder.part("checkpoints", "final"), self.args.out):
-            if path is not None:
-                self._save(path)
+        save_final(self.folder, self.args.out, self._save)
         self.folder.write_json(
             "summary.json",
             {

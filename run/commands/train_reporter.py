@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,8 +18,10 @@ from run.storage.training import (
     ProgressCallback,
     checkpoint_manager,
     rank,
+    save_final,
     trained,
 )
+from run.storage.unused import idle, refuse
 
 if TYPE_CHECKING:
     from agents.protocols import Planner
@@ -107,10 +109,31 @@ class TrainReporterSettings:
         "actor",
         "seed",
         "out",
+        "force",
         "resume",
         "device",
         "threads",
     )
+    # Options that only one stage uses, by the option that says how long it is.
+    STAGE_OPTIONS: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "floor_steps": ("floor_learning_rate",),
+        "steps": ("learning_rate", "workers", "tune_vision"),
+        "rl_steps": (
+            "groups",
+            "samples_per_prompt",
+            "rl_learning_rate",
+            "kl",
+            "clip",
+            "epochs",
+            "temperature",
+            "truth_weight",
+            "episode_weight",
+            "command_weight",
+            "detector",
+            "planner",
+        ),
+        "validate_every": ("validation_episodes",),
+    }
 
     base: str = "smollm2-135m"
     """The language model: a packaged name, a folder, a .gguf file or a hub id."""
@@ -180,6 +203,8 @@ class TrainReporterSettings:
     it is frozen."""
     out: Path | None = None
     """Folder to which the final weights are also written."""
+    force: bool = False
+    """Replace what is at --out already."""
     resume: Path | None = None
     """Run folder of a run that was stopped, even killed: continue it exactly where it stopped."""
     checkpoint_seconds: float = 120.0
@@ -190,6 +215,13 @@ class TrainReporterSettings:
     """Folder in which run folders are made."""
     name: str = "reporter"
     """End of the run folder's name."""
+
+    def refuse_unused(self, given: Collection[str]) -> None:
+        """Raise BadInput for an option that is given and that this run does not use."""
+        unused = idle(self, self.STAGE_OPTIONS)
+        if not (self.episode_weight or self.command_weight):
+            unused["detector"] = "neither --episode-weight nor --command-weight is given"
+        refuse(given, unused)
 
     def __post_init__(self) -> None:
         at_least(
@@ -323,9 +355,7 @@ class _ReporterTraining:
             return
         if curve.records():
             _plot(curve, self.folder)
-        for path in (self.folder.part("checkpoints", "final"), args.out):
-            if path is not None:
-                self.network.save(path)
+        save_final(self.folder, args.out, self.network.save)
         self.folder.write_json(
             "summary.json",
             {

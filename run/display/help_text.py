@@ -117,7 +117,8 @@ def regrouped(help_text: str, usual: Collection[str]) -> str:
 
 def _frames(lines: Sequence[str]) -> Iterator[tuple[str, list[Entry]]]:
     """The title and the entries of each frame."""
-    title, entries = "", []
+    title = ""
+    entries: list[Entry] = []
     for line in lines:
         if line.startswith("╭"):
             title, entries = line.strip(_FRAME + "╮ "), []

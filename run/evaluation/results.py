@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shlex
@@ -87,8 +88,9 @@ def evaluate_command(config: StoredConfig) -> str:
     """
     default = to_json(EvaluationSettings())
     usual_options = default["language"]
-    own = {k: v for k, v in config.items() if k in default and k not in _NOT_IN_COMMAND}
-    given = {k: v for k, v in own.items() if v != default[k]}
+    names = {field.name for field in dataclasses.fields(EvaluationSettings)}
+    own = {k: v for k, v in config.items() if k in names and k not in _NOT_IN_COMMAND}
+    given = {k: v for k, v in own.items() if v != default.get(k)}
     if config.get("team"):
         given = {k: v for k, v in given.items() if k not in PARTS}
     else:

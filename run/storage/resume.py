@@ -21,7 +21,7 @@ from run.storage.settings import DataclassSettings, differences, from_json
 
 OPTION = "--resume"
 # Settings that may differ in every command: where the run folder is.
-ALWAYS_FREE = ("resume", "runs_dir", "name")
+ALWAYS_FREE = ("resume", "runs_dir", "name", "force")
 
 
 class ResumableSettings(DataclassSettings, Protocol):
@@ -35,6 +35,7 @@ class ResumableSettings(DataclassSettings, Protocol):
 
 
 S = TypeVar("S", bound=ResumableSettings)
+T = TypeVar("T")
 
 
 def resume_folder(cls: type, arguments: Sequence[str]) -> Path | None:
@@ -86,12 +87,22 @@ def resumed_settings(cls: type[S], command: str, folder: Path, parse: Callable[[
         BadInput: An argument contradicts the folder's settings.
     """
     stored = stored_settings(cls, command, folder)
-    # A repeated option would be appended to the stored values, so it starts from nothing.
-    appended = {f: getattr(stored, f) for f in _appended(cls)}
-    given = parse(_replaced(stored, dict.fromkeys(appended, ())))
-    given = _replaced(given, {f: v for f, v in appended.items() if not getattr(given, f)})
+    given = on_top(stored, parse)
     _refuse_differences(given, stored)
     return given
+
+
+def on_top(stored: T, parse: Callable[[T], T]) -> T:
+    """The settings that a command's arguments make on top of stored ones.
+
+    Args:
+        stored: The stored settings.
+        parse: Parses the arguments on top of default settings.
+    """
+    # A repeated option would be appended to the stored values, so it starts from nothing.
+    appended = {f: getattr(stored, f) for f in _appended(type(stored))}
+    given = parse(_replaced(stored, dict.fromkeys(appended, ())))
+    return _replaced(given, {f: v for f, v in appended.items() if not getattr(given, f)})
 
 
 def check_resumed(settings: ResumableSettings, command: str) -> None:
@@ -117,7 +128,7 @@ def _refuse_differences(given: ResumableSettings, stored: ResumableSettings) -> 
         )
 
 
-def _appended(cls: type) -> list[str]:
+def _appended(cls: Any) -> list[str]:
     """The settings whose option is repeated, with one value each time."""
     hints = typing.get_type_hints(cls, include_extras=True)
     return [
@@ -127,5 +138,5 @@ def _appended(cls: type) -> list[str]:
     ]
 
 
-def _replaced(settings: S, changes: Mapping[str, object]) -> S:
-    return typing.cast(S, dataclasses.replace(typing.cast(Any, settings), **changes))
+def _replaced(settings: T, changes: Mapping[str, object]) -> T:
+    return typing.cast(T, dataclasses.replace(typing.cast(Any, settings), **changes))

@@ -23,20 +23,30 @@ class DataclassSettings(Protocol):
 
 
 def to_json(settings: DataclassSettings) -> Mapping[str, Any]:
-    """Settings as plain JSON values."""
+    """Settings as plain JSON values. What is None is left out: it is not given."""
     return {
-        f.name: _plain(getattr(settings, f.name)) for f in dataclasses.fields(settings) if f.init
+        f.name: _plain(getattr(settings, f.name))
+        for f in dataclasses.fields(settings)
+        if f.init and getattr(settings, f.name) is not None
     }
 
 
 def from_json(cls: type[T], stored: Mapping[str, Any]) -> T:
-    """The settings that ``to_json`` has stored. Raises BadInput where one is missing."""
+    """The settings that ``to_json`` has stored; what was left out has its default.
+
+    Raises:
+        BadInput: A setting without a default is missing.
+    """
     assert dataclasses.is_dataclass(cls)
     hints = typing.get_type_hints(cls)
     values: dict[str, object] = {}
     for field in dataclasses.fields(cls):
         if field.name not in stored:
-            raise BadInput(f"config.json has no setting '{field.name}'; start anew")
+            if field.default is dataclasses.MISSING and (
+                field.default_factory is dataclasses.MISSING
+            ):
+                raise BadInput(f"config.json has no setting '{field.name}'; start anew")
+            continue
         value, hint = stored[field.name], hints[field.name]
         if dataclasses.is_dataclass(hint) and isinstance(hint, type):
             values[field.name] = from_json(hint, value)

@@ -17,7 +17,8 @@ from models.training.checkpoints import CheckpointManager
 from models.training.trainer import Trainer, TrainerCallback
 from run.display.progress import ProgressBar
 from run.storage.folder import RunFolder, discarded_on_bad_input
-from run.storage.resume import ResumableSettings, check_resumed
+from run.storage.overwriting import check_free, replace_folder
+from run.storage.resume import ResumableSettings, check_resumed, stored_settings
 from run.storage.settings import to_json
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class TrainingSettings(ResumableSettings, Protocol):
     def name(self) -> str: ...
     @property
     def out(self) -> Path | None: ...
+    @property
+    def force(self) -> bool: ...
     @property
     def runs_dir(self) -> Path: ...
     @property
@@ -101,6 +104,7 @@ def trained(
             folder is left behind.
     """
     check(args)
+    _check_out(args, command)
     import torch
 
     with _written_once(args) as own_args:
@@ -114,6 +118,31 @@ def trained(
     if not rank():
         print(folder.path)
     return folder.path
+
+
+def _check_out(args: TrainingSettings, command: str) -> None:
+    """Raise BadInput where ``--out`` would replace what this run has not written."""
+    if args.resume is not None and args.out is not None:
+        stored = stored_settings(type(args), command, args.resume)
+        if stored.out == args.out:
+            return
+    check_free(args.out, args.force)
+
+
+def save_final(folder: RunFolder, out: Path | None, save: Callable[[Path], object]) -> None:
+    """Save the weights that training has come to, in the run folder and at ``--out``.
+
+    Args:
+        folder: The run folder.
+        out: A second folder, or None.
+        save: Writes the weights into a folder.
+
+    Raises:
+        BadInput: The file system refuses.
+    """
+    save(folder.part("checkpoints", "final"))
+    if out is not None:
+        replace_folder(out, save)
 
 
 @contextmanager

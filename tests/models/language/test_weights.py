@@ -232,7 +232,7 @@ def test_a_folder_that_is_no_model_is_one_sentence(folder, tmp_path):
     with pytest.raises(BadInput, match=r"no config\.json"):
         make_planner(str(tmp_path))
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(BadInput, match="no config.json that says so") as caught:
+    with pytest.raises(BadInput, match=r"no config\.json that says so") as caught:
         make_planner(str(tmp_path))
     (tmp_path / "config.json").write_text('{"model_type": "no such"}')
     with pytest.raises(BadInput, match="no language model that can be loaded"):

@@ -84,7 +84,7 @@ def test_what_changes_no_result_may_differ(command: str, tmp_path: Path) -> None
     found = resumed(command, folder, "--name", "after")
     assert (found.name, found.runs_dir) == ("after", Path("before"))
     cls = settings_class(command)
-    assert free_on_resume(cls) <= {f.name for f in dataclasses.fields(cls)}
+    assert free_on_resume(cls) <= {"force", *(f.name for f in dataclasses.fields(cls))}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,51 @@
+"""Options without an effect are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from run.__main__ import main
+from run.storage.unused import options_given
+
+ORACLE = ["episode", "--planner", "oracle", "--actor", "scripted"]
+
+
+@pytest.mark.parametrize(
+    ("command", "problem"),
+    [
+        (["episode", "--temperature", "0.5"], "--temperature has no effect here: .* scores"),
+        (["episode", "--max-new-tokens=9"], "--max-new-tokens has no effect"),
+        (["episode", "--base-url", "http://localhost:1"], "--base-url .* runs here"),
+        ([*ORACLE, "--base-url", "http://localhost:1"], "'oracle' is no language model"),
+        ([*ORACLE, "--processors", "none"], "--processors has no effect here"),
+        ([*ORACLE, "--dtype", "float32"], "--dtype has no effect here"),
+        (["episode", "--planner", "openai:x", "--dtype", "float32"], "runs on a server"),
+        (["episode", "--decide", "generate", "--scoring", "constrained"], "nothing is scored"),
+        (["evaluate", "--planner", "random", "--examples", "3"], "--examples has no effect"),
+        (["evaluate", "--planner", "random", "--address", "auto"], "only --engine ray"),
+        (["train-planner", "--rl-steps", "0", "--kl", "0.1"], "--kl .*: --rl-steps is 0"),
+        (["train-planner", "--imitation-steps", "0", "--batch", "4"], "--batch .*imitation"),
+        (["train-reporter", "--detector", "baseline", "--rl-steps", "1"], "neither --episode"),
+        (["train-reporter", "--kl", "1"], "--kl has no effect here: --rl-steps is 0"),
+        (["train-reporter", "--floor-learning-rate", "1"], "--floor-steps is 0"),
+        (["train-detector", "--rank", "4"], "--rank has no effect here"),
+        (["train-actor", "--ppo-steps", "0", "--reward", "detector"], "--ppo-steps is 0"),
+    ],
+    ids=lambda x: " ".join(x) if isinstance(x, list) else "",
+)
+def test_an_option_without_effect_is_refused(
+    command: list[str], problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, "--runs-dir", str(tmp_path / "runs")]) == 2
+    error = capsys.readouterr().err
+    import re
+
+    assert re.search(problem, error), error
+    assert error.count("\n") == 1 and not (tmp_path / "runs").exists()
+
+
+def test_what_is_given_is_known_by_its_name() -> None:
+    given = options_given(["suite", "--base-url=x", "--n-items", "4", "-h", "--", "--x"])
+    assert {"base_url", "n_items"} <= given
