@@ -36,8 +36,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from run.evaluation.outcome import EvaluationResult, TaskResult
-
     from agents.actor import ACTORS
     from agents.dialogue import Decision, Dialogue, Rollout
     from agents.episode import Episode
@@ -61,6 +59,7 @@ if TYPE_CHECKING:
     from parley.worlds import make, make_vec
     from rewards.reward import command_question, task_question
     from rewards.success_vqa.registry import DETECTORS
+    from run.evaluation.outcome import EvaluationResult, TaskResult
 
 __version__ = "0.1.0"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,21 @@ def load_planner(name: str | os.PathLike[str], **options: Any) -> Planner:
     Raises:
         BadInput: There is no such Planner or no such option.
     """
+    return make_planner(os.fspath(name), PlannerOptions(**planner_options(options)))
+
+
+def planner_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a Planner as `PlannerOptions` has them, with texts made paths where it has paths.
+
+    Raises:
+        BadInput: There is no such option.
+    """
     known = [field.name for field in dataclasses.fields(PlannerOptions)]
     for option in options:
         if option not in known:
             raise unknown("option of a planner", option, known)
     paths = {k: Path(options[k]) for k in _PATHS if options.get(k) is not None}
-    return make_planner(os.fspath(name), PlannerOptions(**{**options, **paths}))
+    return {**options, **paths}
 
 
 def load_actor(name: str | os.PathLike[str]) -> Actor:

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from agents.planner.registry import settled, unused
-from envs.errors import BadInput
+from agents.planner.registry import unused
 from run.display.live import say
-from run.display.messages import warn
-from run.evaluation.jobs import PlannerCache, jobs_of, located, planners_of, with_items
-from run.evaluation.run_folder import open_run_folder, report_errors
-from run.evaluation.runner import attribute_faults, play_jobs
-from run.evaluation.settings import EvaluationSettings
+from run.evaluation.evaluating import RecordedEvaluationSettings, play_evaluation
+from run.evaluation.run_folder import report_errors
 from run.evaluation.suites import find_suite, select_tasks, suite_names
-from run.evaluation.tables import evaluation_summary, plot_tasks, print_summary, write_table
-from run.evaluation.teams import find_team, team_names, with_named_team
-from run.storage.folder import discarded_on_bad_input
+from run.evaluation.tables import print_summary
+from run.evaluation.teams import find_team, team_names
 from run.storage.resume import check_resumed
-from run.storage.settings import shown
 from run.storage.unused import refuse
 
 
 @dataclass(frozen=True)
-class EvaluateSettings(EvaluationSettings):
+class EvaluateSettings(RecordedEvaluationSettings):
     """Score a team on a suite: one success rate for each task, with its 95 % interval.
 
     A suite is a list of tasks, each a shift away from what a Planner was trained on: more items,
@@ -66,7 +59,6 @@ class EvaluateSettings(EvaluationSettings):
     the results of one or several runs: python -m run report RUN…
     """
 
-    FREE_ON_RESUME: ClassVar[tuple[str, ...]] = ("workers", "engine", "address")
     USUAL: ClassVar[tuple[str, ...]] = (
         "tasks",
         "planner",
@@ -83,15 +75,6 @@ class EvaluateSettings(EvaluationSettings):
 
     list: bool = False
     """Only list the suites with their tasks, and the named teams."""
-
-    name: Annotated[str | None, shown("NAME", "suite and planner")] = None
-    """End of the run folder's name."""
-
-    runs_dir: Path = Path("runs")
-    """Folder in which run folders are made."""
-
-    resume: Annotated[Path | None, shown("RUN_FOLDER", "none")] = None
-    """Continue a run that was stopped, with its own settings."""
 
     def refuse_unused(self, given: Collection[str]) -> None:
         """Raise BadInput for an option that is given and that this run does not use."""
@@ -117,49 +100,11 @@ def evaluate(settings: EvaluateSettings) -> Path:
         _list()
         return Path()
     check_resumed(settings, "evaluate")
-    # All input is checked before a model of gigabytes is loaded.
-    suite = find_suite(settings.suite)
-    for notice in suite.notices:
-        warn(notice)
-    settings = with_items(settings, suite)
-    if settings.team is not None and settings.resume is None:
-        settings = with_named_team(settings, settings.team)
-    tasks = select_tasks(settings.suite, suite, settings.tasks)
-    language = settled(settings.language, planners_of(settings, tasks))
-    settings = dataclasses.replace(settings, language=language)
-    jobs = [job for task in tasks for job in jobs_of(settings, suite, task)]
-    for job in jobs:
-        with located(job.variant):
-            job.worlds(1)
-        if settings.attribute_faults and job.actor.verbs is not None:
-            raise BadInput(
-                "--attribute-faults is for teams: with the actor 'direct' no part can be replaced"
-            )
-    planners = PlannerCache()
-    with open_run_folder("evaluate", settings, Path(settings.suite).stem) as folder:
-        # Workers have their own Planners, and a resumed run may be past the first one.
-        if not folder.resumed and settings.workers == 1 and settings.engine == "processes":
-            with discarded_on_bad_input(folder):
-                planners.of(jobs[0])
-        try:
-            records = play_jobs(settings, jobs, planners, folder)
-            summary = evaluation_summary(settings, tasks, records)
-            if settings.attribute_faults:
-                faults = attribute_faults(settings, jobs, planners, records, folder)
-                summary = dataclasses.replace(summary, faults=faults)
-        except BadInput as error:
-            raise folder.stopped_by(error) from error
-        folder.write_json("summary.json", summary.to_json())
-        try:
-            write_table(summary.tasks, folder)
-            plot_tasks(f"{settings.suite} · {settings.planner}", summary.tasks, folder)
-        except OSError as error:
-            trouble = BadInput(f"cannot write to {folder.path}: {error.strerror or error}")
-            raise folder.stopped_by(trouble) from error
-    print_summary(summary)
-    say(str(folder.path))
-    report_errors(records, folder)
-    return folder.path
+    played = play_evaluation(settings)
+    print_summary(played.summary)
+    say(str(played.folder.path))
+    report_errors(played.records, played.folder)
+    return played.folder.path
 
 
 def _list() -> None:

@@ -21,6 +21,7 @@ from envs.errors import BadInput
 from envs.tasks import make_worlds
 from envs.worlds import Worlds
 from run.display.state import CallbackList
+from run.evaluation.given import NO_PARTS, GivenParts, named_or_given
 from run.evaluation.recording import EpisodeRecorder
 from run.evaluation.settings import EvaluationSettings
 from run.evaluation.suites import Suite, Task, Variant
@@ -72,7 +73,9 @@ class PlannerCache:
     next is loaded.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, given: GivenParts = NO_PARTS) -> None:
+        """Make a cache; ``given`` are the parts that are objects."""
+        self._given = given.planner
         self._last: tuple[tuple[str, PlannerOptions], Planner] | None = None
 
     def of(self, job: EvaluationJob) -> Planner:
@@ -80,7 +83,10 @@ class PlannerCache:
         key = job.planner, job.language
         if self._last is None or self._last[0] != key:
             self._last = None
-            self._last = key, make_planner(*key)
+            planner = named_or_given(
+                job.planner, self._given, lambda name: make_planner(name, job.language)
+            )
+            self._last = key, planner
         return self._last[1]
 
 
@@ -118,35 +124,43 @@ def planners_of(settings: EvaluationSettings, tasks: Iterable[Task]) -> set[str]
     return names
 
 
-def actor_and_reporter(variant: Variant, actor: str, reporter: str) -> tuple[Actor, Reporter]:
+def actor_and_reporter(
+    variant: Variant, actor: str, reporter: str, given: GivenParts = NO_PARTS
+) -> tuple[Actor, Reporter]:
     """Who acts and who reports in a variant.
 
     Args:
         variant: The variant, which may have its own Reporter, and an Actor that fails.
         actor: The name of the Actor.
         reporter: The name of the Reporter, for a variant without its own.
+        given: The parts that are objects.
 
     Raises:
         BadInput: One of them cannot be made.
     """
     name, options = variant.reporter or (reporter, {})
     try:
-        its_reporter = make_reporter(name, **options)
+        its_reporter = named_or_given(
+            name, given.reporter, lambda name: make_reporter(name, **options)
+        )
     except TypeError as error:
         raise BadInput(f"the reporter '{name}' cannot be made: {error}") from error
-    its_actor: Actor = make_actor(actor)
+    its_actor: Actor = named_or_given(actor, given.actor, make_actor)
     if variant.actor_fails:
         its_actor = FailingActor(its_actor, variant.actor_fails)
     return its_actor, its_reporter
 
 
-def jobs_of(settings: EvaluationSettings, suite: Suite, task: Task) -> Iterator[EvaluationJob]:
+def jobs_of(
+    settings: EvaluationSettings, suite: Suite, task: Task, given: GivenParts = NO_PARTS
+) -> Iterator[EvaluationJob]:
     """The jobs of a task, one for each variant.
 
     Args:
         settings: The evaluation's settings, with ``items``.
         suite: The suite.
         task: The task of the suite.
+        given: The parts that are objects.
 
     Raises:
         BadInput: A variant cannot be made.
@@ -155,7 +169,7 @@ def jobs_of(settings: EvaluationSettings, suite: Suite, task: Task) -> Iterator[
         items = {"items": settings.items} if variant.has_items else {}
         with located(variant):
             team = with_team(settings, variant.team)
-            actor, reporter = actor_and_reporter(variant, team.actor, team.reporter)
+            actor, reporter = actor_and_reporter(variant, team.actor, team.reporter, given)
         language = prompted(team.language, actor, team.planner)
         yield EvaluationJob(
             task,

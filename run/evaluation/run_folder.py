@@ -14,6 +14,7 @@ from agents.planner.registry import check_planner
 from envs.errors import BadInput
 from models.references import label_of
 from run.display.messages import warn
+from run.evaluation.given import PREFIX, is_given
 from run.storage.folder import RunFolder, without_keys
 from run.storage.records import EpisodeRecord
 from run.storage.settings import DataclassSettings, to_json
@@ -50,7 +51,9 @@ def open_run_folder(command: str, settings: PlayingSettings, title: str) -> RunF
         if changed := folder.changed_versions():
             warn(f"this run began with other versions: {', '.join(changed)}")
         return folder
-    default = label_of(f"{title}-{check_planner(settings.planner).label}")
+    planner = settings.planner
+    label = planner.removeprefix(PREFIX) if is_given(planner) else check_planner(planner).label
+    default = label_of(f"{title}-{label}")
     name = settings.name if settings.name is not None else default
     _refuse_keys(settings)
     return RunFolder.new(settings.runs_dir, command, name, to_json(settings), resumable=True)

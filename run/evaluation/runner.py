@@ -18,6 +18,7 @@ from run.evaluation.fault_attribution import (
     parts_at_fault,
     way_of_failure,
 )
+from run.evaluation.given import NO_PARTS, GivenParts
 from run.evaluation.jobs import EvaluationJob, PlannerCache, group_player
 from run.evaluation.recording import EpisodeRecorder, finished_episodes, missing_groups
 from run.evaluation.settings import EvaluationSettings
@@ -31,6 +32,8 @@ def play_jobs(
     jobs: Sequence[EvaluationJob],
     planners: PlannerCache,
     folder: RunFolder,
+    given: GivenParts = NO_PARTS,
+    show: bool = True,
 ) -> list[EpisodeRecord]:
     """Play the episodes that are missing in a run folder.
 
@@ -39,6 +42,8 @@ def play_jobs(
         jobs: Its jobs, in the order of the suite.
         planners: Makes the Planners, where this process plays itself.
         folder: The run folder.
+        given: The parts that are objects, for workers in other processes.
+        show: Whether to show how far it is, on standard error.
 
     Returns:
         The records of all episodes, in the order of the suite.
@@ -55,16 +60,16 @@ def play_jobs(
             raise BadInput(f"suite '{settings.suite}' no longer has {task}, {variant}; start anew")
         done[record.key].add(record.episode)
     total = sum(job.episodes for job in jobs)
-    if folder.resumed:
+    if folder.resumed and show:
         say(f"{len(records)} of {total} episodes are finished")
-    with _ProgressCallback(total, records) as progress:
+    with _ProgressCallback(total, records, show) as progress:
         if settings.workers > 1 or settings.engine == "ray":
             items = [
                 (k, indices)
                 for k, job in enumerate(jobs)
                 for indices in missing_groups(job.episodes, settings.parallel, done[job.key])
             ]
-            groups = play_in_parallel(settings, items)
+            groups = play_in_parallel(settings, items, given)
             for (k, _), group in zip(items, groups, strict=True):
                 key = jobs[k].key
                 progress.name(*key)
@@ -138,12 +143,19 @@ def _fault_case(
 class _ProgressCallback(Callback):
     """Shows on standard error how many of all episodes have ended."""
 
-    def __init__(self, total: int, records: Sequence[EpisodeRecord]) -> None:
-        """``records`` are those of the episodes that have ended so far."""
+    def __init__(self, total: int, records: Sequence[EpisodeRecord], show: bool) -> None:
+        """Make a bar.
+
+        Args:
+            total: How many episodes there are.
+            records: Those of the episodes that have ended so far.
+            show: Whether anything is shown at all.
+        """
         self._records = records
         self._name = ""
         self._bar = ProgressBar(
-            Console(stderr=True),
+            # Never a widget of a notebook: a run may be anywhere, in a thread too.
+            Console(stderr=True, quiet=not show, force_jupyter=False),
             "",
             total,
             "episodes",

@@ -98,6 +98,16 @@ def plot_tasks(title: str, tasks: Mapping[str, TaskSummary], folder: RunFolder) 
 
 def print_summary(summary: RunSummary) -> None:
     """Print a row for each task, and one for all of them."""
+    say(summary_text(summary, Console()))
+
+
+def summary_text(summary: RunSummary, console: Console) -> str:
+    """A table with a row for each task, and one for all of them.
+
+    Args:
+        summary: The summary of an evaluation.
+        console: Says how wide the table may be, and whether it has colours.
+    """
     # So narrow that the longest name fits into 80 columns.
     table = Table(box=HORIZONTALS, collapse_padding=True, pad_edge=False)
     for name in ("task", "n", "errors", "success", "95 % interval", "turns", "floor"):
@@ -110,17 +120,17 @@ def print_summary(summary: RunSummary) -> None:
     table.add_section()
     total = (summary.success_rate, summary.success_ci95, summary.mean_turns, None)
     table.add_row("all", str(summary.n), str(summary.n_errors), *_cells(*total))
-    console = Console()
     with console.capture() as printed:
         console.print(table)
-    say(printed.get().rstrip())
+    text = printed.get().rstrip()
     if summary.reports_true is not None:
         shares = [
             f"{name} {task.reports_true:.3f}"
             for name, task in summary.tasks.items()
             if task.reports_true is not None
         ]
-        say(f"reports that are true: {', '.join(shares)}")
+        text += f"\nreports that are true: {', '.join(shares)}"
+    return text
 
 
 def _cells(

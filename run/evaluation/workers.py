@@ -15,6 +15,7 @@ from typing import Any
 from agents.team import Callback
 from envs.errors import BadInput
 from envs.processes import processes
+from run.evaluation.given import NO_PARTS, GivenParts
 from run.evaluation.jobs import EvaluationJob, PlannerCache, group_player, jobs_of
 from run.evaluation.recording import EpisodeRecorder
 from run.evaluation.settings import EvaluationSettings
@@ -28,12 +29,15 @@ DIED = "a worker died, perhaps out of memory: each loads its own Planner; try fe
 class EvaluationWorker:
     """Plays groups of episodes, with its own Planner."""
 
-    def __init__(self, settings: EvaluationSettings, threads: int = 0) -> None:
+    def __init__(
+        self, settings: EvaluationSettings, threads: int = 0, given: GivenParts = NO_PARTS
+    ) -> None:
         """Prepare all jobs of an evaluation.
 
         Args:
             settings: The evaluation's settings.
             threads: How many threads torch uses; 0 for the worker's share of the cores.
+            given: The parts of the team that are objects.
         """
         import torch
 
@@ -43,9 +47,9 @@ class EvaluationWorker:
         self.jobs: Sequence[EvaluationJob] = [
             job
             for task in select_tasks(settings.suite, suite, settings.tasks)
-            for job in jobs_of(settings, suite, task)
+            for job in jobs_of(settings, suite, task, given)
         ]
-        self.planners = PlannerCache()
+        self.planners = PlannerCache(given)
         self.player: tuple[int, Callable[[EpisodeRecorder, Callback], None]] | None = None
 
     def play(self, item: WorkItem) -> list[EpisodeRecord]:
@@ -60,22 +64,22 @@ class EvaluationWorker:
 
 
 def play_in_parallel(
-    settings: EvaluationSettings, items: Sequence[WorkItem]
+    settings: EvaluationSettings, items: Sequence[WorkItem], given: GivenParts = NO_PARTS
 ) -> Iterator[list[EpisodeRecord]]:
     """The records of each work item, in their order.
 
     Raises:
         BadInput: A worker died, or there is no Ray.
     """
-    return (_by_ray if settings.engine == "ray" else _by_processes)(settings, items)
+    return (_by_ray if settings.engine == "ray" else _by_processes)(settings, items, given)
 
 
 _worker: EvaluationWorker  # of this process, where it is one of several
 
 
-def _begin(settings: EvaluationSettings) -> None:
+def _begin(settings: EvaluationSettings, given: GivenParts) -> None:
     global _worker
-    _worker = EvaluationWorker(settings)
+    _worker = EvaluationWorker(settings, given=given)
 
 
 def _play(item: WorkItem) -> list[EpisodeRecord]:
@@ -83,10 +87,10 @@ def _play(item: WorkItem) -> list[EpisodeRecord]:
 
 
 def _by_processes(
-    settings: EvaluationSettings, items: Sequence[WorkItem]
+    settings: EvaluationSettings, items: Sequence[WorkItem], given: GivenParts
 ) -> Iterator[list[EpisodeRecord]]:
     context = processes(__name__, "torch")
-    with ProcessPoolExecutor(settings.workers, context, _begin, (settings,)) as pool:
+    with ProcessPoolExecutor(settings.workers, context, _begin, (settings, given)) as pool:
         try:
             yield from pool.map(_play, items)
         except BrokenProcessPool as error:
@@ -110,7 +114,7 @@ def _check_address(address: str | None) -> None:
 
 
 def _by_ray(
-    settings: EvaluationSettings, items: Sequence[WorkItem]
+    settings: EvaluationSettings, items: Sequence[WorkItem], given: GivenParts
 ) -> Iterator[list[EpisodeRecord]]:
     # Send no usage statistics.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -136,7 +140,7 @@ def _by_ray(
         raise BadInput(f"there is no Ray at '{settings.address}': {error}") from error
     try:
         remote: Any = ray.remote(num_cpus=1)(EvaluationWorker)
-        pool = ActorPool([remote.remote(settings, threads=1) for _ in range(settings.workers)])
+        pool = ActorPool([remote.remote(settings, 1, given) for _ in range(settings.workers)])
         yield from pool.map(lambda worker, item: worker.play.remote(item), items)
     except ray.exceptions.RayTaskError as error:
         cause = error.cause
