@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, cast
 
 from agents.actor.registry import ACTOR, make_actor
 from agents.planner.options import PlannerOptions
@@ -40,9 +40,9 @@ def planner_of(
     if is_name(given):
         return make_planner(os.fspath(given), options)
     if _is_function(PLANNER, given):
-        from agents.planner.function import FunctionPlanner
+        from agents.planner.function import FunctionPlanner, PlannerFunction
 
-        return FunctionPlanner(given)
+        return FunctionPlanner(cast(PlannerFunction, given))
     return checked(PLANNER, given)
 
 
@@ -64,13 +64,13 @@ def reporter_of(given: Given | Reporter | Callable[..., str]) -> Reporter:
     if is_name(given):
         return make_reporter(os.fspath(given))
     if _is_function(REPORTER, given):
-        from agents.reporter.function import FunctionReporter
+        from agents.reporter.function import FunctionReporter, ReporterFunction
 
-        return FunctionReporter(given)
+        return FunctionReporter(cast(ReporterFunction, given))
     return checked(REPORTER, given)
 
 
-def _is_function(part: Part, given: object) -> TypeGuard[Callable[..., Any]]:
+def _is_function(part: Part, given: object) -> bool:
     is_part = any(hasattr(given, m) for m in part.methods)
     return callable(given) and not inspect.isclass(given) and not is_part
 

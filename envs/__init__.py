@@ -1,3 +1,4 @@
+# Of the distribution parley-rl: run/shadowing.py looks for this line.
 """The worlds: items, commands and their truth, task families, and batches of worlds.
 
 Importing this package registers its environments with gymnasium.

@@ -1,3 +1,4 @@
+# Of the distribution parley-rl: run/shadowing.py looks for this line.
 """Parley: language models that command reinforcement-learning agents in grid worlds.
 
 Play, with a function of your own as the Planner:
@@ -33,6 +34,8 @@ Whatever is named here is loaded when it is first used, so that importing Parley
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -133,6 +136,21 @@ __all__ = [
     "reporter_from",
     "task_question",
 ]
+
+
+def _check_packages() -> None:
+    """Raise ImportError, in one sentence, where another package stands before one of ours."""
+    # By its path, since ``run`` may be the one.
+    file = os.path.join(os.path.dirname(os.path.dirname(__file__)), "run", "shadowing.py")
+    spec = importlib.util.spec_from_file_location("parley._shadowing", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if sentence := module.shadowed():
+        raise ImportError(sentence)
+
+
+_check_packages()
 
 
 def __getattr__(name: str) -> Any:

@@ -37,7 +37,7 @@ class Detector:
         self.model = model
 
     @overload
-    def __call__(self, frames: Frames, question: str) -> float: ...
+    def __call__(self, frames: Frames, question: str) -> float: ...  # type: ignore[overload-overlap]
     @overload
     def __call__(self, frames: Frames, question: Sequence[str]) -> list[float]: ...
 

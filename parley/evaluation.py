@@ -86,7 +86,7 @@ def evaluate(
         BadInput: Something of this cannot be used.
     """
     given = _given_parts(planner, actor, reporter)
-    workplace = {k: options.pop(k) for k in ("engine", "address") if k in options}
+    workplace: dict[str, Any] = {k: options.pop(k) for k in ("engine", "address") if k in options}
     if options and given.planner is not None:
         raise BadInput(f"the option {next(iter(options))} is for a planner that is named")
     known = [f.name for f in dataclasses.fields(PlannerOptions)]

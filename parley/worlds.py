@@ -84,7 +84,7 @@ def _rooms(task: str, settings: dict[str, Any]) -> Any:
     if family not in FAMILIES[1:]:
         return None
     fields = {f.name for f in dataclasses.fields(Rooms)} - {"family", "room_sizes"}
-    values = {}
+    values: dict[str, Any] = {}
     for name, value in settings.items():
         if name == "room_size":
             values["room_sizes"] = (value,)

@@ -1,0 +1,1 @@
+# Of the distribution parley-rl: run/shadowing.py looks for this line.

@@ -86,6 +86,14 @@ def _main(argv: list[str]) -> int:
     if argv[0] in ("-V", "--version"):
         print(version())
         return 0
+    from run.shadowing import shadowed
+
+    if sentence := shadowed():
+        print(f"error: {sentence}", file=sys.stderr)
+        return 2
+    # Not needed here, but whoever starts from the command line goes on with ``import parley``.
+    if sentence := shadowed(["parley"]):
+        print(f"warning: {sentence}", file=sys.stderr)
     # Imported here so that the overview comes at once.
     from envs.errors import BadInput, unknown
 

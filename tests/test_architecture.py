@@ -62,7 +62,7 @@ def name_of(requirement: str) -> str:
 @pytest.mark.parametrize("room", ROOMS)
 def test_everything_imported_is_declared(room: str) -> None:
     extras = PROJECT["optional-dependencies"]
-    optional = (extras[name] for name in ("api", "label", "ray"))
+    optional = (extras[name] for name in ("api", "label", "pandas", "ray"))
     declared = {name_of(r) for rs in (PROJECT["dependencies"], *optional) for r in rs}
     provides = importlib.metadata.packages_distributions()
     for path, module in imported(room):

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     import pandas
 
 WIDTH = 100  # of a printed table
-Low, High = float, float
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class TaskResult:
     n: int
     errors: int
     success: float | None
-    interval: tuple[Low, High] | None
+    interval: tuple[float, float] | None
     turns: float | None
     floor: float | None
     chance: float | None
@@ -69,7 +68,7 @@ class ComparedTask:
     p: float
 
 
-class Comparison(tuple[ComparedTask, ...]):
+class TeamComparison(tuple[ComparedTask, ...]):
     """Two teams task by task, the last row for all of them together; printed, it is a table."""
 
     def __str__(self) -> str:
@@ -128,7 +127,7 @@ class EvaluationResult:
         return self.summary.success_rate
 
     @property
-    def interval(self) -> tuple[Low, High] | None:
+    def interval(self) -> tuple[float, float] | None:
         """The 95 % interval of the success rate (Wilson)."""
         return _pair(self.summary.success_ci95)
 
@@ -149,7 +148,7 @@ class EvaluationResult:
             for name, task in self.summary.tasks.items()
         )
 
-    def compare(self, other: EvaluationResult) -> Comparison:
+    def compare(self, other: EvaluationResult) -> TeamComparison:
         """Compare with another team, episode by episode.
 
         Args:
@@ -174,7 +173,7 @@ class EvaluationResult:
             rows.append(
                 ComparedTask(name, len(pairs), first, second, won, lost, mcnemar(won, lost))
             )
-        return Comparison(rows)
+        return TeamComparison(rows)
 
     def to_pandas(self) -> pandas.DataFrame:
         """The rows of `tasks` as a data frame, the interval as the columns ``low`` and ``high``.
@@ -236,7 +235,7 @@ class EvaluationResult:
         return f"<table><caption>{title}</caption>{body}</table>"
 
 
-def _pair(interval: Sequence[float] | None) -> tuple[Low, High] | None:
+def _pair(interval: Sequence[float] | None) -> tuple[float, float] | None:
     return None if interval is None else (interval[0], interval[1])
 
 

@@ -125,8 +125,10 @@ def _replayed(run: EvaluationRun, record: EpisodeRecord) -> ReplayedEpisode | No
         variant = variants[record.key]
         items = {"items": config["items"] or suite.items} if variant.has_items else {}
         worlds = make_worlds(variant.environment, 1, **{**variant.settings, **items})
-        names = (str(variant.team.get(part, config[part])) for part in ("actor", "reporter"))
-        actor, reporter = actor_and_reporter(variant, *names)
+        acts, reports = (
+            str(variant.team.get(part, config[part])) for part in ("actor", "reporter")
+        )
+        actor, reporter = actor_and_reporter(variant, acts, reports)
         limits = int(config["max_turns"]), int(config["command_steps"])
         (replayed,) = replay([record], worlds, actor, reporter, *limits)
     except (BadInput, KeyError, TypeError, ValueError):

@@ -5,6 +5,7 @@ Groups of episodes come back in the order in which one process would play them.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -133,14 +134,14 @@ def _by_ray(
         ray.init(
             address=settings.address or "local",
             log_to_driver=False,
-            logging_level="ERROR",
+            logging_level=logging.ERROR,
             **({} if settings.address else local),
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise BadInput(f"there is no Ray at '{settings.address}': {error}") from error
     try:
         remote: Any = ray.remote(num_cpus=1)(EvaluationWorker)
-        pool = ActorPool([remote.remote(settings, 1, given) for _ in range(settings.workers)])
+        pool: Any = ActorPool([remote.remote(settings, 1, given) for _ in range(settings.workers)])
         yield from pool.map(lambda worker, item: worker.play.remote(item), items)
     except ray.exceptions.RayTaskError as error:
         cause = error.cause
