@@ -114,6 +114,7 @@ def evaluate(
         **workplace,
     }
     settings = EvaluateSettings(**values) if resume is None else _resumed(Path(resume), values)
+    settings.refuse_unused({*options, *workplace})
     show = sys.stderr.isatty() if progress is None else progress
     played = play_evaluation(settings, given, show)
     result = EvaluationResult(played.folder.path, settings.planner, played.summary, played.records)

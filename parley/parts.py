@@ -11,11 +11,12 @@ from typing import Any
 from agents.parts import actor_of, reporter_of
 from agents.planner.function import TRANSCRIPT, FunctionPlanner, PlannerFunction
 from agents.planner.options import PlannerOptions
-from agents.planner.registry import make_planner
+from agents.planner.registry import make_planner, unused
 from agents.protocols import Actor, Planner, Reporter
 from agents.reporter import make_reporter
 from agents.reporter.function import FunctionReporter, ReporterFunction
 from envs.errors import BadInput, unknown
+from run.storage.unused import refuse
 
 _PATHS = ("prompt", "adapter", "cache")
 
@@ -33,9 +34,11 @@ def load_planner(name: str | os.PathLike[str], **options: Any) -> Planner:
         The Planner, for `play` and `evaluate`.
 
     Raises:
-        BadInput: There is no such Planner or no such option.
+        BadInput: There is no such Planner, no such option, or this Planner does not use it.
     """
-    return make_planner(os.fspath(name), PlannerOptions(**planner_options(options)))
+    settings = PlannerOptions(**planner_options(options))
+    refuse(options, unused(os.fspath(name), settings.decide))
+    return make_planner(os.fspath(name), settings)
 
 
 def planner_options(options: Mapping[str, Any]) -> dict[str, Any]:

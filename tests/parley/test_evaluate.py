@@ -191,6 +191,8 @@ def test_objects_that_cannot_travel_are_refused(
         ({"planer": "oracle"}, "unknown option 'planer'; did you mean 'planner'"),
         ({"temprature": 1}, "unknown option 'temprature'; did you mean 'temperature'"),
         ({"planner": nothing, "decide": "score"}, "the option decide is for a planner that is"),
+        ({"planner": "random", "decide": "generate"}, "decide has no effect here"),
+        ({"address": "auto"}, "only --engine ray has a cluster"),
         ({"planner": "human"}, "nobody plays a whole suite by hand"),
         ({"resume": "nowhere"}, "'nowhere' is no run folder"),
     ],

@@ -207,7 +207,7 @@ def test_episodes_can_be_played_in_a_thread() -> None:
 
 
 def test_objects_that_were_loaded_play() -> None:
-    planner = parley.load_planner("random", decide="score")
+    planner = parley.load_planner("random")
     reporter = parley.load_reporter("irrelevant", p=1.0)
     actor = parley.load_actor("scripted")
     (episode,) = parley.play(
@@ -221,6 +221,8 @@ def test_objects_that_were_loaded_play() -> None:
 def test_unknown_options_of_a_part_name_the_nearest() -> None:
     with pytest.raises(parley.BadInput, match="option of a planner 'decid'; did you mean 'decide'"):
         parley.load_planner("random", decid="score")
+    with pytest.raises(parley.BadInput, match="decide has no effect here: the planner 'random'"):
+        parley.load_planner("random", decide="score")
     with pytest.raises(parley.BadInput, match="reporter 'irrelevant' cannot be made"):
         parley.load_reporter("irrelevant", q=1)
     with pytest.raises(parley.BadInput, match="3 is no function"):
