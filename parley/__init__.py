@@ -1,32 +1,38 @@
 # Of the distribution parley-rl: run/shadowing.py looks for this line.
 """Parley: language models that command reinforcement-learning agents in grid worlds.
 
-Play, with a function of your own as the Planner:
+Play, with a function of your own as the Planner, such as a call of any language model:
 
     import parley
 
     def planner(dialogue: str) -> str:
-        return input(dialogue)
+        first_item = dialogue.split("one of the ")[1].split(",")[0]
+        return f"Pick up the {first_item}."
 
-    for episode in parley.play("search", planner=planner, actor="scripted", episodes=3):
+    for episode in parley.play("search", planner=planner, episodes=3):
         print(episode.transcript(), episode.success)
 
-Evaluate two Planners on a suite, and compare them:
+Evaluate it on tasks of a suite, and compare it with another:
 
     import parley
 
-    small = parley.evaluate("planner", planner="parley-135m", tasks="search*", episodes=100)
-    floor = parley.evaluate("planner", planner="random", tasks="search*", episodes=100)
-    print(small, floor, small.compare(floor), sep="\n\n")
+    tasks = ["conditional", "search-2-5"]
+    random = parley.evaluate("planner", planner="random", tasks=tasks, episodes=20)
+    oracle = parley.evaluate("planner", planner="oracle", tasks=tasks, episodes=20)
+    print(oracle, oracle.success_rate, oracle.interval)
+    print(oracle.compare(random))
+    frame = oracle.to_pandas()
 
-Ask the success detector about what an agent did, and train on its answers:
+Ask the success detector what it saw, and take its answer as a world's reward:
 
     import parley
 
-    detector = parley.load_detector("detector")
-    for episode in parley.play("search", planner="random", actor="scripted", frames=True):
+    detector = parley.load_detector()
+    for episode in parley.play("search", planner="random", episodes=3, frames=True):
         print(detector(episode.frames, parley.task_question(episode.task)), episode.success)
     env = detector.reward_wrapper(parley.make("search"))
+    env.reset(seed=0)
+    obs, reward, terminated, truncated, info = env.step(env.action_space.sample())
 
 Whatever is named here is loaded when it is first used, so that importing Parley takes no time.
 """

@@ -102,7 +102,7 @@ def test_the_registries_import_nothing_that_they_name() -> None:
     assert done.stdout == "set()\n", done.stdout + done.stderr
 
 
-def test_every_package_is_marked_as_typed_in_the_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_wheel_has_every_file_of_the_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     distribution = setuptools.Distribution()
     distribution.parse_config_files(["pyproject.toml"])
@@ -110,6 +110,15 @@ def test_every_package_is_marked_as_typed_in_the_wheel(monkeypatch: pytest.Monke
     build = distribution.get_command_obj("build_py")
     build.ensure_finalized()
     assert isinstance(build, build_py)
-    shipped = {package: names for package, _, _, names in build.data_files}
+    # Where there are run folders beside them, these are not packed.
+    assert {name.partition(".")[0] for name in build.packages} <= {*ROOMS, "recipes"}
+    folders = {Path(name.replace(".", "/")) for name in build.packages}
+    data = {Path(folder) / name for _, folder, _, names in build.data_files for name in names}
     for room in ROOMS:
-        assert "py.typed" in shipped[room], room
+        assert Path(room) / "py.typed" in data, room
+        files = {p.relative_to(ROOT) for p in (ROOT / room).rglob("*") if p.is_file()}
+        modules = {p for p in files if p.suffix == ".py" and p.parent in folders}
+        wanted = {p for p in files if "__pycache__" not in p.parts}
+        assert wanted - modules - data == set()
+    recipes = {p.relative_to(ROOT) for p in ROOT.glob("recipes/*.yaml")}
+    assert recipes - data == set()
