@@ -65,8 +65,7 @@ def evaluate(
         episodes: How many episodes of each task.
         seed: Shifts all seeds.
         parallel: How many episodes are played together, as one batch.
-        workers: How many processes play. Above 1, objects must be defined in a module of their own,
-            and a script needs its ``if __name__ == "__main__":``.
+        workers: How many processes play. Above 1, objects must be defined in a module of their own.
         max_turns: The most commands in an episode.
         command_steps: The most steps of the Actor for one command.
         attribute_faults: For how many failures of each task to find out which part is at fault.
@@ -115,7 +114,8 @@ def evaluate(
     }
     settings = EvaluateSettings(**values) if resume is None else _resumed(Path(resume), values)
     settings.refuse_unused({*options, *workplace})
-    show = sys.stderr.isatty() if progress is None else progress
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    show = terminal if progress is None else progress
     played = play_evaluation(settings, given, show)
     result = EvaluationResult(played.folder.path, settings.planner, played.summary, played.records)
     if result.n_errors:

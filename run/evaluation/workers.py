@@ -8,9 +8,12 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 from agents.team import Callback
@@ -93,12 +96,27 @@ def _by_processes(
     context = processes(__name__, "torch")
     with ProcessPoolExecutor(settings.workers, context, _begin, (settings, given)) as pool:
         try:
-            yield from pool.map(_play, items)
+            # All processes start here.
+            with _without_main():
+                groups = pool.map(_play, items)
+            yield from groups
         except BrokenProcessPool as error:
             raise BadInput(DIED) from error
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Processes that start meanwhile do not import the user's script. Nothing of it is needed, and
+    one without ``if __name__ == "__main__":`` would begin the evaluation again in each of them."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _check_address(address: str | None) -> None:

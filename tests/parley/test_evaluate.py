@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from run.__main__ import main
 from run.evaluation.statistics import mcnemar
 from tests.parley import planners
 
+ROOT = Path(__file__).parents[2]
 SEARCH: dict[str, Any] = {"tasks": "search-2-5", "episodes": 4}
 
 
@@ -167,6 +171,25 @@ def test_workers_play_objects_that_can_travel(runs: dict[str, Any]) -> None:
     assert lines(one.folder) == lines(two.folder)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_script_needs_no_guard(workers: int, tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(
+        "import parley\n"
+        f"result = parley.evaluate(planner='oracle', tasks='search-2-5', episodes=4, "
+        f"parallel=2, workers={workers})\n"
+        "print(result.success_rate)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1.0\n", "")
+    assert len(list((tmp_path / "runs" / "evaluate").iterdir())) == 1
+
+
 def test_objects_that_cannot_travel_are_refused(
     runs: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,3 +237,24 @@ def test_nothing_is_printed_where_there_is_no_terminal(
     assert capfd.readouterr() == ("", "")
     parley.evaluate(planner="oracle", progress=True, **runs)
     assert "search-2-5" in capfd.readouterr().err
+
+
+def test_it_works_where_streams_are_no_files_as_in_a_notebook(
+    runs: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, err = io.StringIO(), io.StringIO()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    # What rich asks to find out whether it is in a notebook.
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    results: list[parley.EvaluationResult] = []
+
+    def cell() -> None:
+        results.append(parley.evaluate(planner="oracle", progress=True, **runs))
+
+    thread = threading.Thread(target=cell)
+    thread.start()
+    thread.join()
+    assert results[0].success_rate == 1.0
+    assert "search-2-5" in err.getvalue() and out.getvalue() == ""
+    assert "search-2-5" in str(results[0])
