@@ -13,7 +13,7 @@ from agents.planner.registry import PLANNER, make_planner
 from agents.protocols import Actor, Planner, Reporter
 from agents.reporter.registry import REPORTER, make_reporter
 from envs.errors import BadInput
-from models.references import Part, check_methods
+from models.references import Part
 
 Given = str | os.PathLike[str]
 # What the loop reads of a part, beside its methods.
@@ -84,12 +84,11 @@ def checked(part: Part, given: Any) -> Any:
     if inspect.isclass(given):
         name = given.__name__
         raise BadInput(f"the {part.name} {name} is a class; give an object of it: {name}(…)")
-    check_methods(part, given, repr(given))
-    for name in _ATTRIBUTES[part.name]:
-        if not hasattr(given, name):
-            title = part.name.capitalize()
-            raise BadInput(
-                f"{given!r} is no {title}: it has no attribute '{name}' (parley.TeamMember, which "
-                "one can inherit, has a default)"
-            )
+    missing = [f"method {m}()" for m in part.methods if not callable(getattr(given, m, None))]
+    missing += [f"attribute {a}" for a in _ATTRIBUTES[part.name] if not hasattr(given, a)]
+    if missing:
+        raise BadInput(
+            f"{given!r} is no {part.name.capitalize()}: it has no {', no '.join(missing)}; "
+            f"parley.TeamMember, which it can inherit, has all but {part.methods[-1]}()"
+        )
     return given

@@ -159,12 +159,14 @@ def _check_packages() -> None:
 _check_packages()
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module 'parley' has no attribute '{name}'")
-    thing = getattr(importlib.import_module(_MODULES[name]), name)
-    globals()[name] = thing
-    return thing
+if not TYPE_CHECKING:  # which would otherwise take any name for one of this module
+
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULES:
+            raise AttributeError(f"module 'parley' has no attribute '{name}'")
+        thing = getattr(importlib.import_module(_MODULES[name]), name)
+        globals()[name] = thing
+        return thing
 
 
 def __dir__() -> list[str]:

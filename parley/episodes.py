@@ -72,7 +72,11 @@ def play(
     """
     whole_number("episodes", episodes, 1)
     whole_number("seed", seed, 0)
+    whole_number("max_turns", max_turns, 1)
+    whole_number("command_steps", command_steps, 1)
     yes_or_no("frames", frames)
+    if callback is not None and not isinstance(callback, Callback):
+        raise BadInput(f"{callback!r} is no callback; inherit parley.Callback")
     if parallel is None:
         names = [part for part in (planner, actor, reporter) if is_name(part)]
         parallel = 1 if HUMAN in names else PARALLEL

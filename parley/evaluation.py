@@ -94,7 +94,7 @@ def evaluate(
             raise unknown("option", option, [*known, *inspect.signature(evaluate).parameters])
     values: Mapping[str, Any] = {
         "suite": str(suite),
-        "tasks": tasks if tasks is None or isinstance(tasks, str) else ",".join(tasks),
+        "tasks": _patterns(tasks),
         "items": items,
         "team": team,
         "planner": _name(planner, given.planner),
@@ -127,6 +127,14 @@ def evaluate(
             stacklevel=2,
         )
     return result
+
+
+def _patterns(tasks: str | Sequence[str] | None) -> str | None:
+    if tasks is None or isinstance(tasks, str):
+        return tasks
+    if not isinstance(tasks, Sequence) or not all(isinstance(t, str) for t in tasks) or not tasks:
+        raise BadInput(f"tasks must be names of tasks, not {tasks!r}")
+    return ",".join(tasks)
 
 
 def _given_parts(planner: Any, actor: Any, reporter: Any) -> GivenParts:

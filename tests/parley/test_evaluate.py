@@ -210,6 +210,8 @@ def test_objects_that_cannot_travel_are_refused(
         ({"actor": nothing}, "is no Actor: it has no method"),
         ({"suite": "plannr"}, "unknown suite 'plannr'; did you mean 'planner'"),
         ({"tasks": ["serch-2-5"]}, "did you mean 'search-2-5'"),
+        ({"tasks": 3}, "tasks must be names of tasks, not 3"),
+        ({"tasks": []}, "tasks must be names of tasks, not []"),
         ({"episodes": 0}, "episodes must be at least 1"),
         ({"planer": "oracle"}, "unknown option 'planer'; did you mean 'planner'"),
         ({"temprature": 1}, "unknown option 'temprature'; did you mean 'temperature'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -177,6 +178,13 @@ class OnlyBegins(parley.TeamMember):
         ({"episodes": 0}, "episodes must be at least 1, not 0"),
         ({"max_turns": 0}, "max_turns must be at least 1, not 0"),
         ({"task": "search", "instruction": "Do it."}, "not both"),
+        ({"callback": print}, "is no callback; inherit parley.Callback"),
+        ({"max_turns": "3"}, "max_turns must be a whole number at least 1, not '3'"),
+        (
+            {"reporter": SimpleNamespace(report=len)},
+            "it has no method begin(), no method opening(), no method on_step(), no attribute "
+            "tells_views; parley.TeamMember, which it can inherit, has all but report()",
+        ),
         ({"frames": "yes"}, "frames must be True or False"),
     ],
 )
