@@ -194,7 +194,8 @@ def parse(name: str, cls: type, rest: Sequence[str], default: Any = None) -> Any
     import tyro
 
     from envs.errors import BadInput
-    from run.display.help_text import regrouped, wrapped, wrapped_usage
+    from run.display.help_text import Entry, regrouped, wrapped, wrapped_usage
+    from run.storage.config_file import OPTION, OPTION_HELP
 
     prog = f"{PROG} {name}"
     message, printed = io.StringIO(), _Printed()
@@ -213,7 +214,8 @@ def parse(name: str, cls: type, rest: Sequence[str], default: Any = None) -> Any
         if end.code in (0, None):
             usage = wrapped_usage(printed.getvalue())
             about = wrapped(inspect.getdoc(cls) or "")
-            options = regrouped(printed.getvalue(), getattr(cls, "USUAL", ()))
+            more = [Entry(f"{OPTION} FILE", OPTION_HELP)]
+            options = regrouped(printed.getvalue(), getattr(cls, "USUAL", ()), more)
             print(usage, about, options, sep="\n\n")
             raise
         raise BadInput(f"{_sentence(message.getvalue())} (see {prog} --help)") from None

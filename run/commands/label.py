@@ -63,7 +63,7 @@ class LabelSettings:
     port: int = 0
     """Port of the page; 0 for any that is free."""
     browser: bool = True
-    """Open the page in a browser."""
+    """Only serve the page; its address is printed."""
     compare: tuple[Path, ...] = ()
     """Files of answers to compare, instead of asking."""
     export: Path | None = None

@@ -48,7 +48,7 @@ class ScoreDetectorSettings:
     """detector and baseline (both come with Parley), the folder of one made by train-detector, or
     any vision-language model by its folder or hub id."""
     splits: tuple[str, ...] = TEST_SPLITS
-    """Splits to score them on."""
+    """Splits to score them on, of those and train and validation."""
     labels: tuple[Path, ...] = ()
     """Files of human answers made by label, to use in place of the true ones. Only the questions
     that they answer are asked."""

@@ -88,25 +88,27 @@ def _filled(item: str, width: int) -> list[str]:
     return lines
 
 
-def regrouped(help_text: str, usual: Collection[str]) -> str:
+def regrouped(help_text: str, usual: Collection[str], more: Sequence[Entry] = ()) -> str:
     """Tyro's help as plain text, with the options in two groups.
 
     Args:
         help_text: As tyro prints it, with a frame around each group of options.
         usual: The names of the options of the first group, such as ``seed``; empty for all.
+        more: Options that tyro does not know; they end the first group.
 
     Returns:
         Positional arguments and options.
     """
     groups: dict[str, list[Entry]] = {"arguments": [], FIRST_GROUP: [], SECOND_GROUP: []}
     for title, entries in _frames(help_text.splitlines()):
-        for entry in entries:
+        for entry in map(_plain, entries):
             if title.startswith("positional"):
                 groups["arguments"].append(entry)
             elif not usual or entry.name in usual or entry.name == "help":
                 groups[FIRST_GROUP].append(entry)
             else:
                 groups[SECOND_GROUP].append(entry)
+    groups[FIRST_GROUP].extend(more)
     parts = []
     for title, entries in groups.items():
         if entries:
@@ -136,6 +138,8 @@ def _add(entries: list[Entry], row: str) -> None:
         if entries:
             entries[-1].text = f"{entries[-1].text} {row.strip()}".strip()
         return
+    if not entries and row[0].isalpha():
+        return  # what a group of options is about
     option, _, text = row.partition("  ")
     if entries and not row.startswith(("-", "[")) and not entries[-1].text:
         entries[-1].option += row.strip()  # an option with so many choices that they take two rows
@@ -143,7 +147,18 @@ def _add(entries: list[Entry], row: str) -> None:
     entries.append(Entry(option, text.strip()))
 
 
+def _plain(entry: Entry) -> Entry:
+    """An entry without what only a programmer reads: ``{None}|PATH`` and ``(default: None)``."""
+    text = re.sub(r" ?\(default: (None|False|True|''|)\)$", "", entry.text)
+    return Entry(_repeated(entry.option.replace("{None}|", "")), text)
+
+
+def _repeated(text: str) -> str:
+    """``PATH...`` in place of ``[PATH [PATH ...]]``."""
+    return re.sub(r"\[+([A-Z]+) \[\1 \.\.\.\]+", r"\1...", text)
+
+
 def wrapped_usage(help_text: str) -> str:
     """The first line of tyro's help, fitted to the width."""
-    line = help_text.partition("\n")[0].replace("[-h] ", "").rstrip()
+    line = _repeated(help_text.partition("\n")[0].replace("[-h] ", "").rstrip())
     return "\n".join(textwrap.wrap(line, WIDTH, subsequent_indent=" " * 7, break_on_hyphens=False))

@@ -17,6 +17,10 @@ from run.storage.deprecations import current_settings
 from run.storage.settings import from_json
 
 OPTION = "--config"
+OPTION_HELP = (
+    "Take the settings from a run folder, its config.json, or a YAML or JSON file of settings by "
+    "name; options that are given override them."
+)
 # What a run folder's config.json has beside settings, and what belongs to that run alone.
 _NOT_SETTINGS = ("command", "format", "resume", "force")
 S = TypeVar("S")

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
+from agents.actor.registry import ACTORS
+from agents.planner.registry import PLANNERS
+from agents.planner.shipped import known_models
+from agents.reporter.registry import REPORTERS
+from rewards.success_vqa.clips import SPLITS
 from run.__main__ import COMMANDS, GROUPS, main
 from run.display.help_text import FIRST_GROUP, SECOND_GROUP, regrouped, wrapped
+from run.evaluation.suites import suite_names
+from run.evaluation.teams import team_names
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -41,6 +50,44 @@ def test_the_usual_options_exist_and_come_first(
     assert second
     for option in usual:
         assert f"\n  --{option} " in first or f"\n  --{option}\n" in first, option
+
+
+def _choices() -> Iterator[tuple[str, str]]:
+    """Each command with options that are names, and each name."""
+    tasks = ("conditional", "search", "visual-conditional", "babyai-mixed")
+    for names, commands in (
+        (tasks, ["episode"]),
+        ((*PLANNERS, *known_models()), ["episode"]),
+        (ACTORS, ["episode"]),
+        (REPORTERS, ["episode"]),
+        (suite_names(), ["evaluate"]),
+        (team_names(), ["evaluate"]),
+        ({*PLANNERS, *known_models()} - {"human"}, ["evaluate"]),
+        (SPLITS, ["make-clips", "score-detector", "label"]),
+    ):
+        yield from ((command, name) for command in commands for name in names)
+
+
+def test_every_choice_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    pages: dict[str, str] = {}
+    for command, name in _choices():
+        if command not in pages:
+            assert main([command, "--help"]) == 0
+            about = re.compile("\n(?:arguments|options):\n")
+            pages[command] = about.split(capsys.readouterr().out, maxsplit=1)[1]
+        text = " ".join(pages[command].split())
+        assert re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text), (command, name)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_page_has_nothing_that_only_a_programmer_reads(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([name, "--help"]) == 0
+    page = capsys.readouterr().out
+    assert "None" not in page and "(default: False)" not in page and "[PATH" not in page
+    assert "\n  --config FILE " in page
+    assert "Plannersignore" not in page and "reads and decides" not in page
 
 
 def test_the_overview_lists_every_command_in_its_group(capsys: pytest.CaptureFixture[str]) -> None:
