@@ -10,6 +10,7 @@ from dataclasses import dataclass
 WIDTH = 80
 INDENT, OPTION_COLUMN = 2, 26
 FIRST_GROUP, SECOND_GROUP = "options", "more options"
+NO_BREAK = "\u00a0"
 _FRAME = "╭╰─"
 
 
@@ -29,7 +30,11 @@ class Entry:
     def lines(self) -> Iterator[str]:
         """Its lines in the help."""
         head = " " * INDENT + self.option
-        parts = textwrap.wrap(self.text, WIDTH - OPTION_COLUMN, break_on_hyphens=False)
+        width = WIDTH - OPTION_COLUMN
+        # A short default stays on one line.
+        text = re.sub(rf"\(default: .{{1,{width - 12}}}\)$", _unbroken, self.text)
+        parts = textwrap.wrap(text, width, break_on_hyphens=False)
+        parts = [part.replace(NO_BREAK, " ") for part in parts]
         if len(head) <= OPTION_COLUMN - 2 and parts:
             yield head.ljust(OPTION_COLUMN) + parts.pop(0)
         else:
@@ -37,6 +42,10 @@ class Entry:
                 head, WIDTH, subsequent_indent=" " * 2 * INDENT, break_on_hyphens=False
             )
         yield from (" " * OPTION_COLUMN + part for part in parts)
+
+
+def _unbroken(found: re.Match[str]) -> str:
+    return found.group().replace(" ", NO_BREAK)
 
 
 def wrapped(text: str, width: int = WIDTH) -> str:
