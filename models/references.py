@@ -279,16 +279,14 @@ def _folder(part: Part, given: str, path: Path) -> Reference:
 
 
 def _run_folder(part: Part, given: str, path: Path, command: str) -> Reference:
-    if not (path / CHECKPOINTS).is_dir() or not command.startswith("train-"):
+    if not command.startswith("train-"):
         raise BadInput(f"'{given}' is a run folder of '{command}', which has no weights")
     return _chosen(part, given, path / CHECKPOINTS, path)
 
 
 def _chosen(part: Part, given: str, checkpoints: Path, run: Path) -> Reference:
     """The best of the weights in ``checkpoints`` of a run."""
-    others = sorted(
-        p.name for p in checkpoints.iterdir() if p.is_dir() and p.name != BEST and part_of(p)
-    )
+    others = sorted(p.name for p in checkpoints.glob("*/") if p.name != BEST and part_of(p))
     best = checkpoints / BEST
     if not best.is_dir():
         hint = f"; say which: {', '.join(str(checkpoints / o) for o in others)}" if others else ""

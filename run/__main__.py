@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 PROG = "python -m run"
@@ -154,6 +155,8 @@ def _run(name: str, rest: Sequence[str]) -> None:
     from run.storage.resume import on_top, resume_folder, resumed_settings
     from run.storage.unused import options_given
 
+    if name.startswith("train-") and _ran_recipe(name, rest):
+        return
     command = COMMANDS[name]
     module = importlib.import_module(command.module)
     cls = getattr(module, command.settings)
@@ -177,6 +180,40 @@ def _run(name: str, rest: Sequence[str]) -> None:
     if refuse is not None and folder is None:
         refuse(options_given(rest))
     getattr(module, command.function)(settings)
+
+
+def _ran_recipe(name: str, rest: Sequence[str]) -> bool:
+    """Run or resume a recipe, if that is what the arguments of a training command ask for."""
+    from envs.errors import BadInput
+    from run.storage.resume import OPTION as RESUME
+    from run.storage.resume import option_value
+
+    resumed = option_value(rest, RESUME)
+    if not any(a == "--recipe" or a.startswith("--recipe=") for a in rest) and resumed is None:
+        return False
+    from run.recipes.runner import (
+        RecipeSettings,
+        is_recipe_run,
+        list_recipes,
+        resume_recipe,
+        start_recipe,
+    )
+
+    if resumed is not None and is_recipe_run(Path(resumed)):
+        if len(rest) > 2 - any("=" in a for a in rest):
+            raise BadInput("--resume goes on with the recipe's own settings; give nothing else")
+        resume_recipe(name, Path(resumed))
+        return True
+    if option_value(rest, "--recipe") is None and "--help" not in rest:
+        return False
+    if resumed is not None:
+        raise BadInput("give --recipe or --resume, not both")
+    settings = parse(name, RecipeSettings, rest)
+    if settings.recipe == "list":
+        list_recipes(name)
+    else:
+        start_recipe(name, settings)
+    return True
 
 
 def parse(name: str, cls: type, rest: Sequence[str], default: Any = None) -> Any:

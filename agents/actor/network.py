@@ -7,6 +7,8 @@ what the Actor holds, faces and did last, decide the action.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from huggingface_hub import PyTorchModelHubMixin
 from minigrid.core.actions import Actions
@@ -14,6 +16,7 @@ from torch import nn
 
 from agents.actor.map_memory import LOOK, N_GENERAL, N_LOOKS, N_PATHS, N_THINGS, NO_ACTION
 from envs.commands import VERBS
+from models.tensor_files import make_readable
 
 N_ACTIONS = len(Actions)
 _MATCHES = 256
@@ -99,6 +102,10 @@ class ActorNetwork(
         self.trunk = ActorTrunk(channels, heads, width)
         self.head = nn.Linear(width, N_ACTIONS)
         self.value = nn.Linear(width, 1)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        super()._save_pretrained(save_directory)
+        make_readable(save_directory / "model.safetensors")
 
     def forward(self, observations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Observations ``[B, OBSERVATION_SIZE]`` to logits ``[B, 7]`` and values ``[B]``."""

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import get_peft_model_state_dict
-from safetensors.torch import save_file
 
 from agents.planner.adapter import PlannerAdapter, other_base, read_about, write_about
 from agents.planner.policy import PlannerPolicy
 from agents.planner.processor_registry import weakest_common
 from envs.errors import BadInput
 from models.language.adapters import WEIGHTS, read_adapter
+from models.tensor_files import save_tensors
 
 
 @torch.no_grad()
@@ -83,8 +82,6 @@ def save_adapter(policy: PlannerPolicy, folder: Path, base: str) -> None:
             policy.peft, save_embedding_layers=False
         ).items()
     }
-    unfinished = folder / f".{WEIGHTS}.half"
-    save_file(tensors, unfinished)
     config: Any = policy.peft.peft_config["default"]
     config.base_model_name_or_path = base
     config.inference_mode = True
@@ -93,4 +90,4 @@ def save_adapter(policy: PlannerPolicy, folder: Path, base: str) -> None:
     planner = policy.planner
     about = PlannerAdapter(base, "constrained", planner.examples, policy.prompt, planner.processors)
     write_about(folder, about)
-    os.replace(unfinished, folder / WEIGHTS)
+    save_tensors(tensors, folder / WEIGHTS)

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from envs.commands import Command
 from envs.errors import BadInput
 from models.precision import half
+from models.tensor_files import save_tensors
 from models.vision.cross_attention import GatedLanguage, batches_by_length
 from models.vision.encoder import VisionEncoder, frames_present
 
@@ -189,9 +190,8 @@ class ReporterNetwork(nn.Module):
     def save(self, folder: Path) -> None:
         """Write the trained parameters, in half precision, and the configuration."""
         folder.mkdir(parents=True, exist_ok=True)
-        half = folder / f".{WEIGHTS}.half"
-        save_file({n: t.detach().half().contiguous() for n, t in self.state_dict().items()}, half)
-        half.replace(folder / WEIGHTS)
+        tensors = {n: t.detach().half().contiguous() for n, t in self.state_dict().items()}
+        save_tensors(tensors, folder / WEIGHTS)
         text = json.dumps(asdict(self.config), indent=2)
         (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
 

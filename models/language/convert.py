@@ -56,6 +56,8 @@ def convert(file: Path, target: Path) -> Path:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+    from models.tensor_files import make_readable
+
     console = Console(stderr=True)
     with writing(target.parent), FileLock(f"{target}.lock"):
         if target.exists():
@@ -77,6 +79,9 @@ def convert(file: Path, target: Path) -> Path:
                 )
             tokenizer.save_pretrained(scratch)
             model.save_pretrained(scratch)
+            scratch.chmod(target.parent.stat().st_mode & 0o777)
+            for weights in scratch.glob("*.safetensors"):
+                make_readable(weights)
             os.replace(scratch, target)
         except (ValueError, KeyError, NotImplementedError, ImportError) as error:
             raise BadInput(f"'{file}' cannot be converted: {error}") from error

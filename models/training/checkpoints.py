@@ -7,7 +7,6 @@ else is JSON in the file's header. No pickle is ever read.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -53,7 +52,7 @@ class CheckpointManager:
 
     def save(self, checkpoint: TrainingCheckpoint) -> None:
         """Replace the last checkpoint."""
-        from safetensors.torch import save_file
+        from models.tensor_files import save_tensors
 
         tensors, stage_values = _split(checkpoint.stage_state, "stage/")
         callback_values = {}
@@ -68,10 +67,7 @@ class CheckpointManager:
             "stage_state": stage_values,
             "callback_states": callback_values,
         }
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self.file.with_name(f".{self.file.name}.half")
-        save_file(tensors, unfinished, {name: json.dumps(value) for name, value in head.items()})
-        os.replace(unfinished, self.file)
+        save_tensors(tensors, self.file, {name: json.dumps(v) for name, v in head.items()})
         self._written = time.monotonic()
 
     def load(self) -> TrainingCheckpoint | None:

@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
 
 from envs.errors import BadInput
 from envs.items import ALL_ITEMS, COLOURS
 from envs.objects import MARKS
+from models.tensor_files import save_tensors
 from models.vision.encoder import FrameFeatures
 from rewards.success_vqa.clips import ClipOutcome, QuestionAnswer
 from rewards.success_vqa.cross_modal_encoder import AuxiliaryLogits
@@ -161,7 +162,7 @@ def save_training_weights(folder: Path, detector: SuccessDetector, heads: Auxili
     tensors = {f"judge.{n}": t for n, t in detector.trained_state().items() if n not in inference}
     tensors |= {f"spotter.{n}": t for n, t in heads.state_dict().items()}
     half = {n: t.detach().half().contiguous() for n, t in tensors.items()}
-    save_file(half, folder / TRAINING_WEIGHTS)
+    save_tensors(half, folder / TRAINING_WEIGHTS)
 
 
 def load_training_weights(folder: Path, detector: SuccessDetector, heads: AuxiliaryHeads) -> None:

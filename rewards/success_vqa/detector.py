@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
 
 from envs.errors import BadInput
 from models.precision import half
+from models.tensor_files import save_tensors
 from models.vision.cross_attention import GatedLanguage, batches_by_length
 from models.vision.encoder import VisionEncoder, prepare, stack
 from rewards.success_vqa.cross_modal_encoder import AuxiliaryLogits, CrossModalEncoder
@@ -223,9 +224,7 @@ class SuccessDetector(nn.Module):
         """Write the tensors that answers need, in half precision, and the configuration."""
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {n: t.detach().half().contiguous() for n, t in self.inference_state().items()}
-        half = folder / f".{WEIGHTS}.half"
-        save_file(tensors, half)
-        half.replace(folder / WEIGHTS)
+        save_tensors(tensors, folder / WEIGHTS)
         about = asdict(self.config) | {"temperature": self.temperature}
         text = json.dumps(about, indent=2)
         (folder / CONFIG).write_text(text + "\n", encoding="utf-8")

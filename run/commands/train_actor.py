@@ -135,10 +135,10 @@ class TrainActorSettings:
 
 def train_actor(args: TrainActorSettings) -> Path:
     """Train with these settings and return the run folder."""
-    return trained(args, "train-actor", _prepared, _check_parts)
+    return trained(args, "train-actor", _prepared, check_parts)
 
 
-def _check_parts(args: TrainActorSettings) -> None:
+def check_parts(args: TrainActorSettings) -> None:
     from rewards.success_vqa.loading import check_detector
 
     if args.reward != "truth":

@@ -197,10 +197,10 @@ class TrainDetectorSettings:
 
 def train_detector(args: TrainDetectorSettings) -> Path:
     """Train with these settings and return the run folder."""
-    return trained(args, "train-detector", _DetectorTraining, _check_parts)
+    return trained(args, "train-detector", _DetectorTraining, check_parts)
 
 
-def _check_parts(args: TrainDetectorSettings) -> None:
+def check_parts(args: TrainDetectorSettings) -> None:
     if args.init is not None:
         _initial_weights(args.init)
 

@@ -222,14 +222,14 @@ def train_planner(args: TrainPlannerSettings) -> Path:
     """Train with these settings and return the run folder."""
     from models.language.loading import number_format
 
-    _check_parts(args)
+    check_parts(args)
     if args.resume is None:
         dtype: Any = number_format(args.dtype, args.device)
         args = replace(args, dtype=dtype)
     return trained(args, "train-planner", _prepared)
 
 
-def _check_parts(args: TrainPlannerSettings) -> None:
+def check_parts(args: TrainPlannerSettings) -> None:
     from agents.actor.registry import check_actor
     from agents.planner.adapter import read_about
     from rewards.success_vqa.loading import check_detector

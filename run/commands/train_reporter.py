@@ -264,10 +264,10 @@ class TrainReporterSettings:
 
 def train_reporter(args: TrainReporterSettings) -> Path:
     """Train with these settings and return the run folder."""
-    return trained(args, "train-reporter", _ReporterTraining, _check_parts)
+    return trained(args, "train-reporter", _ReporterTraining, check_parts)
 
 
-def _check_parts(args: TrainReporterSettings) -> None:
+def check_parts(args: TrainReporterSettings) -> None:
     from agents.actor.registry import check_actor
     from agents.planner.registry import check_planner
     from rewards.success_vqa.loading import check_detector

@@ -103,12 +103,12 @@ def train_solo(args: TrainSoloSettings) -> Path:
     """Train and score; returns the run folder. Raises BadInput for settings that cannot be."""
     import torch
     from rich.console import Console
-    from safetensors.torch import save_file
     from stable_baselines3 import PPO
     from stable_baselines3.common.callbacks import BaseCallback
 
     from agents.solo import SoloExtractor, SoloVecEnv
     from envs.batched import Engine
+    from models.tensor_files import save_tensors
     from run.evaluation.statistics import wilson
 
     if args.threads:
@@ -158,7 +158,7 @@ def train_solo(args: TrainSoloSettings) -> Path:
         # Stable-Baselines3 names the extractor three times.
         named = model.policy.state_dict().items()
         tensors = {n: t.contiguous() for n, t in named if not n.startswith(("pi_", "vf_"))}
-        save_file(tensors, folder.part("checkpoints", "model.safetensors"))
+        save_tensors(tensors, folder.part("checkpoints", "model.safetensors"))
         _plot(args, curve, folder)
         summary = {
             "command": "train-solo",

@@ -49,10 +49,17 @@ def resume_folder(cls: type, arguments: Sequence[str]) -> Path | None:
         return None
     if "-h" in arguments or "--help" in arguments:
         return None
+    value = option_value(arguments, OPTION)
+    return None if value is None else Path(value)
+
+
+def option_value(arguments: Sequence[str], option: str) -> str | None:
+    """The value of an option in a command's arguments, as ``--resume X`` or ``--resume=X``; None
+    where it is not given."""
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        option, equals, value = argument.partition("=")
-        if option == OPTION and (value if equals else following):
-            return Path(value if equals else following)
+        name, equals, value = argument.partition("=")
+        if name == option and (value if equals else following):
+            return value if equals else following
     return None
 
 

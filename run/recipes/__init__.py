@@ -1,0 +1,1 @@
+"""Recipes: chains of training stages that remake weights."""
