@@ -150,6 +150,7 @@ def version() -> str:
 
 def _run(name: str, rest: Sequence[str]) -> None:
     from envs.errors import BadInput
+    from run.display.messages import saying
     from run.storage.config_file import config_option, read_settings
     from run.storage.deprecations import current_arguments
     from run.storage.resume import on_top, resume_folder, resumed_settings
@@ -158,7 +159,8 @@ def _run(name: str, rest: Sequence[str]) -> None:
     if name.startswith("train-") and _ran_recipe(name, rest):
         return
     command = COMMANDS[name]
-    module = importlib.import_module(command.module)
+    with saying(f"loading what {name} needs"):
+        module = importlib.import_module(command.module)
     cls = getattr(module, command.settings)
     rest, notices = current_arguments(name, rest)
     for notice in notices:

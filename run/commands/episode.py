@@ -21,12 +21,13 @@ from envs.tasks import make_worlds
 from envs.worlds import Worlds
 from run.display.episodes import DisplayOptions, episode_display, missing_videos, print_success
 from run.display.live import say
+from run.display.messages import saying
 from run.display.state import CallbackList
 from run.evaluation.recording import EpisodeRecorder, finished_episodes, missing_groups
 from run.evaluation.run_folder import open_run_folder, report_errors
 from run.evaluation.settings import HUMAN, LanguageOptions
 from run.evaluation.statistics import summarise
-from run.storage.folder import RunFolder, discarded_on_bad_input
+from run.storage.folder import RunFolder
 from run.storage.records import EpisodeRecord
 from run.storage.resume import check_resumed
 from run.storage.settings import shown
@@ -245,14 +246,17 @@ def episode(settings: EpisodeSettings) -> Path:
     settings = _resolved(settings)
     check_resumed(settings, "episode")
     # All input is checked before a model of gigabytes is loaded.
-    worlds = _worlds(settings)
+    with saying("making the worlds"):
+        worlds = _worlds(settings)
     p = settings.irrelevant_p
-    reporter = make_reporter(settings.reporter, **({} if p is None else {"p": p}))
-    actor = make_actor(settings.actor)
+    with saying(f"loading the Reporter {settings.reporter} and the Actor {settings.actor}"):
+        reporter = make_reporter(settings.reporter, **({} if p is None else {"p": p}))
+        actor = make_actor(settings.actor)
     language = settled(settings.language, [settings.planner])
     settings = dataclasses.replace(settings, language=language)
     with open_run_folder("episode", settings, settings.title) as folder:
-        with discarded_on_bad_input(folder):
+        loading = saying(f"loading the Planner {settings.planner}")
+        with loading:
             options = prompted(settings.language, actor, settings.planner)
             options = dataclasses.replace(options, seed=settings.seed)
             planner = make_planner(settings.planner, options)

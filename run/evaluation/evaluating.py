@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 
 from agents.planner.registry import settled
 from envs.errors import BadInput
-from run.display.messages import warn
+from run.display.messages import saying, warn
 from run.evaluation.given import NO_PARTS, GivenParts
 from run.evaluation.jobs import PlannerCache, jobs_of, located, planners_of, with_items
 from run.evaluation.run_folder import open_run_folder
@@ -19,7 +19,7 @@ from run.evaluation.settings import EvaluationSettings
 from run.evaluation.suites import find_suite, select_tasks
 from run.evaluation.tables import evaluation_summary, plot_tasks, write_table
 from run.evaluation.teams import with_named_team
-from run.storage.folder import RunFolder, discarded_on_bad_input
+from run.storage.folder import RunFolder
 from run.storage.records import EpisodeRecord, RunSummary
 from run.storage.settings import shown
 
@@ -93,7 +93,8 @@ def play_evaluation(
     with open_run_folder("evaluate", settings, Path(settings.suite).stem) as folder:
         # Workers have their own Planners, and a resumed run may be past the first one.
         if not folder.resumed and alone:
-            with discarded_on_bad_input(folder):
+            loading = saying(f"loading the Planner {jobs[0].planner}", quiet=not progress)
+            with loading:
                 planners.of(jobs[0])
         try:
             records = play_jobs(settings, jobs, planners, folder, given, progress)

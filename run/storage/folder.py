@@ -34,6 +34,8 @@ PACKAGES = (
     "torch",
     "transformers",
 )
+# What every run folder has from its beginning.
+OWN = ("config.json", "versions.json", ".lock")
 HOUSE = Path(__file__).resolve().parents[2]
 
 
@@ -45,7 +47,8 @@ class RunFolder:
     """One run's folder, ``runs/COMMAND/<time>-<name>/``, locked while it is open.
 
     Make one with ``new`` or ``resume``. Errors of the file system are raised as BadInput, in one
-    sentence that says how to go on.
+    sentence that says how to go on. Where BadInput ends the block before anything was done in a new
+    folder, it is removed.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class RunFolder:
         self.path = path
         self.command = command
         self.resumable = resumable
+        self._made_parents: Sequence[Path] = ()
         self._lock = FileLock(path / ".lock")
         try:
             self._lock.acquire(timeout=0)
@@ -89,6 +93,7 @@ class RunFolder:
             raise BadInput(f"name '{name}' is no folder name; use letters, digits and . + - _")
         stem = runs_dir / command / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
         path, k = stem, 1
+        parents = [p for p in (stem.parent, *stem.parent.parents) if not p.exists()]
         while True:
             try:
                 path.mkdir(parents=True)
@@ -101,8 +106,14 @@ class RunFolder:
             except OSError as error:
                 raise cls._trouble_making(stem, error) from error
         folder = cls(path, command, resumable)
-        folder.write_json("config.json", {"command": command, "format": FORMAT, **config})
-        folder.write_json("versions.json", versions())
+        folder._made_parents = parents
+        try:
+            folder.write_json("config.json", {"command": command, "format": FORMAT, **config})
+            folder.write_json("versions.json", versions())
+        except BadInput:
+            folder._lock.release()
+            folder.discard()
+            raise
         return folder
 
     @classmethod
@@ -118,6 +129,8 @@ class RunFolder:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._lock.release()
+        if kind is not None and issubclass(kind, BadInput) and self.is_untouched():
+            self.discard()
         if kind is KeyboardInterrupt:
             how = f"go on with: {self.how_to_resume()}" if self.resumable else ""
             raise Stopped(how or f"what was finished is in {self.path}") from None
@@ -157,21 +170,27 @@ class RunFolder:
             path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
+    def is_untouched(self) -> bool:
+        """Whether this process has made the folder and nothing has been done in it yet."""
+        files = (p for p in self.path.rglob("*") if not p.is_dir())
+        return not self.resumed and all(p.parent == self.path and p.name in OWN for p in files)
+
     def discard(self) -> None:
         """Remove a folder in which nothing has been done yet."""
-        with contextlib.suppress(OSError):  # where something has been done, all of it stays
+        with contextlib.suppress(OSError):  # what the file system refuses to remove stays
             for inner in sorted((p for p in self.path.rglob("*") if p.is_dir()), reverse=True):
                 inner.rmdir()
-            for name in ("config.json", "versions.json", ".lock"):
+            for name in OWN:
                 (self.path / name).unlink(missing_ok=True)
-            self.path.rmdir()
+            for folder in (self.path, *self._made_parents):
+                folder.rmdir()
 
     def how_to_resume(self) -> str:
         return f"python -m run {self.command} --resume {self.path}"
 
     def stopped_by(self, error: BadInput) -> BadInput:
-        """The same error, with how to go on."""
-        if self.how_to_resume() in str(error):
+        """The same error, with how to go on where anything was done."""
+        if self.is_untouched() or self.how_to_resume() in str(error):
             return error
         return BadInput(
             f"{str(error).rstrip('.')}; every finished episode is kept, go on with: "
@@ -221,7 +240,7 @@ class RunFolder:
 
     def _trouble(self, path: Path, error: OSError) -> BadInput:
         sentence = f"cannot write to the run folder {path}: {error.strerror or error}"
-        if self.resumable:
+        if self.resumable and not self.is_untouched():
             sentence += (
                 "; every finished episode in it is kept, and once that is mended go on with: "
                 f"{self.how_to_resume()}"
@@ -302,14 +321,3 @@ def _write_all(file: int, data: bytes) -> None:
     # A write may be partial when the disk is nearly full; the next one then raises the reason.
     while data:
         data = data[os.write(file, data) :]
-
-
-@contextmanager
-def discarded_on_bad_input(folder: RunFolder) -> Iterator[None]:
-    """Discard a new folder where bad input shows before anything was done in it."""
-    try:
-        yield
-    except BadInput:
-        if not folder.resumed:
-            folder.discard()
-        raise

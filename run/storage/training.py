@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from envs.errors import BadInput
 from models.training.checkpoints import CheckpointManager
 from models.training.trainer import Trainer, TrainerCallback
+from run.display.messages import saying
 from run.display.progress import ProgressBar
-from run.storage.folder import RunFolder, discarded_on_bad_input
+from run.storage.folder import RunFolder
 from run.storage.overwriting import check_free, replace_folder
 from run.storage.resume import ResumableSettings, check_resumed, stored_settings
 from run.storage.settings import to_json
@@ -105,13 +106,15 @@ def trained(
     """
     check(args)
     _check_out(args, command)
-    import torch
+    with saying("loading torch"):
+        import torch
 
     with _written_once(args) as own_args:
         if own_args.threads:
             torch.set_num_threads(own_args.threads)
         with _open_run(own_args, command) as folder:
-            with discarded_on_bad_input(folder):
+            loading = saying("loading models and data", quiet=rank() > 0)
+            with loading:
                 training = make(own_args, folder)
             with _with_advice(folder):
                 training.run()
@@ -151,6 +154,8 @@ def _with_advice(folder: RunFolder) -> Iterator[None]:
     try:
         yield
     except BadInput as error:
+        if folder.is_untouched():
+            raise
         raise BadInput(
             f"{str(error).rstrip('.')}; every checkpoint is kept: {folder.how_to_resume()}"
         ) from error

@@ -64,7 +64,9 @@ def summary(folder: Path) -> dict[str, Any]:
 
 
 def one_sentence(text: str) -> str:
-    """What a command said on standard error, which must be one line ``error: …``."""
-    (line,) = [row for row in text.splitlines() if row]
+    """What a command said on standard error, which must be one line ``error: …``, beside what a
+    slow machine takes long to load."""
+    rows = [row for row in text.splitlines() if row]
+    (line,) = [row for row in rows if not row.startswith(("loading ", "making "))]
     assert line.startswith("error: ") and "Traceback" not in line
     return line

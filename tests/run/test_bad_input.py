@@ -74,7 +74,7 @@ BAD = {
     "a name that is no folder name": (["episode", "--name", "../x"], "'../x' is no folder name"),
     "resume of nothing": (["episode", "--resume", "/nowhere"], "'/nowhere' is no run folder"),
     "a key in the address": (
-        ["episode", "--base-url", "http://me:secret@host/v1"],
+        ["episode", "--planner", "openai:x", "--base-url", "http://me:secret@host/v1"],
         "environment only",
     ),
 }
