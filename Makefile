@@ -8,12 +8,13 @@ WORKERS ?= 2
 DEMO ?= --planner parley-135m --actor learned --episodes 3 --video 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint compiled clean
+.PHONY: help venv demo test lint compiled docs clean
 
 help:
 	@echo "make demo   install what is needed into $(VENV) and play 3 episodes with a language model"
 	@echo "make test   install the tools too, then check style, types, imports and run all tests"
 	@echo "make lint   only check style, types and imports"
+	@echo "make docs   build the documentation's site in site/"
 	@echo "make venv   only install"
 	@echo "make clean  remove $(VENV) and all caches; runs/ stays"
 
@@ -38,8 +39,12 @@ compiled: $(VENV)/dev
 	@$(BIN)/python -m envs.batched
 	@$(BIN)/python -m agents.actor
 
+docs: $(VENV)/dev
+	@$(BIN)/python -m mkdocs build --quiet
+	@echo "open site/index.html"
+
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The first of these that is new enough; PYTHON=... chooses another.
