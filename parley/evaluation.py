@@ -117,7 +117,9 @@ def evaluate(
     terminal = sys.stderr is not None and sys.stderr.isatty()
     show = terminal if progress is None else progress
     played = play_evaluation(settings, given, show)
-    result = EvaluationResult(played.folder.path, settings.planner, played.summary, played.records)
+    result = EvaluationResult(
+        played.folder.path, played.settings.planner, played.summary, played.records
+    )
     if result.n_errors:
         warnings.warn(
             f"{result.n_errors} of {result.n} episodes broke and count as neither success nor "

@@ -45,11 +45,13 @@ class Evaluated:
     """An evaluation that has been played.
 
     Attributes:
+        settings: What was played, and by whom, a named team resolved.
         folder: Its run folder.
         summary: Its summary.
         records: All its episodes, in the order of the suite.
     """
 
+    settings: RecordedEvaluationSettings
     folder: RunFolder
     summary: RunSummary
     records: Sequence[EpisodeRecord]
@@ -100,7 +102,7 @@ def play_evaluation(
             records = play_jobs(settings, jobs, planners, folder, given, progress)
             summary = evaluation_summary(settings, tasks, records)
             if settings.attribute_faults:
-                faults = attribute_faults(settings, jobs, planners, records, folder)
+                faults = attribute_faults(settings, jobs, planners, records, folder, progress)
                 summary = dataclasses.replace(summary, faults=faults)
         except BadInput as error:
             raise folder.stopped_by(error) from error
@@ -111,4 +113,4 @@ def play_evaluation(
         except OSError as error:
             trouble = BadInput(f"cannot write to {folder.path}: {error.strerror or error}")
             raise folder.stopped_by(trouble) from error
-    return Evaluated(folder, summary, records)
+    return Evaluated(settings, folder, summary, records)

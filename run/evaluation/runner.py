@@ -97,6 +97,7 @@ def attribute_faults(
     planners: PlannerCache,
     records: Sequence[EpisodeRecord],
     folder: RunFolder,
+    show: bool = True,
 ) -> FaultSummary:
     """Attribute the first failures of each task to a part of the team, and write ``blame.jsonl``.
 
@@ -106,6 +107,7 @@ def attribute_faults(
         planners: Makes the Planners.
         records: The records of all episodes.
         folder: The run folder.
+        show: Whether to print how far it is.
     """
     faults: list[FaultRecord] = []
     left = dict.fromkeys((job.task.name for job in jobs), settings.attribute_faults)
@@ -115,7 +117,8 @@ def attribute_faults(
         left[job.task.name] -= len(failed)
         if not failed:
             continue
-        say(f"attributing failures: {' '.join(dict.fromkeys(job.key))}, {len(failed)}")
+        if show:
+            say(f"attributing failures: {' '.join(dict.fromkeys(job.key))}, {len(failed)}")
         # The case is not kept, since it holds a Planner (see `PlannerCache`).
         parts = parts_at_fault(_fault_case(settings, job, planners), failed)
         faults += [FaultRecord(r, p, way_of_failure(r)) for r, p in zip(failed, parts, strict=True)]

@@ -236,6 +236,9 @@ def test_nothing_is_printed_where_there_is_no_terminal(
 ) -> None:
     result = parley.evaluate(planner="oracle", **runs)
     parley.evaluate(resume=result.folder)
+    random = parley.evaluate(team="random", attribute_faults=1, **runs)
+    assert random.planner == "random" and random.summary.faults is not None
+    assert random.summary.faults.all.parts == {"planner": 1}
     assert capfd.readouterr() == ("", "")
     parley.evaluate(planner="oracle", progress=True, **runs)
     assert "search-2-5" in capfd.readouterr().err
