@@ -9,7 +9,7 @@ import tyro
 
 from envs.errors import BadInput
 from run.display.training_curves import curve_points, draw_curves, run_labels
-from run.storage.overwriting import check_free
+from run.storage.overwriting import check_free, write_files
 from run.storage.settings import at_least
 
 
@@ -60,10 +60,6 @@ def curves(settings: CurvesSettings) -> Path:
         for name, path in run_labels(settings.runs).items()
     }
     figure = draw_curves(points, settings.columns, stage)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out, dpi=110)
-    except (OSError, ValueError) as error:
-        raise BadInput(f"'{out}' cannot be written: {error}") from error
+    write_files({out: lambda file: figure.savefig(file, dpi=110)})
     print(out)
     return out

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from envs.errors import BadInput
+from run.storage.overwriting import check_free, write_files
 from run.storage.settings import at_least
 
 NAME = re.compile(r"[\w-]{1,40}")
@@ -45,6 +46,7 @@ class LabelSettings:
         "questions",
         "compare",
         "export",
+        "force",
         "out",
     )
 
@@ -68,6 +70,8 @@ class LabelSettings:
     """Files of answers to compare, instead of asking."""
     export: Path | None = None
     """With --compare: file to which the answers go on which all agree."""
+    force: bool = False
+    """Replace what is at --export already."""
 
     def __post_init__(self) -> None:
         at_least(self, {"questions": 0, "seed": 0, "port": 0})
@@ -82,17 +86,18 @@ class LabelSettings:
 def label(args: LabelSettings) -> None:
     """Ask, or compare."""
     if args.compare:
+        check_free(args.export, args.force, "--export")
         _compare(args.compare, args.export)
         return
     from run.clips.annotation import AnnotationSession, draw_label_questions
 
     questions = draw_label_questions(args.data, args.split, args.questions, args.seed)
     file = args.out or Path("labels") / f"{args.split}-{args.by}.jsonl"
-    session = AnnotationSession(args.split, questions, file, args.by)
     try:
         from run.clips.label_page import serve
     except ImportError as error:
         raise BadInput(f"the page needs Gradio ({error}): pip install 'parley-rl[label]'") from None
+    session = AnnotationSession(args.split, questions, file, args.by)
     with suppress(KeyboardInterrupt):
         serve(session, args.port, args.browser)
     print(f"{len(session.answers)} of {len(questions)} questions answered by {args.by}: {file}")
@@ -125,9 +130,5 @@ def _compare(files: Sequence[Path], export: Path | None) -> None:
         console.print(f"differ: {split}, clip {clip}: {text}", markup=False, highlight=False)
     if export is not None:
         lines = "".join(a.line() for a in alike.values())
-        try:
-            export.parent.mkdir(parents=True, exist_ok=True)
-            export.write_text(lines, encoding="utf-8")
-        except OSError as error:
-            raise BadInput(f"'{export}' cannot be written: {error}") from error
+        write_files({export: lambda file: file.write_text(lines, encoding="utf-8")})
         console.print(f"{len(alike)} answers on which all agree: {export}", highlight=False)

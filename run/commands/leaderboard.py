@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from envs.errors import BadInput
 from run.evaluation.leaderboard import columns_of, leaderboard_page
 from run.evaluation.leaderboard_plots import plot_tasks_by_suite, plot_whole_suites
 from run.evaluation.results import EvaluationRun, KeptResult, read_results
+from run.storage.overwriting import check_free, write_files
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,11 @@ class LeaderboardSettings:
     add: tuple[Path, ...] = ()
     """Run folders of evaluate to add to the results, each in place of an older run of the same
     command."""
-    out: Path = Path("docs/leaderboard.md")
-    """The page. Its plots, of all tasks and of whole suites, are written beside it."""
+    out: Path | None = None
+    """The page, by default leaderboard.md beside the folder of the results, where an older one is
+    replaced. Its plots, of all tasks and of whole suites, are written beside it."""
+    force: bool = False
+    """Replace what is at --out already."""
 
 
 def leaderboard(settings: LeaderboardSettings) -> Path:
@@ -41,16 +44,21 @@ def leaderboard(settings: LeaderboardSettings) -> Path:
     Raises:
         BadInput: A run or a result cannot be read, or the page cannot be written.
     """
-    for path in settings.add:
-        KeptResult.of(EvaluationRun.read(path)).write(settings.results)
+    page = settings.out or settings.results.absolute().parent / "leaderboard.md"
+    picture, suites = page.with_suffix(".png"), page.with_name(f"{page.stem}-suites.png")
+    for path in (page, picture, suites) if settings.out is not None else ():
+        check_free(path, settings.force)
+    added = [KeptResult.of(EvaluationRun.read(path)) for path in settings.add]
+    for result in added:
+        result.write(settings.results)
     columns = columns_of(read_results(settings.results))
-    page, picture = settings.out, settings.out.with_suffix(".png")
-    try:
-        page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(leaderboard_page(columns, picture.name), encoding="utf-8")
-        plot_tasks_by_suite(columns, picture)
-        plot_whole_suites(columns, page.with_name(f"{page.stem}-suites.png"))
-    except OSError as error:
-        raise BadInput(f"cannot write '{page}': {error.strerror or error}") from error
+    text = leaderboard_page(columns, picture.name)
+    write_files(
+        {
+            page: lambda file: file.write_text(text, encoding="utf-8"),
+            picture: lambda file: plot_tasks_by_suite(columns, file),
+            suites: lambda file: plot_whole_suites(columns, file),
+        }
+    )
     print(page)
     return page

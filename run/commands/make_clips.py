@@ -99,7 +99,7 @@ def make_clips(args: MakeClipsSettings) -> Path:
     from rewards.success_vqa.questions import QuestionTemplates, wording
     from run.clips.splits import film_split
 
-    check_free(args.out, args.force)
+    check_free(args.out, args.force, runs_dir=args.runs_dir)
     words = QuestionTemplates(args.questions) if args.questions else wording()
     began = time.monotonic()
     console = Console(stderr=True)

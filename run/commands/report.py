@@ -10,7 +10,7 @@ import tyro
 from envs.errors import BadInput
 from run.evaluation.report_page import EvaluationReport
 from run.evaluation.results import EvaluationRun
-from run.storage.overwriting import check_free
+from run.storage.overwriting import check_free, write_files
 from run.storage.settings import at_least
 
 
@@ -56,15 +56,18 @@ def report(settings: ReportSettings) -> Path:
     Raises:
         BadInput: A run cannot be read, or the page cannot be written.
     """
-    check_free(settings.out, settings.force)
+    if settings.out is not None:
+        check_free(settings.out, settings.force)
+        check_free(settings.out.with_suffix(".md"), settings.force)
     runs = [EvaluationRun.read(path) for path in (*settings.runs, *settings.compare)]
     page = EvaluationReport.of(runs, settings.title, settings.players)
     out = settings.out or settings.runs[0] / "report.html"
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(page.html(), encoding="utf-8")
-        out.with_suffix(".md").write_text(page.markdown(), encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"cannot write '{out}': {error.strerror or error}") from error
+    html, markdown = page.html(), page.markdown()
+    write_files(
+        {
+            out: lambda file: file.write_text(html, encoding="utf-8"),
+            out.with_suffix(".md"): lambda file: file.write_text(markdown, encoding="utf-8"),
+        }
+    )
     print(out)
     return out

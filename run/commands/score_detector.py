@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from envs.errors import BadInput
+from run.display.messages import saying
 from run.display.progress import ProgressBar
 from run.storage.folder import RunFolder
 from run.storage.settings import at_least, to_json
+
+if TYPE_CHECKING:
+    from rewards.success_vqa.clips import Clip
 
 TEST_SPLITS = ("test1", "test2", "test3", "test4", "test5", "test6")
 
@@ -97,21 +102,30 @@ def score_detector(args: ScoreDetectorSettings) -> Path:
 
     from rewards.success_vqa.clips import read_clips
     from rewards.success_vqa.labels import all_labels, labelled
-    from rewards.success_vqa.loading import load_detector
+    from rewards.success_vqa.loading import check_detector, load_detector
     from run.evaluation import detector_scores, detector_tables
 
     if args.threads:
         torch.set_num_threads(args.threads)
     began = time.monotonic()
     console = Console(stderr=True)
+    # All input is checked before a detector is loaded.
     labels = all_labels(args.labels) if args.labels else {}
-    detectors = {_short(n): load_detector(n, args.device, args.cache) for n in args.detectors}
+    for detector_name in args.detectors:
+        check_detector(detector_name)
+
+    def wanted(split: str) -> Iterator[Clip]:
+        clips = read_clips(args.data, split)
+        return labelled(clips, split, labels) if labels else clips
+
+    for split in args.splits:
+        next(wanted(split), None)
+    with saying("loading the detectors"):
+        detectors = {_short(n): load_detector(n, args.device, args.cache) for n in args.detectors}
     with RunFolder.new(args.runs_dir, "score-detector", args.name, to_json(args)) as folder:
         splits: dict[str, detector_scores.SplitScores] = {}
         for split in args.splits:
-            all_clips = read_clips(args.data, split)
-            wanted = labelled(all_clips, split, labels) if labels else all_clips
-            clips = list(islice(wanted, args.clips or None))
+            clips = list(islice(wanted(split), args.clips or None))
             questions = detector_scores.ClipQuestions.of(clips)
             scores: dict[str, detector_scores.GroupedScores] = {}
             for name, detector in detectors.items():

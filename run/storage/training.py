@@ -129,7 +129,7 @@ def _check_out(args: TrainingSettings, command: str) -> None:
         stored = stored_settings(type(args), command, args.resume)
         if stored.out == args.out:
             return
-    check_free(args.out, args.force)
+    check_free(args.out, args.force, runs_dir=args.runs_dir)
 
 
 def save_final(folder: RunFolder, out: Path | None, save: Callable[[Path], object]) -> None:

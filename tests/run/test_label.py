@@ -20,10 +20,11 @@ from tests.run.command import start
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("clips")
-    made = ["make-clips", "--test-clips", "24", "--splits", "test1", "--out", str(folder)]
+    folder = tmp_path_factory.mktemp("labelled")
+    clips = folder / "clips"
+    made = ["make-clips", "--test-clips", "24", "--splits", "test1", "--out", str(clips)]
     assert main([*made, "--runs-dir", str(folder / "runs")]) == 0
-    return folder
+    return clips
 
 
 def session(data: Path, file: Path, by: str = "anna") -> AnnotationSession:

@@ -65,7 +65,7 @@ def test_what_cannot_be_drawn_is_one_sentence(
         ([good, "--columns", "sucess"], "did you mean 'success'?"),
         ([good, "--columns", "success", "--stage", "third"], "nothing under 'success'"),
         ([odd, "--columns", "loss"], "'much' is no number"),
-        ([good, "--out", str(tmp_path / "x.strange")], "cannot be written"),
+        ([good, "--out", str(tmp_path / "x.strange")], "x.strange': Format"),
         ([good, "--smooth", "0"], "--smooth must be at least 1"),
         ([], "name at least one run folder"),
     ):

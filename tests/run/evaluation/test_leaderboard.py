@@ -47,7 +47,9 @@ def test_runs_are_kept_and_put_side_by_side(
     assert str(tmp_path) not in "".join(f.read_text() for f in kept.iterdir())
     # Kept again, it takes its own place.
     assert len(list(kept.iterdir())) == 2
-    assert main(["leaderboard", "--add", str(made[0]), *where]) == 0
+    assert main(["leaderboard", "--add", str(made[0]), *where]) == 2
+    assert "exists already" in capsys.readouterr().err and out.read_text() == text
+    assert main(["leaderboard", "--add", str(made[0]), *where, "--force"]) == 0
     assert len(list(kept.iterdir())) == 2 and out.read_text() == text
 
     # Where each cell has its own team, no one team has them all.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from envs.errors import BadInput
 from run.__main__ import main
-from run.storage.overwriting import check_free, replace_folder
+from run.storage.overwriting import check_free, replace_folder, write_files
 
 
 def test_only_what_is_empty_is_free(tmp_path: Path) -> None:
@@ -29,6 +30,8 @@ def test_only_what_is_empty_is_free(tmp_path: Path) -> None:
         check_free(tmp_path, True)
     (tmp_path / "config.json").write_text("{}")
     check_free(tmp_path, True)
+    with pytest.raises(BadInput, match="would hold the run folders too"):
+        check_free(tmp_path / "new", False, runs_dir=tmp_path / "new" / "runs")
 
 
 def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -44,6 +47,21 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no"):
         replace_folder(place, fails)
     assert [p.name for p in place.iterdir()] == ["b"] and list(tmp_path.iterdir()) == [place]
+
+
+def test_files_are_written_all_or_none(tmp_path: Path) -> None:
+    first, second = tmp_path / "new" / "a.md", tmp_path / "new" / "b.png"
+
+    def fails(file: Path) -> None:
+        file.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    write: dict[Path, Callable[[Path], object]] = {first: lambda f: f.write_text("x")}
+    with pytest.raises(BadInput, match=r"cannot write '.*b\.png': No space left"):
+        write_files({**write, second: fails})
+    assert list(tmp_path.iterdir()) == []
+    write_files(write)
+    assert [f.name for f in first.parent.iterdir()] == ["a.md"]
 
 
 @pytest.mark.parametrize(
