@@ -7,10 +7,10 @@ looks at names and small JSON files only: a wrong reference is found before anyt
 
 from __future__ import annotations
 
-import importlib
-import inspect
+import difflib
 import json
 import logging
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,19 +19,35 @@ from typing import Any, Literal
 
 from envs.errors import BadInput, unknown
 from envs.registry import Registry
+from models.hub import download, on_hub
 
 Kind = Literal["name", "module", "folder", "file", "server", "hub"]
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-# Of a hub repository, never anything that would have to be unpickled or run.
-HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.md")
-CHECKPOINTS, BEST, SHIPPED_WEIGHTS = "checkpoints", "final", "weights"
-# What the weights of each kind of configuration are.
-_KINDS = {"reporter": "reporter", "detector": "detector", "baseline": "detector"}
-_KINDS["vision-language"] = "detector"
-_ARTICLES = {"actor": "an Actor", "planner": "a Planner", "reporter": "a Reporter"}
+CHECKPOINTS, BEST = "checkpoints", "final"
+# Names of folders that say nothing about what is in them.
+_UNTELLING = (BEST, CHECKPOINTS, "weights")
+# Whose weights they are, by the kind in their configuration.
+_KINDS = {
+    "actor": "actor",
+    "reporter": "reporter",
+    "detector": "detector",
+    "baseline": "detector",
+    "vision-language": "detector",
+}
+_ARTICLES = {
+    "actor": "an Actor",
+    "planner": "a Planner",
+    "reporter": "a Reporter",
+    "detector": "a detector",
+    "model": "a model of transformers",
+}
+# The files that the weights of each part consist of.
+_FILES = {
+    "planner": ("adapter_config.json", "adapter_model.safetensors", "planner.json"),
+    **dict.fromkeys(("actor", "reporter", "detector"), ("config.json", "model.safetensors")),
+}
 log = logging.getLogger(__name__)
 _told: set[str] = set()  # A reference is resolved many times, and what was taken is said once.
-_ARTICLES |= {"detector": "a detector", "model": "a model of transformers"}
 
 
 @dataclass(frozen=True)
@@ -103,21 +119,21 @@ def resolve(part: Part, given: str) -> Reference:
         model = given.removeprefix(part.server).strip()
         if not model:
             raise BadInput(f"{part.name} '{part.server}' names no model; write {part.server}MODEL")
-        return Reference(given, "server", model, label_of(model))
+        return Reference(given, "server", model, label_of(given))
     path = Path(given)
     if path.is_dir():
         return _folder(part, given, path)
     if path.is_file():
         if path.suffix == ".gguf" and "model" in part.accepts and part.server is not None:
-            return Reference(given, "file", given, label_of(path.stem))
+            return Reference(given, "file", given, label_of(given))
         raise BadInput(f"'{given}' is a file, and no {part.name} can be made of it")
     module, colon, attribute = given.partition(":")
     if colon and module and attribute:
-        return Reference(given, "module", given, label_of(attribute))
+        return Reference(given, "module", given, label_of(given))
     if given.endswith(".gguf") or given.startswith((".", "/", "~")) or given.count("/") > 1:
-        raise BadInput(f"there is no file or folder '{given}'")
+        raise BadInput(f"there is no file or folder '{given}'{_near(path)}")
     if HUB_ID.fullmatch(given):
-        return Reference(given, "hub", given, label_of(given.replace("/", "--")))
+        return Reference(given, "hub", given, label_of(given))
     raise unknown(part.name, given, part.known())
 
 
@@ -150,82 +166,6 @@ def weights_folder(given: str, *parts: Part) -> Path:
     raise problem or BadInput(f"'{given}' are no weights of {what} that training can start from")
 
 
-def component(part: Part, reference: Reference) -> Any:
-    """The class, function or object behind a name or ``module:Class``.
-
-    Args:
-        part: What it is to be.
-        reference: A reference of kind ``name`` (registered) or ``module``.
-
-    Raises:
-        BadInput: The module cannot be imported, has no such thing, or it lacks the part's methods.
-    """
-    if reference.kind == "name":
-        return part.registry[reference.target]
-    module_name, _, attribute = reference.target.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    # Whatever a user's module raises while it is imported is for the user to mend.
-    except Exception as error:
-        raise BadInput(
-            f"the module of {part.name} '{reference.given}' cannot be imported: "
-            f"{' '.join(str(error).split()) or type(error).__name__}"
-        ) from error
-    if attribute in part.registry:
-        return part.registry[attribute]
-    thing: Any = module
-    for name in attribute.split("."):
-        if not hasattr(thing, name):
-            public = [n for n in vars(module) if not n.startswith("_")]
-            raise unknown(f"attribute of module '{module_name}'", attribute, public)
-        thing = getattr(thing, name)
-    if isinstance(thing, type) or not callable(thing):
-        check_methods(part, thing, reference.given)
-    return thing
-
-
-def check_methods(part: Part, thing: object, given: str) -> None:
-    """Check that an object or class has the methods of a part.
-
-    Raises:
-        BadInput: One is missing.
-    """
-    for method in part.methods:
-        if not callable(getattr(thing, method, None)):
-            raise BadInput(
-                f"{given} is no {part.name.capitalize()}: it has no method {method}() (an object "
-                f"needs {', '.join(f'{m}()' for m in part.methods)})"
-            )
-
-
-def made(part: Part, thing: Any, given: str, *offered: Any, **options: Any) -> Any:
-    """The part that a registered or user's ``thing`` makes: the class called, or the object itself.
-
-    Args:
-        part: What is to come out.
-        thing: A class, a function that makes the part, or an object that is one.
-        given: What the user called it.
-        offered: Positional arguments, which ``thing`` may leave out.
-        options: Keyword arguments, which it must take.
-
-    Raises:
-        BadInput: What comes out lacks the part's methods.
-    """
-    if not isinstance(thing, type) and all(hasattr(thing, m) for m in part.methods):
-        return thing
-    if not callable(thing):
-        raise BadInput(f"{given} is no {part.name}: it is of type {type(thing).__name__}")
-    try:
-        inspect.signature(thing).bind(*offered, **options)
-    except TypeError:
-        offered = ()
-    except ValueError:  # of some builtins no signature is known
-        pass
-    result = thing(*offered, **options)
-    check_methods(part, result, given)
-    return result
-
-
 def read_json(file: Path) -> Mapping[str, Any] | None:
     """A JSON object in a file; None where there is none."""
     try:
@@ -252,18 +192,39 @@ def part_of(folder: Path) -> str | None:
     return None
 
 
-def label_of(text: str) -> str:
-    """A text as the end of a run folder's name."""
+def file_name(text: str) -> str:
+    """A text as a part of a file's name."""
     return re.sub(r"[^\w.+-]+", "-", text).strip("-.") or "unnamed"
 
 
-def folder_label(folder: Path) -> str:
-    """The name of a folder of weights, which need not be there any more; of a checkpoint, that of
-    its run."""
-    names = [folder.name]
-    if folder.parent.name == CHECKPOINTS:
-        names = [folder.absolute().parent.parent.name, *(names if names != [BEST] else [])]
-    return label_of("-".join(names) or folder.absolute().name)
+def label_of(given: str) -> str:
+    """A short name for what a user's text stands for, which need not be there any more.
+
+    Of a folder it is the last name that says something: of a run's checkpoint the run's, so that
+    ``runs/train-actor/1-actor/checkpoints/final`` is ``1-actor``.
+    """
+    path = Path(os.path.abspath(given))
+    before, colon, after = given.partition(":")
+    if colon and before and after and not path.exists():
+        return file_name(after)
+    if HUB_ID.fullmatch(given) and not given.startswith(".") and not path.exists():
+        return file_name(given.replace("/", "--"))
+    if path.suffix == ".gguf":
+        return file_name(path.stem)
+    names = [name for name in path.parts if name not in _UNTELLING]
+    if path.parent.name == CHECKPOINTS and path.name != BEST:
+        return file_name("-".join(names[-2:]))
+    return file_name(names[-1])
+
+
+def _near(path: Path) -> str:
+    """A hint at the entry of a folder whose name is nearest to that of a path without one."""
+    try:
+        names = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(path.name, names, n=1)
+    return f"; did you mean '{path.with_name(near[0])}'?" if near else ""
 
 
 def _folder(part: Part, given: str, path: Path) -> Reference:
@@ -275,12 +236,18 @@ def _folder(part: Part, given: str, path: Path) -> Reference:
     if path.name == CHECKPOINTS and not (path / "config.json").is_file():
         return _chosen(part, given, path, path.parent)
     _check_part(part, given, path)
-    return Reference(given, "folder", str(path), folder_label(path))
+    return Reference(given, "folder", str(path), label_of(given))
 
 
 def _run_folder(part: Part, given: str, path: Path, command: str) -> Reference:
-    if not command.startswith("train-"):
-        raise BadInput(f"'{given}' is a run folder of '{command}', which has no weights")
+    holds = command.removeprefix("train-")
+    if holds not in _FILES:
+        raise BadInput(
+            f"'{given}' is a run folder of '{command}', which has no weights of "
+            f"{_ARTICLES[part.name]}"
+        )
+    if holds != part.name:
+        raise _other(part, given, holds)
     return _chosen(part, given, path / CHECKPOINTS, path)
 
 
@@ -304,19 +271,29 @@ def _chosen(part: Part, given: str, checkpoints: Path, run: Path) -> Reference:
         if notice not in _told:
             _told.add(notice)
             log.warning(notice)
-    return Reference(given, "folder", str(best), folder_label(best), notice)
+    return Reference(given, "folder", str(best), label_of(str(best)), notice)
 
 
 def _check_part(part: Part, given: str, folder: Path) -> None:
+    """Raise BadInput where a folder holds no weights of a part, or not all of their files."""
     holds = part_of(folder)
-    if holds == part.name or (holds is not None and holds in part.accepts):
-        return
     if holds is None:
         raise BadInput(
             f"the folder '{given}' holds no {part.name} and no model: it has no config.json that "
             "says so"
         )
-    raise BadInput(
+    if holds != part.name and holds not in part.accepts:
+        raise _other(part, given, holds)
+    for file in _FILES.get(holds, ()):
+        if not (folder / file).is_file():
+            raise BadInput(
+                f"'{given}' holds no complete weights of {_ARTICLES[holds]}: {file} is missing"
+            )
+
+
+def _other(part: Part, given: str, holds: str) -> BadInput:
+    """The error for the weights of another part."""
+    return BadInput(
         f"'{given}' holds the weights of {_ARTICLES[holds]}, and not of {_ARTICLES[part.name]}"
     )
 
@@ -329,8 +306,6 @@ def hub_part(hub_id: str) -> str:
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
-    from models.language.loading import on_hub
 
     for file in ("config.json", "adapter_config.json"):
         try:
@@ -348,6 +323,18 @@ def hub_part(hub_id: str) -> str:
     raise BadInput(f"the hub's '{hub_id}' holds neither a part of a team nor a model")
 
 
+def check_hub(part: Part, hub_id: str) -> str:
+    """Check that a hub repository holds a part, or a model that it can be made of; returns which.
+
+    Raises:
+        BadInput: The hub does not deliver it, or it holds something else.
+    """
+    held = hub_part(hub_id)
+    if held != part.name and held not in part.accepts:
+        raise _other(part, hub_id, held)
+    return held
+
+
 def hub_folder(part: Part, hub_id: str) -> Path | None:
     """The folder of a hub repository that holds the part's own weights, downloaded once; None
     where it holds a model of transformers, which loads itself.
@@ -355,27 +342,4 @@ def hub_folder(part: Part, hub_id: str) -> Path | None:
     Raises:
         BadInput: The hub does not deliver it, or it holds something else.
     """
-    held = hub_part(hub_id)
-    if held == "model" and held in part.accepts:
-        return None
-    if held != part.name:
-        raise BadInput(
-            f"'{hub_id}' holds the weights of {_ARTICLES[held]}, and not of {_ARTICLES[part.name]}"
-        )
-    return download(hub_id)
-
-
-def download(hub_id: str) -> Path:
-    """The folder of a hub repository: its weights and texts, downloaded once.
-
-    Raises:
-        BadInput: The hub does not deliver it.
-    """
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(hub_id, allow_patterns=list(HUB_FILES)))
-    # The hub client raises errors of several libraries; all mean that it cannot be had.
-    except Exception as error:
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise BadInput(f"'{hub_id}' cannot be downloaded from the hub: {reason}") from error
+    return None if check_hub(part, hub_id) == "model" else download(hub_id)

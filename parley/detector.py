@@ -11,7 +11,7 @@ import numpy as np
 
 from envs.errors import BadInput
 from envs.trajectory import evenly
-from models.references import check_methods
+from models.components import check_methods
 from rewards.reward import DetectorReward, QuestionAnswerer, SuccessReward, task_question
 from rewards.success_vqa.loading import DETECTOR
 from rewards.success_vqa.loading import load_detector as load

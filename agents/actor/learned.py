@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from minigrid.core.actions import Actions
-from safetensors import SafetensorError
-from safetensors.torch import load_model
 
 from agents.actor import map_memory
-from agents.actor.network import ActorNetwork
+from agents.actor.network import ActorNetwork, load_network
 from agents.actor.stepping import StepActor
 from envs.batched.words import encode_command
 from envs.commands import Command
-from envs.errors import BadInput
 from envs.worlds import Worlds
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -76,22 +72,3 @@ def choose(network: ActorNetwork, observations: np.ndarray) -> np.ndarray:
     device = next(network.parameters()).device
     logits, _ = network(torch.from_numpy(observations).to(device))
     return logits.argmax(-1).cpu().numpy()
-
-
-def load_network(folder: str | Path) -> ActorNetwork:
-    """The network in a folder.
-
-    Raises:
-        BadInput: Where there is none that can be loaded.
-    """
-    folder = Path(folder)
-    for name in ("config.json", "model.safetensors"):
-        if not (folder / name).is_file():
-            raise BadInput(f"'{folder}' holds no Actor weights: {name} is missing")
-    try:
-        network = ActorNetwork(**json.loads((folder / "config.json").read_text("utf-8")))
-        load_model(network, folder / "model.safetensors", strict=True)
-    except (RuntimeError, ValueError, TypeError, OSError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise BadInput(f"the Actor weights in '{folder}' cannot be loaded: {reason}") from error
-    return network

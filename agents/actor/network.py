@@ -7,17 +7,25 @@ what the Actor holds, faces and did last, decide the action.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any, Self
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
 from minigrid.core.actions import Actions
+from safetensors import SafetensorError
+from safetensors.torch import load_model
 from torch import nn
 
 from agents.actor.map_memory import LOOK, N_GENERAL, N_LOOKS, N_PATHS, N_THINGS, NO_ACTION
 from envs.commands import VERBS
-from models.tensor_files import make_readable
+from envs.errors import BadInput
+from models.publishing import PublishedWeights
+from models.tensor_files import save_tensors
 
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+VERSION = 1
+KIND = "actor"
 N_ACTIONS = len(Actions)
 _MATCHES = 256
 # How many values each number of an observation can take.
@@ -89,7 +97,7 @@ class ActorTrunk(nn.Module):
 
 class ActorNetwork(
     nn.Module,
-    PyTorchModelHubMixin,
+    PublishedWeights,
     library_name="parley",
     license="apache-2.0",
     tags=["reinforcement-learning", "minigrid"],
@@ -103,11 +111,53 @@ class ActorNetwork(
         self.head = nn.Linear(width, N_ACTIONS)
         self.value = nn.Linear(width, 1)
 
-    def _save_pretrained(self, save_directory: Path) -> None:
-        super()._save_pretrained(save_directory)
-        make_readable(save_directory / "model.safetensors")
-
     def forward(self, observations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Observations ``[B, OBSERVATION_SIZE]`` to logits ``[B, 7]`` and values ``[B]``."""
         features = self.trunk(observations)
         return self.head(features), self.value(features).squeeze(-1)
+
+    def save(self, folder: Path) -> None:
+        """Write the weights and the configuration."""
+        tensors = {n: t.detach().contiguous() for n, t in self.state_dict().items()}
+        save_tensors(tensors, folder / WEIGHTS)
+        text = json.dumps({**self.settings, "kind": KIND, "version": VERSION}, indent=2)
+        (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def from_folder(cls, folder: Path, **options: Any) -> Self:
+        """Load what `save` wrote, in evaluation mode.
+
+        Args:
+            folder: The folder.
+            options: None are known.
+
+        Raises:
+            BadInput: Where there is none that can be loaded.
+        """
+        for name in (CONFIG, WEIGHTS):
+            if not (folder / name).is_file():
+                raise BadInput(f"'{folder}' holds no Actor weights: {name} is missing")
+        try:
+            config = json.loads((folder / CONFIG).read_text("utf-8"))
+            # Older weights have neither.
+            kind, version = config.pop("kind", KIND), config.pop("version", VERSION)
+            if kind != KIND or version != VERSION:
+                raise ValueError(f"they are of kind '{kind}', version {version}")
+            network = cls(**config, **options)
+            load_model(network, folder / WEIGHTS, strict=True)
+        except (
+            *(RuntimeError, ValueError, TypeError, AttributeError, OSError),
+            SafetensorError,
+        ) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise BadInput(f"the Actor weights in '{folder}' cannot be loaded: {reason}") from error
+        return network.eval()
+
+
+def load_network(folder: str | Path) -> ActorNetwork:
+    """The network in a folder.
+
+    Raises:
+        BadInput: Where there is none that can be loaded.
+    """
+    return ActorNetwork.from_folder(Path(folder))

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from agents.protocols import Actor
 from envs.registry import Registry
-from models.references import Part, Reference, component, hub_folder, made, resolve
+from models.components import checked_reference, component, made
+from models.references import Part, Reference, hub_folder, resolve
 
 ACTORS: Registry[Callable[[], Actor]] = Registry(
     "actor",
@@ -30,10 +31,7 @@ def check_actor(name: str) -> Reference:
     Raises:
         BadInput: It names no Actor.
     """
-    reference = resolve(ACTOR, name)
-    if reference.kind == "module":
-        component(ACTOR, reference)
-    return reference
+    return checked_reference(ACTOR, name)
 
 
 def make_actor(name: str) -> Actor:

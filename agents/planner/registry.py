@@ -10,7 +10,8 @@ from agents.planner.options import SERVER, PlannerOptions, unused_options
 from agents.planner.shipped import known_models
 from agents.protocols import Planner
 from envs.registry import Registry
-from models.references import Part, Reference, component, hub_folder, made, resolve
+from models.components import checked_reference, component, made
+from models.references import Part, Reference, hub_folder, resolve
 
 Options = TypeVar("Options", bound=PlannerOptions)
 PLANNERS: Registry[Callable[[PlannerOptions], Planner]] = Registry(
@@ -34,10 +35,7 @@ def check_planner(name: str) -> Reference:
     Raises:
         BadInput: It names no Planner.
     """
-    reference = resolve(PLANNER, name)
-    if reference.kind == "module":
-        component(PLANNER, reference)
-    return reference
+    return checked_reference(PLANNER, name)
 
 
 def make_planner(name: str, options: PlannerOptions | None = None) -> Planner:

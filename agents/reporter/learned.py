@@ -18,11 +18,9 @@ from agents.reporter.network import (
     WEIGHTS,
     ReporterNetwork,
     SampledReport,
-    read_config,
 )
 from envs.trajectory import TrajectoryRecorder
 from envs.worlds import Worlds
-from models.language.loading import load_model
 from models.vision.encoder import prepare
 
 SHIPPED = Path(__file__).parent / "weights"
@@ -105,8 +103,4 @@ def load_shipped(device: str = "auto", cache: Path | None = None) -> LearnedRepo
 
 @lru_cache(maxsize=1)  # those of an evaluation's parts are the same
 def _network(folder: Path, age: int, device: str, cache: Path | None) -> ReporterNetwork:
-    config = read_config(folder)
-    model, tokenizer = load_model(config.base, device=device, cache=cache)
-    network = ReporterNetwork(model, tokenizer, config)
-    network.load(folder)
-    return network.eval()
+    return ReporterNetwork.from_folder(folder, device, cache)

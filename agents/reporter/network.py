@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -20,7 +20,9 @@ from torch import nn
 
 from envs.commands import Command
 from envs.errors import BadInput
+from models.language.loading import load_model
 from models.precision import half
+from models.publishing import PublishedWeights
 from models.tensor_files import save_tensors
 from models.vision.cross_attention import GatedLanguage, batches_by_length
 from models.vision.encoder import VisionEncoder, frames_present
@@ -54,7 +56,13 @@ class SampledReport:
     tokens: tuple[int, ...]
 
 
-class ReporterNetwork(nn.Module):
+class ReporterNetwork(
+    nn.Module,
+    PublishedWeights,
+    library_name="parley",
+    license="apache-2.0",
+    tags=["image-to-text", "minigrid"],
+):
     """Vision encoder and gates over a frozen causal language model of transformers.
 
     Args:
@@ -194,6 +202,23 @@ class ReporterNetwork(nn.Module):
         save_tensors(tensors, folder / WEIGHTS)
         text = json.dumps(asdict(self.config), indent=2)
         (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def from_folder(cls, folder: Path, device: str = "auto", cache: Path | None = None) -> Self:
+        """Load what `save` wrote, over the language model that it was trained with.
+
+        Args:
+            folder: The folder.
+            device: Where the model runs; ``auto`` for the fastest available.
+            cache: The folder for downloaded and converted weights.
+
+        Raises:
+            BadInput: Where there is no such Reporter, or a damaged one.
+        """
+        config = read_config(folder)
+        network = cls(*load_model(config.base, device=device, cache=cache), config)
+        network.load(folder)
+        return network.eval()
 
     def load(self, folder: Path) -> None:
         """Load the weights in a folder.

@@ -8,7 +8,8 @@ from typing import Any
 
 from agents.protocols import Reporter
 from envs.registry import Registry
-from models.references import Part, Reference, component, hub_folder, made, part_of, resolve
+from models.components import checked_reference, component, made
+from models.references import Part, Reference, hub_folder, part_of, resolve
 
 REPORTERS: Registry[Callable[..., Reporter]] = Registry(
     "reporter",
@@ -46,10 +47,7 @@ def check_reporter(name: str) -> Reference:
     Raises:
         BadInput: It names no Reporter.
     """
-    reference = resolve(REPORTER, name)
-    if reference.kind == "module":
-        component(REPORTER, reference)
-    return reference
+    return checked_reference(REPORTER, name)
 
 
 def make_reporter(name: str, **options: Any) -> Reporter:

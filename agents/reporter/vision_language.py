@@ -15,7 +15,7 @@ from agents.messages import Report
 from agents.protocols import TeamMember
 from envs.trajectory import TrajectoryRecorder
 from envs.worlds import Worlds
-from models.language.loading import on_hub
+from models.hub import on_hub
 from models.vision.vision_language import check_template, inputs_of, load_vision_language, message
 
 ASK = (

@@ -16,9 +16,10 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from envs.errors import BadInput
+from models.hub import on_hub
 from models.language.convert import gguf_model, packaged_model
 from models.language.formats import NumberFormat
-from models.language.weights import HUB_TIMEOUT_S, cache_folder, packaged
+from models.language.weights import cache_folder, packaged
 from models.precision import faster_on_cpu
 
 FORMATS: Mapping[NumberFormat, torch.dtype] = {
@@ -77,39 +78,6 @@ def load_model(
         transformers_logging.enable_progress_bar()
     torch.nn.Module.to(model, target)
     return model.eval(), tokenizer
-
-
-def on_hub(name: str, instead: str = "", file: str = "config.json") -> str:
-    """The hub id ``name``, after a quick check that the hub has it.
-
-    Args:
-        name: The hub id.
-        instead: The end of the error message, which may list alternatives.
-        file: The file that must be there.
-
-    Raises:
-        BadInput: Where ``name`` is no hub id, or the hub does not deliver it.
-    """
-    from huggingface_hub import (
-        get_hf_file_metadata,
-        hf_hub_url,
-        try_to_load_from_cache,
-    )
-
-    if name.count("/") != 1 or name.startswith((".", "/", "~")) or name.endswith(("/", ".gguf")):
-        raise BadInput(f"there is no file or folder '{name}'")
-    try:
-        if isinstance(try_to_load_from_cache(name, file), str):
-            return name
-        # One request with a short timeout; from_pretrained alone would retry for half a minute.
-        get_hf_file_metadata(hf_hub_url(name, file), timeout=HUB_TIMEOUT_S)
-    # The hub client raises errors of several libraries; all mean that the model is unreachable.
-    except Exception as error:
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise BadInput(
-            f"'{name}' is no folder here, and the model hub does not give it ({reason}){instead}"
-        ) from error
-    return name
 
 
 def _device(name: str) -> torch.device:

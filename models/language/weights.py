@@ -35,9 +35,9 @@ from rich.progress import (
 )
 
 from envs.errors import BadInput
+from models.hub import HUB_TIMEOUT_S
 
 CHUNK = 1 << 22
-HUB_TIMEOUT_S = 5
 PIP_TIMEOUT_S = 900
 
 

@@ -24,6 +24,7 @@ from torch.nn import functional
 
 from envs.errors import BadInput
 from models.precision import half
+from models.publishing import PublishedWeights
 from models.tensor_files import save_tensors
 from models.vision.cross_attention import GatedLanguage, batches_by_length
 from models.vision.encoder import VisionEncoder, prepare, stack
@@ -65,7 +66,13 @@ class FlamingoConfig:
     version: int = VERSION
 
 
-class SuccessDetector(nn.Module):
+class SuccessDetector(
+    nn.Module,
+    PublishedWeights,
+    library_name="parley",
+    license="apache-2.0",
+    tags=["visual-question-answering", "reward-model", "minigrid"],
+):
     """The base class of trained detectors: clips and questions in, probabilities of "yes" out.
 
     A subclass implements `forward`, or only `logits` if it has no vision encoder of its own.
@@ -228,6 +235,30 @@ class SuccessDetector(nn.Module):
         about = asdict(self.config) | {"temperature": self.temperature}
         text = json.dumps(about, indent=2)
         (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def from_folder(
+        cls, folder: Path, device: str = "auto", cache: Path | None = None
+    ) -> SuccessDetector:
+        """Load what `save` wrote, as the kind of detector that it is.
+
+        Args:
+            folder: The folder.
+            device: Where a pretrained model is loaded: cpu, cuda or auto.
+            cache: The folder of fetched and converted weights of that model.
+
+        Raises:
+            BadInput: The weights are damaged, or were trained with another language model.
+        """
+        config = read_config(folder)
+        try:
+            detector = DETECTOR_KINDS[config["kind"]].from_config(config, device, cache)
+        except TypeError as error:
+            raise BadInput(f"'{folder}' does not describe a detector: {error}") from error
+        if not isinstance(detector, cls):
+            raise BadInput(f"'{folder}' holds a {type(detector).__name__}, not a {cls.__name__}")
+        detector.load(folder)
+        return detector.eval()
 
     def load(self, folder: Path) -> None:
         """Load the trained tensors from a folder.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envs.errors import BadInput
-from models.references import Part, Reference, component, hub_folder, made, part_of, resolve
-from rewards.success_vqa.registry import DETECTOR_KINDS, DETECTORS
+from models.components import checked_reference, component, made
+from models.references import Part, Reference, hub_folder, part_of, resolve
+from rewards.success_vqa.registry import DETECTORS
 
 if TYPE_CHECKING:
     from rewards.reward import QuestionAnswerer
@@ -31,10 +31,7 @@ def check_detector(name: str) -> Reference:
     Raises:
         BadInput: It names no detector.
     """
-    reference = resolve(DETECTOR, name)
-    if reference.kind == "module":
-        component(DETECTOR, reference)
-    return reference
+    return checked_reference(DETECTOR, name)
 
 
 def load_detector(name: str, device: str = "auto", cache: Path | None = None) -> QuestionAnswerer:
@@ -85,13 +82,6 @@ def load_trained(folder: Path, device: str = "auto", cache: Path | None = None) 
     Raises:
         BadInput: The weights are damaged, or were trained with another language model.
     """
-    from rewards.success_vqa.detector import read_config
+    from rewards.success_vqa.detector import SuccessDetector
 
-    config = read_config(folder)
-    try:
-        detector = DETECTOR_KINDS[config["kind"]].from_config(config, device, cache)
-    except TypeError as error:
-        raise BadInput(f"'{folder}' does not describe a detector: {error}") from error
-    detector.load(folder)
-    detector.eval()
-    return detector
+    return SuccessDetector.from_folder(folder, device, cache)

@@ -19,10 +19,12 @@ from agents.team import Team
 from envs.errors import BadInput
 from envs.tasks import make_worlds
 from envs.worlds import Worlds
+from models.references import label_of
 from run.display.episodes import DisplayOptions, episode_display, missing_videos, print_success
 from run.display.live import say
 from run.display.messages import saying
 from run.display.state import CallbackList
+from run.evaluation.given import check_team
 from run.evaluation.recording import EpisodeRecorder, finished_episodes, missing_groups
 from run.evaluation.run_folder import open_run_folder, report_errors
 from run.evaluation.settings import HUMAN, LanguageOptions
@@ -210,7 +212,7 @@ class EpisodeSettings:
     def display(self) -> DisplayOptions:
         # A person at standard input needs the screen.
         plain = self.plain or self.has_human
-        title = f"{self.title} · {self.planner}"
+        title = f"{self.title} · {label_of(self.planner)}"
         return DisplayOptions(title, plain, self.verbose, self.actor == HUMAN, self.pause)
 
 
@@ -246,6 +248,7 @@ def episode(settings: EpisodeSettings) -> Path:
     settings = _resolved(settings)
     check_resumed(settings, "episode")
     # All input is checked before a model of gigabytes is loaded.
+    check_team(settings.planner, settings.actor, settings.reporter)
     with saying("making the worlds"):
         worlds = _worlds(settings)
     p = settings.irrelevant_p

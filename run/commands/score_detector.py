@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from envs.errors import BadInput
+from models.references import label_of
 from run.display.messages import saying
 from run.display.progress import ProgressBar
 from run.storage.folder import RunFolder
@@ -86,7 +87,7 @@ class ScoreDetectorSettings:
         )
         if not self.detectors:
             raise BadInput("--detectors names none")
-        names = [_short(n) for n in self.detectors]
+        names = [label_of(n) for n in self.detectors]
         if twice := next((n for n in names if names.count(n) > 1), None):
             raise BadInput(f"two detectors are called '{twice}'; give their folders other names")
 
@@ -121,7 +122,7 @@ def score_detector(args: ScoreDetectorSettings) -> Path:
     for split in args.splits:
         next(wanted(split), None)
     with saying("loading the detectors"):
-        detectors = {_short(n): load_detector(n, args.device, args.cache) for n in args.detectors}
+        detectors = {label_of(n): load_detector(n, args.device, args.cache) for n in args.detectors}
     with RunFolder.new(args.runs_dir, "score-detector", args.name, to_json(args)) as folder:
         splits: dict[str, detector_scores.SplitScores] = {}
         for split in args.splits:
@@ -160,8 +161,3 @@ def score_detector(args: ScoreDetectorSettings) -> Path:
         detector_tables.print_scores(console, splits, rules)
     print(folder.path)
     return folder.path
-
-
-def _short(name: str) -> str:
-    """How a detector is called in tables: its name, or the last part of its path."""
-    return name if "/" not in name else Path(name).resolve().as_posix().split("/")[-1]

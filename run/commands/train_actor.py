@@ -170,8 +170,7 @@ class _ActorTraining:
         import torch
         from rich.console import Console
 
-        from agents.actor.learned import load_network
-        from agents.actor.network import ActorNetwork
+        from agents.actor.network import ActorNetwork, load_network
 
         self.args = args
         self.folder = folder
@@ -287,7 +286,7 @@ class _ActorTraining:
 
     def _choose(self, stages: list[str]) -> tuple[str, dict[str, float]]:
         """Load the stage that does best in validation; returns its name and all scores."""
-        from agents.actor.learned import load_network
+        from agents.actor.network import load_network
 
         if not stages:
             return "init", {}

@@ -10,9 +10,10 @@ from typing import Annotated, ClassVar
 
 from agents.planner.registry import settled
 from envs.errors import BadInput
+from models.references import label_of
 from run.display.messages import saying, warn
 from run.evaluation.given import NO_PARTS, GivenParts
-from run.evaluation.jobs import PlannerCache, jobs_of, located, planners_of, with_items
+from run.evaluation.jobs import PlannerCache, check_teams, jobs_of, located, planners_of, with_items
 from run.evaluation.run_folder import open_run_folder
 from run.evaluation.runner import attribute_faults, play_jobs
 from run.evaluation.settings import EvaluationSettings
@@ -78,6 +79,7 @@ def play_evaluation(
     if settings.team is not None and settings.resume is None:
         settings = with_named_team(settings, settings.team)
     tasks = select_tasks(settings.suite, suite, settings.tasks)
+    check_teams(settings, tasks)
     language = settled(settings.language, planners_of(settings, tasks))
     settings = dataclasses.replace(settings, language=language)
     jobs = [job for task in tasks for job in jobs_of(settings, suite, task, given)]
@@ -109,7 +111,7 @@ def play_evaluation(
         folder.write_json("summary.json", summary.to_json())
         try:
             write_table(summary.tasks, folder)
-            plot_tasks(f"{settings.suite} · {settings.planner}", summary.tasks, folder)
+            plot_tasks(f"{settings.suite} · {label_of(settings.planner)}", summary.tasks, folder)
         except OSError as error:
             trouble = BadInput(f"cannot write to {folder.path}: {error.strerror or error}")
             raise folder.stopped_by(trouble) from error

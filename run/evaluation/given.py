@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from multiprocessing.reduction import ForkingPickler
 from typing import Generic, TypeVar
 
+from agents.actor.registry import check_actor
+from agents.planner.registry import check_planner
 from agents.protocols import Actor, Planner, Reporter
+from agents.reporter.registry import check_reporter
 from envs.errors import BadInput
-from models.references import label_of
+from models.references import file_name
 
 PREFIX = "python:"
 T = TypeVar("T")
@@ -62,12 +65,24 @@ def given_name(thing: object) -> str:
     """The name of an object in settings: a function's own, otherwise that of its class."""
     inner = getattr(thing, "function", thing)
     name = str(getattr(inner, "__name__", None) or type(inner).__name__)
-    return PREFIX + label_of(name)
+    return PREFIX + file_name(name)
 
 
 def is_given(name: str) -> bool:
     """Whether a name in settings stands for an object of Python."""
     return name.startswith(PREFIX)
+
+
+def check_team(planner: str, actor: str, reporter: str) -> None:
+    """Check what the names of a team stand for, before anything is loaded.
+
+    Raises:
+        BadInput: There is no such Planner, Actor or Reporter.
+    """
+    checks = (check_planner, planner), (check_actor, actor), (check_reporter, reporter)
+    for check, name in checks:
+        if not is_given(name):
+            check(name)
 
 
 def named_or_given(name: str, given: GivenPart[T] | None, make: Callable[[str], T]) -> T:

@@ -21,7 +21,7 @@ from envs.errors import BadInput
 from envs.tasks import make_worlds
 from envs.worlds import Worlds
 from run.display.state import CallbackList
-from run.evaluation.given import NO_PARTS, GivenParts, named_or_given
+from run.evaluation.given import NO_PARTS, GivenParts, check_team, named_or_given
 from run.evaluation.recording import EpisodeRecorder
 from run.evaluation.settings import EvaluationSettings
 from run.evaluation.suites import Suite, Task, Variant
@@ -122,6 +122,23 @@ def planners_of(settings: EvaluationSettings, tasks: Iterable[Task]) -> set[str]
         with located(variant):
             names.add(with_team(settings, variant.team).planner)
     return names
+
+
+def check_teams(settings: EvaluationSettings, tasks: Iterable[Task]) -> None:
+    """Check the teams of all variants, before anything is loaded.
+
+    Raises:
+        BadInput: There is no such Planner, Actor or Reporter.
+    """
+    checked: set[tuple[str, str, str]] = set()
+    for variant in (variant for task in tasks for variant in task.variants):
+        with located(variant):
+            team = with_team(settings, variant.team)
+            reporter = variant.reporter[0] if variant.reporter else team.reporter
+            names = team.planner, team.actor, reporter
+            if names not in checked:
+                check_team(*names)
+                checked.add(names)
 
 
 def actor_and_reporter(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.references import label_of
 from run.display.markdown import markdown_table
 from run.evaluation.report_players import EpisodePlayer, episode_players
 from run.evaluation.report_plots import plots
@@ -176,7 +177,7 @@ class EvaluationReport:
 def _name(runs: Sequence[EvaluationRun]) -> None:
     """Give each run a short name of its own."""
     for run in runs:
-        run.name = str(run.config.get("name") or run.config.get("planner"))
+        run.name = str(run.config.get("name") or label_of(str(run.config.get("planner"))))
     names = [run.name for run in runs]
     for k, run in enumerate(runs):
         if names.count(run.name) > 1:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.errors import BadInput
-from models.references import folder_label
+from models.references import label_of
 from run.evaluation.settings import EvaluationSettings
 from run.evaluation.suites import Suite, find_suite
 from run.evaluation.teams import PARTS
@@ -207,9 +207,10 @@ class KeptResult:
             return Path(str(self.config["team"])).stem
         examples = (self.config.get("language") or {}).get("examples")
         more = "" if examples is None else f", {examples} examples"
-        others = (str(self.config.get(part)) for part in ("actor", "reporter"))
-        planner = f"{folder_label(Path(str(self.config.get('planner'))))}{more}"
-        return " + ".join([planner, *(name for name in others if name != "scripted")])
+        planner, *others = (
+            label_of(str(self.config.get(part))) for part in ("planner", "actor", "reporter")
+        )
+        return " + ".join([f"{planner}{more}", *(name for name in others if name != "scripted")])
 
 
 def read_results(folder: Path) -> list[KeptResult]:

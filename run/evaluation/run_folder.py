@@ -10,11 +10,9 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from agents.planner.options import PlannerOptions
-from agents.planner.registry import check_planner
 from envs.errors import BadInput
-from models.references import label_of
+from models.references import file_name, label_of
 from run.display.messages import warn
-from run.evaluation.given import PREFIX, is_given
 from run.storage.folder import RunFolder, without_keys
 from run.storage.records import EpisodeRecord
 from run.storage.settings import DataclassSettings, to_json
@@ -51,9 +49,7 @@ def open_run_folder(command: str, settings: PlayingSettings, title: str) -> RunF
         if changed := folder.changed_versions():
             warn(f"this run began with other versions: {', '.join(changed)}")
         return folder
-    planner = settings.planner
-    label = planner.removeprefix(PREFIX) if is_given(planner) else check_planner(planner).label
-    default = label_of(f"{title}-{label}")
+    default = file_name(f"{title}-{label_of(settings.planner)}")
     name = settings.name if settings.name is not None else default
     _refuse_keys(settings)
     return RunFolder.new(settings.runs_dir, command, name, to_json(settings), resumable=True)

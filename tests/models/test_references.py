@@ -16,7 +16,7 @@ from agents.planner.registry import PLANNER, check_planner, make_planner
 from agents.reporter.registry import REPORTER, check_reporter, make_reporter
 from envs.errors import BadInput
 from models import references
-from models.references import Part, folder_label, part_of, resolve, weights_folder
+from models.references import Part, label_of, part_of, resolve, weights_folder
 from rewards.success_vqa.loading import DETECTOR, check_detector, load_detector
 
 PARTS = (PLANNER, ACTOR, REPORTER, DETECTOR)
@@ -38,9 +38,11 @@ def weights(folder: Path, part: str) -> Path:
     """A folder that looks like one with a part's weights."""
     folder.mkdir(parents=True)
     if part == "planner":
-        (folder / "adapter_config.json").write_text("{}")
+        for file in ("adapter_config.json", "planner.json", "adapter_model.safetensors"):
+            (folder / file).write_text("{}")
     else:
         (folder / "config.json").write_text(json.dumps(CONFIGS[part]))
+        (folder / "model.safetensors").write_text("")
     return folder
 
 
@@ -170,8 +172,6 @@ def test_a_hub_repository_is_asked_what_it_holds(
 ) -> None:
     import huggingface_hub
 
-    import models.language.loading
-
     held = weights(tmp_path / "hub", "actor")
     asked: list[list[str]] = []
 
@@ -179,7 +179,7 @@ def test_a_hub_repository_is_asked_what_it_holds(
         asked.append(allow_patterns)
         return str(held)
 
-    monkeypatch.setattr(models.language.loading, "on_hub", lambda name, file="": name)
+    monkeypatch.setattr(references, "on_hub", lambda name, file="": name)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda name, file: str(held / file))
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
     assert references.hub_folder(ACTOR, "some/actor") == held
@@ -203,7 +203,21 @@ def test_a_hub_id_without_network_is_a_sentence(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_labels_tell_runs_apart() -> None:
-    assert folder_label(Path("runs/train-planner/1-a/checkpoints/final")) == "1-a"
-    assert folder_label(Path("runs/train-planner/1-a/checkpoints/imitation")) == "1-a-imitation"
-    assert folder_label(Path("my/adapter/")) == "adapter"
-    assert folder_label(Path("parley-135m")) == "parley-135m"
+    for given, label in (
+        ("runs/train-planner/1-a/checkpoints/final", "1-a"),
+        ("runs/train-planner/1-a/checkpoints/imitation", "1-a-imitation"),
+        ("runs/train-planner/1-a/checkpoints", "1-a"),
+        ("runs/train-planner/1-a/", "1-a"),
+        ("runs/../x/train-planner/1-a/checkpoints/final/", "1-a"),
+        ("/data/mine/final", "mine"),
+        ("agents/actor/weights", "actor"),
+        ("my/adapter/", "adapter"),
+        ("my/adapter", "my--adapter"),
+        ("./my/adapter", "adapter"),
+        ("models/tiny q8.gguf", "tiny-q8"),
+        ("openai:org/model-7b", "org-model-7b"),
+        ("my_module:Careful", "Careful"),
+        ("python:mine", "mine"),
+        ("parley-135m", "parley-135m"),
+    ):
+        assert label_of(given) == label, given
