@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from huggingface_hub import PyTorchModelHubMixin
 
@@ -23,8 +23,17 @@ class PublishedWeights(PyTorchModelHubMixin):
         raise NotImplementedError
 
     @classmethod
-    def from_folder(cls, folder: Path, **options: Any) -> Self:
-        """Load what `save` wrote."""
+    def from_folder(cls, folder: Path, device: str = "auto", cache: Path | None = None) -> Self:
+        """Load what `save` wrote, in evaluation mode.
+
+        Args:
+            folder: The folder.
+            device: Where the network runs; ``auto`` for the fastest available.
+            cache: The folder of fetched and converted weights of a language model below it.
+
+        Raises:
+            BadInput: There is no such network, or it is damaged.
+        """
         raise NotImplementedError
 
     def _save_pretrained(self, save_directory: Path) -> None:
@@ -40,7 +49,8 @@ class PublishedWeights(PyTorchModelHubMixin):
         cache_dir: str | Path | None = None,
         local_files_only: bool = False,
         revision: str | None = None,
-        **options: Any,
+        device: str = "auto",
+        cache: Path | None = None,
     ) -> Self:
         """Load a network from a folder or a hub id.
 
@@ -51,7 +61,8 @@ class PublishedWeights(PyTorchModelHubMixin):
             cache_dir: The hub's cache; by default its own.
             local_files_only: Whether to take only what is in the cache.
             revision: A branch, tag or commit of the hub's repository.
-            options: Options of `from_folder`.
+            device: Where the network runs; ``auto`` for the fastest available.
+            cache: The folder of fetched and converted weights of a language model below it.
 
         Raises:
             BadInput: There is no such network, or it is damaged.
@@ -69,4 +80,4 @@ class PublishedWeights(PyTorchModelHubMixin):
                 token=token,
                 local_files_only=local_files_only,
             )
-        return cls.from_folder(folder, **options)
+        return cls.from_folder(folder, device, cache)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
 from minigrid.core.actions import Actions
@@ -124,12 +124,13 @@ class ActorNetwork(
         (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
 
     @classmethod
-    def from_folder(cls, folder: Path, **options: Any) -> Self:
+    def from_folder(cls, folder: Path, device: str = "auto", cache: Path | None = None) -> Self:
         """Load what `save` wrote, in evaluation mode.
 
         Args:
             folder: The folder.
-            options: None are known.
+            device: Where the network runs; ``auto`` is the CPU, which is faster here.
+            cache: Unused; the network needs no language model.
 
         Raises:
             BadInput: Where there is none that can be loaded.
@@ -143,7 +144,7 @@ class ActorNetwork(
             kind, version = config.pop("kind", KIND), config.pop("version", VERSION)
             if kind != KIND or version != VERSION:
                 raise ValueError(f"they are of kind '{kind}', version {version}")
-            network = cls(**config, **options)
+            network = cls(**config)
             load_model(network, folder / WEIGHTS, strict=True)
         except (
             *(RuntimeError, ValueError, TypeError, AttributeError, OSError),
@@ -151,7 +152,7 @@ class ActorNetwork(
         ) as error:
             reason = " ".join(str(error).split())[:300]
             raise BadInput(f"the Actor weights in '{folder}' cannot be loaded: {reason}") from error
-        return network.eval()
+        return network.to("cpu" if device == "auto" else device).eval()
 
 
 def load_network(folder: str | Path) -> ActorNetwork:

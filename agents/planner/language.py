@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from agents.planner.parsing import parse_decision
 from agents.planner.processor_registry import default_processors, parse_processors
 from agents.planner.processors import DecisionContext, DecisionProcessor, choose
 from agents.planner.prompt import DEFAULT, PROMPTS, Prompt
+from agents.planner.publishing import PublishedAdapter
 from agents.planner.random import no_candidates
 from agents.protocols import TeamMember
 from envs.commands import VERBS, Command
@@ -58,7 +60,7 @@ class _Scored:
         return all(map(math.isfinite, (*self.scores, *(self.counterfactual_scores or ()))))
 
 
-class LanguagePlanner(TeamMember):
+class LanguagePlanner(PublishedAdapter, TeamMember):
     """Decides by the probabilities of any causal language model of transformers.
 
     With ``decide='score'`` every candidate is scored, the scores pass through the decision
@@ -114,7 +116,7 @@ class LanguagePlanner(TeamMember):
             )
 
     @classmethod
-    def load(cls, name: str, options: PlannerOptions) -> LanguagePlanner:
+    def load(cls, name: str, options: PlannerOptions) -> Self:
         """The Planner of a packaged name, an adapter's, a folder, a ``.gguf`` file or a hub id."""
         # Read before the model, so that a mistake in a prompt file does not cost its loading.
         if options.prompt is not None:
@@ -132,7 +134,7 @@ class LanguagePlanner(TeamMember):
             raise other_base(folder, about.base, base)
         model, tokenizer = _load(base, options)
         merge_adapter(model, folder, base)
-        return cls(
+        planner = cls(
             model,
             tokenizer,
             options,
@@ -141,6 +143,8 @@ class LanguagePlanner(TeamMember):
             prompt=PROMPTS[about.prompt],
             processors=about.processors,
         )
+        planner.adapter = folder
+        return planner
 
     def set_default_processors(self, default: Sequence[DecisionProcessor] | None) -> None:
         """Decide by the list of the options, in which ``default`` is this list; None is that of

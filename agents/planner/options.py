@@ -40,7 +40,8 @@ class PlannerOptions:
     many as that was trained with."""
 
     adapter: Path | None = None
-    """Folder of an adapter that train-planner has made for the model."""
+    """An adapter that train-planner has made for the model: a shipped name, its run folder, a
+    folder of weights, or a hub id."""
 
     device: str = "auto"
     """Where the model runs: cpu, cuda, cuda:1, mps, or auto for the fastest available."""

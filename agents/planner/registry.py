@@ -11,7 +11,7 @@ from agents.planner.shipped import known_models
 from agents.protocols import Planner
 from envs.registry import Registry
 from models.components import checked_reference, component, made
-from models.references import Part, Reference, hub_folder, resolve
+from models.references import Part, Reference, hub_folder, resolve, weights_folder
 
 Options = TypeVar("Options", bound=PlannerOptions)
 PLANNERS: Registry[Callable[[PlannerOptions], Planner]] = Registry(
@@ -65,6 +65,9 @@ def make_planner(name: str, options: PlannerOptions | None = None) -> Planner:
     target = reference.target
     if reference.kind == "hub":
         target = str(hub_folder(PLANNER, target) or target)
+    if options.adapter is not None:
+        adapter = weights_folder(str(options.adapter), PLANNER)
+        options = replace(options, adapter=adapter)
     return LanguagePlanner.load(target, options)
 
 

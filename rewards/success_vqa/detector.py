@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -237,9 +237,7 @@ class SuccessDetector(
         (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
 
     @classmethod
-    def from_folder(
-        cls, folder: Path, device: str = "auto", cache: Path | None = None
-    ) -> SuccessDetector:
+    def from_folder(cls, folder: Path, device: str = "auto", cache: Path | None = None) -> Self:
         """Load what `save` wrote, as the kind of detector that it is.
 
         Args:
