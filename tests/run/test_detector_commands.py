@@ -287,8 +287,8 @@ def has_state(folder: Path) -> bool:
         (["train-detector", "--share", "0"], "--share must be above 0"),
         (["score-detector", "--detectors", "detecter"], "did you mean 'detector'"),
         (
-            ["score-detector", "--detectors", "a/final", "b/final"],
-            "two detectors are called 'final'",
+            ["score-detector", "--detectors", "./a/mine/final", "./b/mine"],
+            "two detectors are called 'mine'",
         ),
     ],
 )
