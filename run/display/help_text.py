@@ -159,15 +159,16 @@ def _add(entries: list[Entry], row: str) -> None:
 def _plain(entry: Entry) -> Entry:
     """An entry without what only a programmer reads: ``{None}|PATH`` and ``(default: None)``."""
     text = re.sub(r" ?\(default: (None|False|True|''|)\)$", "", entry.text)
-    return Entry(_repeated(entry.option.replace("{None}|", "")), text)
+    return Entry(_simple(entry.option), text)
 
 
-def _repeated(text: str) -> str:
-    """``PATH...`` in place of ``[PATH [PATH ...]]``."""
+def _simple(text: str) -> str:
+    """``PATH...`` in place of ``[PATH [PATH ...]]``, and ``PATH`` in place of ``{None}|PATH``."""
+    text = text.replace("{None}|", "")
     return re.sub(r"\[+([A-Z]+) \[\1 \.\.\.\]+", r"\1...", text)
 
 
 def wrapped_usage(help_text: str) -> str:
     """The first line of tyro's help, fitted to the width."""
-    line = _repeated(help_text.partition("\n")[0].replace("[-h] ", "").rstrip())
+    line = _simple(help_text.partition("\n")[0].replace("[-h] ", "").rstrip())
     return "\n".join(textwrap.wrap(line, WIDTH, subsequent_indent=" " * 7, break_on_hyphens=False))

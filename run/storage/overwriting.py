@@ -84,7 +84,7 @@ def write_files(files: Mapping[Path, Callable[[Path], object]]) -> None:
     """Write files beside their places, then put them there: all of them, or none.
 
     Args:
-        files: How to write each file, which is given another path with the same suffix. It may write
+        files: How to write each file, given another path with the same suffix. It may write
             nothing.
 
     Raises:
