@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 from dataclasses import dataclass
 from pathlib import Path
 
 from run.evaluation.leaderboard import columns_of, leaderboard_page
-from run.evaluation.leaderboard_plots import plot_tasks_by_suite, plot_whole_suites
+from run.evaluation.leaderboard_plots import leaderboard_pictures
 from run.evaluation.results import EvaluationRun, KeptResult, read_results
 from run.storage.overwriting import check_free, write_files
 
@@ -33,7 +34,8 @@ class LeaderboardSettings:
     command."""
     out: Path | None = None
     """The page, by default leaderboard.md beside the folder of the results, where an older one is
-    replaced. Its plots, of all tasks and of whole suites, are written beside it."""
+    replaced. Its plots, of whole suites and of the tasks, teams and Planners apart, are written
+    beside it."""
     force: bool = False
     """Replace what is at --out already."""
 
@@ -45,19 +47,18 @@ def leaderboard(settings: LeaderboardSettings) -> Path:
         BadInput: A run or a result cannot be read, or the page cannot be written.
     """
     page = settings.out or settings.results.absolute().parent / "leaderboard.md"
-    picture, suites = page.with_suffix(".png"), page.with_name(f"{page.stem}-suites.png")
-    for path in (page, picture, suites) if settings.out is not None else ():
-        check_free(path, settings.force)
+    if settings.out is not None:
+        for path in (page, *page.parent.glob(f"{glob.escape(page.stem)}-*.png")):
+            check_free(path, settings.force)
     added = [KeptResult.of(EvaluationRun.read(path)) for path in settings.add]
     for result in added:
         result.write(settings.results)
     columns = columns_of(read_results(settings.results))
-    text = leaderboard_page(columns, picture.name)
+    text = leaderboard_page(columns, page.stem)
     write_files(
         {
             page: lambda file: file.write_text(text, encoding="utf-8"),
-            picture: lambda file: plot_tasks_by_suite(columns, file),
-            suites: lambda file: plot_whole_suites(columns, file),
+            **leaderboard_pictures(columns, page),
         }
     )
     print(page)

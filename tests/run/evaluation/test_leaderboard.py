@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from run.__main__ import main
+from run.display.palette import colour, marker
 from run.evaluation.leaderboard import (
+    MOST_ROWS,
     LeaderboardColumn,
+    column_names,
     columns_of,
     leaderboard_page,
     overview,
+    pages_of_panels,
+    sections,
 )
+from run.evaluation.leaderboard_plots import leaderboard_pictures
 from run.evaluation.results import KeptResult, evaluate_command, read_results
 from run.storage.records import TaskScore
 from tests.run.command import one_sentence, summary
@@ -34,13 +42,14 @@ def test_runs_are_kept_and_put_side_by_side(
     where = ["--results", str(kept), "--out", str(out)]
     assert main(["leaderboard", "--add", *map(str, made), *where]) == 0
     text = out.read_text()
-    assert out.with_suffix(".png").stat().st_size > 5_000
+    assert out.with_name("page-teams.png").stat().st_size > 5_000
     assert out.with_name("page-suites.png").stat().st_size > 5_000
     # All tasks as one: of as many episodes each, the mean of their rates.
     rates = [c["success_rate"] for c in summary(made[1])["cells"].values()]
     row = next(x for x in text.splitlines() if x.startswith("| reasoning | 2 |"))
-    assert "| **1.000** (0.81 to 1.00) |" in row and f"| {sum(rates) / 2:.3f} (" in row
-    assert "| task | chance | " in text and "oracle" in text and "**1.000** (" in text
+    # Floor and ceiling stand last, and nobody competes with them.
+    assert row.endswith(" 1.000 (0.81 to 1.00) |") and f"| {sum(rates) / 2:.3f} (" in row
+    assert "| task | chance | random | oracle |" in text and "**" not in text
     for folder in made:
         for cell in summary(folder)["cells"].values():
             assert f"{cell['success_rate']:.3f}" in text
@@ -94,10 +103,61 @@ def test_a_file_that_is_no_result_is_refused(
 
 def test_the_page_that_is_kept_is_made_of_the_runs_that_are_kept() -> None:
     columns = columns_of(read_results(HOUSE / "docs" / "results"))
-    kept = (HOUSE / "docs" / "leaderboard.md").read_text(encoding="utf-8")
-    assert kept == leaderboard_page(columns, "leaderboard.png")
+    docs = HOUSE / "docs"
+    kept = (docs / "leaderboard.md").read_text(encoding="utf-8")
+    assert kept == leaderboard_page(columns, "leaderboard")
+    results = (docs / "results.md").read_text(encoding="utf-8")
+    for section in sections(columns):
+        assert "\n".join(overview(section.columns)) in results
+    # The README has the means of some teams, which stand there too.
     readme = (HOUSE / "README.md").read_text(encoding="utf-8")
-    assert "\n".join(overview(columns)) in readme
+    rows = re.findall(r"^\| (\w+) \| (\d+) \| (.*0\.\d{3}.*)$", readme, re.MULTILINE)
+    assert len(rows) == 7
+    for suite, n, rest in rows:
+        (kept_row,) = re.findall(rf"^\| {suite} \| {n} \| .*$", results, re.MULTILINE)
+        assert set(re.findall(r"[01]\.\d{3}", rest)) <= set(re.findall(r"[01]\.\d{3}", kept_row))
+
+
+def test_the_pictures_that_are_kept_are_those_of_the_page() -> None:
+    docs = HOUSE / "docs"
+    named = re.findall(r"!\[[^]]+\]\(([^)]+)\)", (docs / "leaderboard.md").read_text("utf-8"))
+    assert sorted(named) == sorted(f.name for f in docs.glob("leaderboard*.png"))
+    for name in named:
+        with Image.open(docs / name) as picture:
+            assert picture.width <= 1_600 and picture.height <= 1_400
+
+
+def test_pictures_have_room_for_any_number_of_suites_tasks_and_players(tmp_path: Path) -> None:
+    score = TaskScore(0.5, (0.4, 0.6), 10, 0)
+    sizes = (1, 45, 30, 90)
+    players = [f"player {k}" for k in range(9)]
+    columns = [
+        LeaderboardColumn(f"s{s}", name, False, {f"task {t}": score for t in range(n)}, ())
+        for s, n in enumerate(sizes)
+        for name in (*players, "random", "oracle")
+    ]
+    (section,) = sections(columns)
+    for stacks in pages_of_panels(columns):
+        assert 1 <= len(stacks) <= 2
+        assert all(sum(len(tasks) for _, tasks in stack) <= MOST_ROWS for stack in stacks)
+    dealt = [
+        (title.removesuffix(", continued"), task)
+        for stacks in pages_of_panels(columns)
+        for stack in stacks
+        for title, tasks in stack
+        for task in tasks
+    ]
+    assert dealt == [(f"s{s}", f"task {t}") for s, n in enumerate(sizes) for t in range(n)]
+    assert len({(colour(k), marker(k)) for k in range(50)}) == 50
+    assert column_names(columns)[-2:] == ["random", "oracle"]
+    pictures = leaderboard_pictures(columns[:22], tmp_path / "p.md")
+    names = ["p-suites.png", "p-planners.png", "p-planners-2.png"]
+    assert [file.name for file in pictures] == names
+    for file, write in pictures.items():
+        write(file)
+        with Image.open(file) as picture:
+            assert picture.width <= 1_600 and picture.height <= 1_400
+    assert section.slug == "planners"
 
 
 def test_every_result_has_the_name_that_its_command_gives_it() -> None:
@@ -116,8 +176,9 @@ def test_who_played_some_tasks_alone_is_not_the_best_of_a_suite() -> None:
     some = column("some", 1.0)
     columns = [some, column("all", 0.5, 0.75), column("also", 0.25, 0.5)]
     (row,) = overview(columns)[2:]
-    first, every, also = row.split(" | ")[2:]
-    assert first.startswith("1.000 (") and first.endswith("), of 1")
+    every, also, first = row.split(" | ")[2:]
+    # It stands last, though its rate is the highest.
+    assert first.startswith("1.000 (") and first.endswith("), of 1 |")
     assert every.startswith("**0.625** (") and also.startswith("0.375 (")
     (row,) = overview(columns[:2])[2:]
     assert "**" not in row  # alone, it is the best of nothing
@@ -150,7 +211,7 @@ def test_runs_of_some_tasks_stand_with_the_others_of_their_team() -> None:
     ]
     assert both.results == [(early, 0), (whole, 1), (same_day, 2), (late, 1)]
     assert other.results == [(apart, 1)]
-    text = leaderboard_page([both, other], "x.png")
+    text = leaderboard_page([both, other], "x")
     assert "2026-01-02, 1 s; 1 of its 3 tasks are shown here: `" in text
     assert "2026-01-03, 1 s: `" in text
 
