@@ -102,8 +102,8 @@ def load_detector(
     """Load a success detector.
 
     Args:
-        name: Whatever ``--detector`` takes on the command line: ``detector``, ``baseline``, the
-            folder of a trained one, a vision-language model's hub id, ``module:Class``.
+        name: Whatever ``--detector`` takes on the command line: ``detector``, ``baseline``, a
+            run folder of train-detector, a folder of weights, a hub id, or ``module:Class``.
         device: cpu, cuda, or auto for the best available.
         cache: The folder of fetched and converted weights of language models.
 

@@ -26,7 +26,8 @@ def load_planner(name: str | os.PathLike[str], **options: Any) -> Planner:
 
     Args:
         name: Whatever ``--planner`` takes on the command line: ``oracle``, ``random``,
-            ``parley-135m``, ``openai:MODEL``, a folder, a hub id, ``module:Class``.
+            ``parley-135m``, ``openai:MODEL``, a ``.gguf`` file, a run folder of train-planner, a
+            folder of weights, a hub id, or ``module:Class``.
         options: Fields of `agents.planner.options.PlannerOptions`, which are the command line's
             options with underscores: ``decide="generate"``, ``base_url="http://localhost:8000/v1"``.
 
@@ -60,7 +61,8 @@ def load_actor(name: str | os.PathLike[str]) -> Actor:
 
     Args:
         name: Whatever ``--actor`` takes on the command line: ``scripted``, ``learned``, ``direct``,
-            ``human``, the folder of a trained one, ``module:Class``.
+            ``human``, a run folder of train-actor, a folder of weights, a hub id, or
+            ``module:Class``.
 
     Raises:
         BadInput: There is no such Actor.
@@ -72,8 +74,8 @@ def load_reporter(name: str | os.PathLike[str], **options: Any) -> Reporter:
     """Load a Reporter.
 
     Args:
-        name: Whatever ``--reporter`` takes on the command line: ``scripted``, ``learned``, the
-            folder of a trained one, a vision-language model's hub id, ``module:Class``.
+        name: Whatever ``--reporter`` takes on the command line: ``scripted``, ``learned``, a
+            run folder of train-reporter, a folder of weights, a hub id, or ``module:Class``.
         options: Arguments of the Reporter's class, such as ``p`` of ``irrelevant`` or ``device`` of
             ``learned``.
 

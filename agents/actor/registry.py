@@ -38,8 +38,8 @@ def make_actor(name: str) -> Actor:
     """Make an Actor.
 
     Args:
-        name: ``scripted``, ``learned``, ``human`` or ``direct``; a run folder of train-actor, or
-            the folder of its weights; a hub id; or ``module:Class``.
+        name: ``scripted``, ``learned``, ``human`` or ``direct``; a run folder of train-actor; a
+            folder of weights; a hub id; or ``module:Class``.
 
     Raises:
         BadInput: ``name`` is none of these, or the weights are damaged.

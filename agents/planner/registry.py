@@ -43,9 +43,9 @@ def make_planner(name: str, options: PlannerOptions | None = None) -> Planner:
 
     Args:
         name: ``oracle``, ``random``, ``human``; a shipped adapter (``parley-135m``); a packaged
-            language model (``smollm2-135m``, ``qwen2.5-coder-1.5b``); ``openai:MODEL``; a run
-            folder of train-planner; the folder of an adapter or a model; a ``.gguf`` file; a hub
-            id; or ``module:Class``.
+            language model (``smollm2-135m``, ``qwen2.5-coder-1.5b``); ``openai:MODEL``; a
+            ``.gguf`` file; a run folder of train-planner; a folder of weights; a hub id; or
+            ``module:Class``.
         options: How it reads and decides.
 
     Raises:

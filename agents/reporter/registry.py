@@ -54,8 +54,8 @@ def make_reporter(name: str, **options: Any) -> Reporter:
     """Make a Reporter.
 
     Args:
-        name: A registered name; a run folder of train-reporter, or the folder of its weights; the
-            folder or hub id of a model of transformers for images and text; or ``module:Class``.
+        name: A registered name; a run folder of train-reporter; a folder of weights; a hub id; or
+            ``module:Class``. Weights may also be those of a vision-language model of transformers.
         options: Keyword arguments of the Reporter.
 
     Raises:

@@ -38,9 +38,9 @@ def load_detector(name: str, device: str = "auto", cache: Path | None = None) ->
     """Load any model that answers questions about clips.
 
     Args:
-        name: A name of ``DETECTORS``; a run folder of train-detector, or the folder of its weights;
-            the folder or hub id of a model of transformers for images and text; or
-            ``module:Class``.
+        name: A name of ``DETECTORS``; a run folder of train-detector; a folder of weights; a hub
+            id; or ``module:Class``. Weights may also be those of a vision-language model of
+            transformers.
         device: cpu, cuda, or auto for the best available.
         cache: The folder of fetched and converted weights of language models.
 

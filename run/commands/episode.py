@@ -109,21 +109,20 @@ class EpisodeSettings:
     planner: str = "parley-135m"
     """The Planner: oracle (privileged: knows the right answer), random, human, or a language model:
     parley-135m (trained for this, small and fast), parley-visible (the same, trained on with visual
-    conditionals), qwen2.5-coder-1.5b, qwen2.5-coder-0.5b, smollm2-135m, openai:MODEL, a run folder
-    of train-planner, the folder of a model or an adapter, a .gguf file, a hub id, or
-    module:Class."""
+    conditionals), qwen2.5-coder-1.5b, qwen2.5-coder-0.5b, smollm2-135m, openai:MODEL, a .gguf file,
+    a run folder of train-planner, a folder of weights, a hub id, or module:Class."""
 
     actor: str = "learned"
     """The Actor: learned (from the 7x7 view), scripted (privileged: shortest path), human, direct
-    (the Planner chooses every single step, with the reporter view), a run folder of train-actor,
-    the folder of its weights, or module:Class."""
+    (the Planner chooses every single step, with the reporter view), a run folder of train-actor, a
+    folder of weights, a hub id, or module:Class."""
 
     reporter: str = "scripted"
     """The Reporter: scripted (privileged: the truth), irrelevant (adds irrelevant truths to it),
     thorough (all that can be seen of the item), random-fact, silent, missing, false, late, reworded
     or injected (the truth, made unreliable), view (what is in view), human, learned (sees frames
-    only), a run folder of train-reporter or the folder of its weights, a vision-language model by
-    its folder or hub id, or module:Class."""
+    only), a run folder of train-reporter, a folder of weights, a hub id, or module:Class. Weights
+    may also be those of a vision-language model."""
 
     irrelevant_p: Annotated[float | None, shown("P", "0.5")] = None
     """Probability, 0 to 1, that the irrelevant Reporter adds something."""

@@ -51,8 +51,9 @@ class ScoreDetectorSettings:
     data: Path = Path("data/clips")
     """Folder of a data set made by make-clips."""
     detectors: tuple[str, ...] = ("detector", "baseline")
-    """detector and baseline (both come with Parley), the folder of one made by train-detector, or
-    any vision-language model by its folder or hub id."""
+    """Each is detector or baseline (both come with Parley), a run folder of train-detector, a
+    folder of weights, a hub id, or module:Class. Weights may also be those of a vision-language
+    model."""
     splits: tuple[str, ...] = TEST_SPLITS
     """Splits to score them on, of those and train and validation."""
     labels: tuple[Path, ...] = ()

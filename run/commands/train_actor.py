@@ -75,8 +75,9 @@ class TrainActorSettings:
     ppo_learning_rate: float = 3e-5
     """Learning rate of PPO."""
     reward: str = "truth"
-    """PPO's reward: truth, or a success detector: detector, baseline, or a folder. A detector
-    rewards commands whose success is visible: go to and pick up."""
+    """PPO's reward: truth, or a success detector: detector, baseline, a run folder of
+    train-detector, a folder of weights, a hub id, or module:Class. A detector rewards commands
+    whose success is visible: go to and pick up."""
     worlds: int = 512
     """Number of worlds that are stepped together."""
     pool: int = 1500
@@ -90,7 +91,8 @@ class TrainActorSettings:
     score_commands: int = 1000
     """Commands for each line of the final table of scores; 0 leaves the table out."""
     init: str | None = None
-    """Folder of weights to start from instead of new ones."""
+    """An Actor to start from instead of new weights: learned, a run folder of train-actor, a folder
+    of weights, or a hub id."""
     out: Path | None = None
     """Folder to which the final weights are also written."""
     force: bool = False

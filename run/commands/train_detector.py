@@ -130,8 +130,8 @@ class TrainDetectorSettings:
     threads: int = 0
     """Number of torch threads; 0 for all cores. It changes results in their last digits."""
     init: str | None = None
-    """Folder of a detector or baseline to start from: all of one built alike, of others the vision
-    encoder."""
+    """A detector to start from: detector, baseline, a run folder of train-detector, a folder of
+    weights, or a hub id. All is taken of one built alike, of others the vision encoder."""
     out: Path | None = None
     """Folder to which the final weights are also written."""
     force: bool = False

@@ -130,7 +130,7 @@ class TrainPlannerSettings:
     """Sampling temperature in reinforcement; must be above 0."""
     reward: str = "truth"
     """Reward: truth (the environment's own), or a detector: detector (the shipped one), baseline, a
-    run folder of train-detector, the folder of its weights, a hub id, or module:Class. A detector
+    run folder of train-detector, a folder of weights, a hub id, or module:Class. A detector
     judges from pixels, which never show a secret property."""
     without: tuple[str, ...] = ()
     """Task families to leave out, by name or pattern ("search*"); they are listed in
@@ -139,7 +139,8 @@ class TrainPlannerSettings:
     """Also train on visual conditionals, for a Planner that reads a learned Reporter's reports.
     They are then no longer zero-shot."""
     actor: str = "scripted"
-    """The Actor of the team: scripted, learned, or one of your own; see episode --help."""
+    """The Actor of the team: scripted, learned, a run folder of train-actor, a folder of weights, a
+    hub id, or module:Class."""
     rank: int = 16
     """Rank of the adapters."""
     prompt: Literal["short", "dialogue"] = "short"
@@ -163,8 +164,8 @@ class TrainPlannerSettings:
     threads: int = 0
     """Number of torch threads; 0 for all cores. It changes results in their last digits."""
     init: tuple[str, ...] = ()
-    """Adapters to start from, each a shipped name, a run folder of train-planner, a folder of an
-    adapter, or a hub id; of several, their mean. By default a new one."""
+    """Adapters to start from, each a shipped name, a run folder of train-planner, a folder of
+    weights, or a hub id; of several, their mean. By default a new one."""
     processors: str = "default"
     """Decision processors of the Planner (see evaluate --help). By default those that all adapters
     of --init share, with the parameters that change decisions least; for a new adapter, those of

@@ -170,12 +170,14 @@ class TrainReporterSettings:
     command_weight: float = 0.0
     """Weight of the mean of the detector's answers to whether each command was carried out."""
     detector: str = "detector"
-    """The success detector: detector, baseline, a run folder of train-detector, the folder of its
+    """The success detector: detector, baseline, a run folder of train-detector, a folder of
     weights, a hub id, or module:Class."""
     planner: str = "parley-visible"
-    """The Planner that reads the reports; see episode --help."""
+    """The Planner that reads the reports: a name as in episode --help, openai:MODEL, a .gguf file,
+    a run folder of train-planner, a folder of weights, a hub id, or module:Class."""
     actor: str = "scripted"
-    """The Actor of the team: scripted, learned, or one of your own; see episode --help."""
+    """The Actor of the team: scripted, learned, a run folder of train-actor, a folder of weights, a
+    hub id, or module:Class."""
     width: int = 192
     """Width of the vision encoder."""
     gates: int = 4
@@ -197,7 +199,8 @@ class TrainReporterSettings:
     them. The resulting weights are the same."""
     init: str | None = None
     """A Reporter to start from, or a detector whose vision encoder is used: learned, detector,
-    baseline, a run folder, a folder of weights, or a hub id."""
+    baseline, a run folder of train-reporter or train-detector, a folder of weights, or a hub
+    id."""
     tune_vision: bool = False
     """Also train the vision encoder of --init on captions, with a lower learning rate; by default
     it is frozen."""

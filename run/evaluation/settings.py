@@ -51,18 +51,18 @@ class EvaluationSettings:
     planner: str = "parley-135m"
     """The Planner: oracle (privileged: knows the right answer), random, or a language model:
     parley-135m (trained for this, small and fast), parley-visible (the same, trained on with visual
-    conditionals), qwen2.5-coder-1.5b, qwen2.5-coder-0.5b, smollm2-135m, openai:MODEL, a run folder
-    of train-planner, the folder of a model or an adapter, a .gguf file, a hub id, or
-    module:Class."""
+    conditionals), qwen2.5-coder-1.5b, qwen2.5-coder-0.5b, smollm2-135m, openai:MODEL, a .gguf file,
+    a run folder of train-planner, a folder of weights, a hub id, or module:Class."""
 
     actor: str = "scripted"
     """The Actor: scripted (privileged: shortest path), learned (from the 7x7 view), direct (the
-    Planner chooses every single step, with the reporter view), a run folder of train-actor, the
-    folder of its weights, or module:Class."""
+    Planner chooses every single step, with the reporter view), a run folder of train-actor, a
+    folder of weights, a hub id, or module:Class."""
 
     reporter: str = "scripted"
     """The Reporter: scripted (privileged: the truth), irrelevant (adds irrelevant truths to it),
-    learned (sees frames only), or any other Reporter of episode. Some tasks have their own."""
+    learned (sees frames only), any other of episode, a run folder of train-reporter, a folder of
+    weights, a hub id, or module:Class. Some tasks have their own."""
 
     episodes: Annotated[int, tyro.conf.arg(metavar="N")] = 400
     """Number of episodes of each task; at least one for each of its variants."""

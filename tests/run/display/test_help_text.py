@@ -131,3 +131,35 @@ def test_rows_of_a_frame_become_entries() -> None:
         "more options:\n"
         "  --long {one,two,three}  Second."
     )
+
+
+FORMS = ("a run folder of {}", "a folder of weights", "a hub id", "module:Class")
+PART_OPTIONS = {
+    "train-planner": ("episode planner", "evaluate planner", "train-reporter planner"),
+    "train-actor": (
+        *("episode actor", "evaluate actor", "train-planner actor", "train-reporter actor"),
+        "train-actor init",
+    ),
+    "train-reporter": ("episode reporter", "evaluate reporter", "train-reporter init"),
+    "train-detector": (
+        *("score-detector detectors", "train-actor reward", "train-planner reward"),
+        *("train-reporter detector", "train-detector init"),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "trainer"),
+    [(*o.split(), trainer) for trainer, options in PART_OPTIONS.items() for o in options],
+)
+def test_whatever_names_a_part_takes_the_same_forms(
+    command: str, option: str, trainer: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "--help"]) == 0
+    found = re.search(rf"\n  --{option}\s(.*?)(?=\n  -|\n\S|\Z)", capsys.readouterr().out, re.S)
+    assert found is not None
+    text = " ".join(found[1].split())
+    # Training starts from weights, which no class of the user's is.
+    for form in FORMS[:3] if option == "init" else FORMS:
+        assert form.format(trainer) in text, text
+    assert ("openai:MODEL" in text and ".gguf file" in text) == (trainer == "train-planner")
