@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from envs.errors import BadInput
+from run.display.messages import saying
 from run.display.progress import ProgressBar
 from run.storage.folder import RunFolder
 from run.storage.settings import at_least, to_json
@@ -97,11 +98,14 @@ class TrainSoloSettings:
         at_least(self, lows | {"evaluate_every": 0, "seed": 0, "threads": 0, "entropy": 0})
         if not self.learning_rate > 0:
             raise BadInput("--learning-rate must be above 0")
+        if self.device.split(":")[0] not in ("cpu", "cuda"):
+            raise BadInput(f"unknown device '{self.device}'; use cpu or cuda")
 
 
 def train_solo(args: TrainSoloSettings) -> Path:
     """Train and score; returns the run folder. Raises BadInput for settings that cannot be."""
-    import torch
+    with saying("loading torch"):
+        import torch
     from rich.console import Console
     from stable_baselines3 import PPO
     from stable_baselines3.common.callbacks import BaseCallback
@@ -113,7 +117,10 @@ def train_solo(args: TrainSoloSettings) -> Path:
 
     if args.threads:
         torch.set_num_threads(args.threads)
-    engine = Engine(_rooms(args, "train"), args.worlds, seed=args.seed)
+    if args.device.startswith("cuda") and not torch.cuda.is_available():
+        raise BadInput(f"--device {args.device}: torch finds no such GPU here; use --device cpu")
+    with saying("compiling the engine"):
+        engine = Engine(_rooms(args, "train"), args.worlds, seed=args.seed)
     name = args.name or args.task
     with RunFolder.new(args.runs_dir, "train-solo", name, to_json(args), False) as folder:
         curve = CurveLog(folder, COLUMNS, "steps", [])

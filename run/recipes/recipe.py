@@ -154,10 +154,9 @@ def settings_of(recipe: Recipe, stage: RecipeStage, values: Mapping[str, Any]) -
 
 def settings_class(command: str) -> type:
     """The class of a command's settings."""
-    from run.__main__ import COMMANDS
-
-    spec = COMMANDS[command]
-    cls: type = getattr(importlib.import_module(spec.module), spec.settings)
+    module = importlib.import_module(f"run.commands.{command.replace('-', '_')}")
+    name = "".join(word.capitalize() for word in command.split("-"))
+    cls: type = getattr(module, f"{name}Settings")
     return cls
 
 
