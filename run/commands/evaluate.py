@@ -13,7 +13,7 @@ from run.evaluation.evaluating import RecordedEvaluationSettings, play_evaluatio
 from run.evaluation.run_folder import report_errors
 from run.evaluation.suites import find_suite, select_tasks, suite_names
 from run.evaluation.tables import print_summary
-from run.evaluation.teams import find_team, team_names
+from run.evaluation.teams import PARTS, find_team, team_names
 from run.storage.resume import check_resumed
 from run.storage.unused import refuse
 
@@ -79,8 +79,17 @@ class EvaluateSettings(RecordedEvaluationSettings):
     def refuse_unused(self, given: Collection[str]) -> None:
         """Raise BadInput for an option that is given and that this run does not use."""
         reasons: dict[str, str] = {}
+        if self.list:
+            others = dict.fromkeys(set(given) - {"list"}, "--list only lists suites and teams")
+            refuse(given, others)
+            return
         # A team, or a task with its own, has its own Planner.
-        if self.team is None and not self.list:
+        if self.team is not None:
+            for name, value in find_team(self.team).items():
+                own = getattr(self if name in PARTS else self.language, name)
+                if own != value:
+                    reasons[name] = f"team '{self.team}' has {value}"
+        else:
             suite = find_suite(self.suite)
             tasks = select_tasks(self.suite, suite, self.tasks)
             if not any(variant.team for task in tasks for variant in task.variants):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations
@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 from envs.errors import BadInput
 from run.storage.overwriting import check_free, write_files
 from run.storage.settings import at_least
+from run.storage.unused import refuse
 
 NAME = re.compile(r"[\w-]{1,40}")
 _Split = Literal["train", "validation", "test1", "test2", "test3", "test4", "test5", "test6"]
@@ -72,6 +73,16 @@ class LabelSettings:
     """With --compare: file to which the answers go on which all agree."""
     force: bool = False
     """Replace what is at --export already."""
+
+    def refuse_unused(self, given: Collection[str]) -> None:
+        """Raise BadInput for an option that is given and that this run does not use."""
+        unused: dict[str, str] = {}
+        if self.compare:
+            asking = ("data", "split", "by", "questions", "seed", "out", "port", "no_browser")
+            unused = dict.fromkeys(asking, "--compare asks nothing")
+        if self.export is None:
+            unused["force"] = "without --export nothing is replaced"
+        refuse(given, unused)
 
     def __post_init__(self) -> None:
         at_least(self, {"questions": 0, "seed": 0, "port": 0})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from run.evaluation.leaderboard import columns_of, leaderboard_page
 from run.evaluation.leaderboard_plots import leaderboard_pictures
 from run.evaluation.results import EvaluationRun, KeptResult, read_results
 from run.storage.overwriting import check_free, write_files
+from run.storage.unused import refuse
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,10 @@ class LeaderboardSettings:
     beside it."""
     force: bool = False
     """Replace what is at --out already."""
+
+    def refuse_unused(self, given: Collection[str]) -> None:
+        """Raise BadInput for an option that is given and that this run does not use."""
+        refuse(given, {} if self.out else {"force": "the page at its usual place is renewed"})
 
 
 def leaderboard(settings: LeaderboardSettings) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -14,6 +14,7 @@ from run.storage.folder import RunFolder
 from run.storage.overwriting import check_free, replace_folder
 from run.storage.records import ClipCounts
 from run.storage.settings import at_least, to_json
+from run.storage.unused import refuse
 
 if TYPE_CHECKING:
     from rewards.success_vqa.clips import Clip
@@ -70,6 +71,17 @@ class MakeClipsSettings:
     """Folder in which run folders are made."""
     name: str = "clips"
     """End of the run folder's name."""
+
+    def refuse_unused(self, given: Collection[str]) -> None:
+        """Raise BadInput for an option that is given and that this run does not use."""
+        unused: dict[str, str] = {}
+        if "train" not in self.splits:
+            unused["clips"] = "--splits has no train"
+        if set(self.splits) <= {"train"}:
+            unused["test_clips"] = "--splits has train alone"
+        if self.out is None:
+            unused["force"] = "a new run folder replaces nothing"
+        refuse(given, unused)
 
     def __post_init__(self) -> None:
         for name in self.splits:

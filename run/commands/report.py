@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from run.evaluation.report_page import EvaluationReport
 from run.evaluation.results import EvaluationRun
 from run.storage.overwriting import check_free, write_files
 from run.storage.settings import at_least
+from run.storage.unused import refuse
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,10 @@ class ReportSettings:
     """Number of episodes to show step by step, shared by the runs."""
     title: str = "Parley"
     """Title of the page."""
+
+    def refuse_unused(self, given: Collection[str]) -> None:
+        """Raise BadInput for an option that is given and that this run does not use."""
+        refuse(given, {} if self.out else {"force": "the report in a run folder is always renewed"})
 
     def __post_init__(self) -> None:
         at_least(self, {"players": 0})

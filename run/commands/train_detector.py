@@ -152,6 +152,9 @@ class TrainDetectorSettings:
         unused = idle(self, self.STAGE_OPTIONS)
         if self.model != "vision-language":
             unused["rank"] = "only --model vision-language has an adapter"
+        else:
+            own = ("frame_steps", "width", "gates", "every", "auxiliary")
+            unused |= dict.fromkeys(own, "a vision-language model has its own vision encoder")
         if self.model == "baseline":
             unused |= dict.fromkeys(
                 ("base", "gates", "every"), "the baseline has no language model"

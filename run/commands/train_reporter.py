@@ -224,6 +224,8 @@ class TrainReporterSettings:
         unused = idle(self, self.STAGE_OPTIONS)
         if not (self.episode_weight or self.command_weight):
             unused["detector"] = "neither --episode-weight nor --command-weight is given"
+        if self.init is None:
+            unused["tune_vision"] = "without --init the vision encoder is always trained"
         refuse(given, unused)
 
     def __post_init__(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -14,6 +15,7 @@ from run.display.progress import ProgressBar
 from run.storage.folder import RunFolder
 from run.storage.settings import at_least, to_json
 from run.storage.training import CurveLog
+from run.storage.unused import idle, refuse
 
 if TYPE_CHECKING:
     from stable_baselines3 import PPO
@@ -85,6 +87,10 @@ class TrainSoloSettings:
     """Folder in which run folders are made."""
     name: str | None = None
     """End of the run folder's name; the task if it is not given."""
+
+    def refuse_unused(self, given: Collection[str]) -> None:
+        """Raise BadInput for an option that is given and that this run does not use."""
+        refuse(given, idle(self, {"evaluate_every": ("evaluate_episodes",)}))
 
     def __post_init__(self) -> None:
         lows = {

@@ -33,16 +33,19 @@ def refuse(given: Collection[str], unused: Mapping[str, str]) -> None:
 
 
 def idle(settings: object, needs: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """The options of stages that are left out.
+    """The options of stages that are left out, and ``--force`` without ``--out``.
 
     Args:
         settings: The settings.
         needs: For the option that says how long a stage is, such as ``rl_steps``, the options that
             only this stage uses.
     """
-    return {
+    unused = {
         name: f"--{stage.replace('_', '-')} is 0"
         for stage, names in needs.items()
         if not getattr(settings, stage)
         for name in names
     }
+    if getattr(settings, "out", None) is None:
+        unused["force"] = "without --out nothing is replaced"
+    return unused

@@ -27,11 +27,12 @@ from tests.agents.tiny import tiny_model, tiny_tokenizer
 from tests.run.warm import in_two_processes, kill_when
 from tests.tiny_vision import small
 
-TRAIN = [
-    *("--steps", "4", "--frame-steps", "5", "--batch", "4", "--width", "16", "--gates", "1"),
-    *("--every", "1", "--validate-every", "2", "--validation-clips", "8", "--threads", "1"),
-    *("--checkpoint-seconds", "0", "--device", "cpu"),
+TUNE = [
+    *("--steps", "4", "--batch", "4", "--validate-every", "2", "--validation-clips", "8"),
+    *("--threads", "1", "--checkpoint-seconds", "0", "--device", "cpu"),
 ]
+BASELINE = [*TUNE, "--frame-steps", "5", "--width", "16"]
+TRAIN = [*BASELINE, "--gates", "1", "--every", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +117,10 @@ def test_the_order_split_asks_the_same_of_both_orders(data: Path) -> None:
 
 
 def test_the_same_seed_makes_the_same_clips(data: Path, tmp_path: Path) -> None:
-    again = ["make-clips", "--test-clips", "24", "--splits", "test2", "--out", str(tmp_path)]
-    assert main([*again, "--runs-dir", str(tmp_path / "runs")]) == 0
-    for one, other in zip(clips(data, "test2"), clips(tmp_path, "test2"), strict=True):
+    again = ["make-clips", "--test-clips", "24", "--splits", "test2", "--out"]
+    place = tmp_path / "clips"
+    assert main([*again, str(place), "--runs-dir", str(tmp_path / "runs")]) == 0
+    for one, other in zip(clips(data, "test2"), clips(place, "test2"), strict=True):
         assert one.questions == other.questions and np.array_equal(one.frames, other.frames)
 
 
@@ -185,6 +187,7 @@ def test_train_and_score_and_resume_after_sigkill(
 ) -> None:
     runs = ["--runs-dir", str(tmp_path / "runs")]
     command = ["train-detector", "--data", str(data), "--base", str(base), *TRAIN]
+    other = ["train-detector", "--data", str(data), "--model", "baseline", *BASELINE]
     assert main([*command, *runs]) == 0
     whole = Path(capsys.readouterr().out.strip().splitlines()[-1])
     there = tmp_path / "killed"
@@ -194,7 +197,7 @@ def test_train_and_score_and_resume_after_sigkill(
     other = load_file(killed / "checkpoints" / "final" / "model.safetensors")
     assert all((one[n] == other[n]).all() for n in one) and len(one) == len(other)
 
-    assert main([*command, "--model", "baseline", *runs, "--name", "base"]) == 0
+    assert main([*other, *runs, "--name", "base"]) == 0
     baseline = Path(capsys.readouterr().out.strip().splitlines()[-1])
     final = [str(f / "checkpoints" / "final") for f in (whole, baseline)]
     for folder, name in zip(final, ("mine", "plain"), strict=True):
@@ -233,8 +236,8 @@ def test_train_and_score_and_resume_after_sigkill(
     assert found["clips"] == found["plain"]["n"] == 20
     assert main([*scored, "--splits", "test2"]) == 2
     assert "no labels for the split 'test2'" in capsys.readouterr().err
-    few = ["--model", "baseline", "--labels", str(labels), "--frame-steps", "1", "--steps", "1"]
-    assert main([*command, *few, *runs]) == 0
+    few = ["--labels", str(labels), "--frame-steps", "1", "--steps", "1"]
+    assert main([*other, *few, *runs]) == 0
     folder = Path(capsys.readouterr().out.strip().splitlines()[-1])
     assert json.loads((folder / "summary.json").read_text())["n"] == 20
 
@@ -246,7 +249,7 @@ def test_a_vision_language_model_is_tuned(
         part.save_pretrained(tmp_path / "vlm")
     runs = ["--runs-dir", str(tmp_path / "runs")]
     tune = ["train-detector", "--model", "vision-language", "--base", str(tmp_path / "vlm")]
-    one = [*tune, "--data", str(data), *TRAIN, "--rank", "2", "--learning-rate", "0.01"]
+    one = [*tune, "--data", str(data), *TUNE, "--rank", "2", "--learning-rate", "0.01"]
     assert main([*one, *runs, "--out", str(tmp_path / "tuned")]) == 0
     assert (tmp_path / "tuned" / "model.safetensors").stat().st_size < 50_000
     (clip,) = clips(data, "test1")[:1]
@@ -264,7 +267,7 @@ def test_a_vision_language_model_is_tuned(
 
 
 def test_two_processes_train_one_baseline(data: Path, tmp_path: Path) -> None:
-    command = ["train-detector", "--model", "baseline", "--data", str(data), *TRAIN]
+    command = ["train-detector", "--model", "baseline", "--data", str(data), *BASELINE]
     runs = ["--runs-dir", str(tmp_path), "--steps", "2", "--frame-steps", "2"]
     out = in_two_processes(*command, *runs)
     (folder,) = (tmp_path / "train-detector").iterdir()

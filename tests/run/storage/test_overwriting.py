@@ -67,7 +67,7 @@ def test_files_are_written_all_or_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        ["make-clips", "--clips", "2", "--test-clips", "2", "--splits", "train"],
+        ["make-clips", "--clips", "2", "--splits", "train"],
         ["train-actor", "--imitation-steps", "0", "--ppo-steps", "0"],
         ["train-planner", "--imitation-steps", "0", "--rl-steps", "0"],
         ["train-reporter", "--steps", "0"],

@@ -32,6 +32,21 @@ ORACLE = ["episode", "--planner", "oracle", "--actor", "scripted"]
         (["train-reporter", "--floor-learning-rate", "1"], "--floor-steps is 0"),
         (["train-detector", "--rank", "4"], "--rank has no effect here"),
         (["train-actor", "--ppo-steps", "0", "--reward", "detector"], "--ppo-steps is 0"),
+        (["train-actor", "--force"], "--force .*: without --out nothing is replaced"),
+        (["train-reporter", "--tune-vision"], "--tune-vision .*: without --init"),
+        (
+            ["train-detector", "--model", "vision-language", "--width", "64"],
+            "--width .* its own vision encoder",
+        ),
+        (["train-solo", "--evaluate-every", "0", "--evaluate-episodes", "9"], "every is 0"),
+        (["evaluate", "--list", "--planner", "oracle"], "--planner .*: --list only lists"),
+        (
+            ["evaluate", "--team", "oracle", "--planner", "parley-135m"],
+            "--planner .*: team 'oracle' has oracle",
+        ),
+        (["make-clips", "--splits", "test1", "--clips", "9"], "--clips .*: --splits has no train"),
+        (["make-clips", "--splits", "train", "--test-clips", "9"], "train alone"),
+        (["make-clips", "--force"], "--force has no effect"),
     ],
     ids=lambda x: " ".join(x) if isinstance(x, list) else "",
 )
