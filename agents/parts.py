@@ -13,11 +13,10 @@ from agents.planner.registry import PLANNER, make_planner
 from agents.protocols import Actor, Planner, Reporter
 from agents.reporter.registry import REPORTER, make_reporter
 from envs.errors import BadInput
+from models.components import check_methods
 from models.references import Part
 
 Given = str | os.PathLike[str]
-# What the loop reads of a part, beside its methods.
-_ATTRIBUTES = {"planner": (), "actor": ("verbs",), "reporter": ("tells_views",)}
 
 
 def is_name(given: object) -> TypeGuard[Given]:
@@ -84,11 +83,5 @@ def checked(part: Part, given: Any) -> Any:
     if inspect.isclass(given):
         name = given.__name__
         raise BadInput(f"the {part.name} {name} is a class; give an object of it: {name}(…)")
-    missing = [f"method {m}()" for m in part.methods if not callable(getattr(given, m, None))]
-    missing += [f"attribute {a}" for a in _ATTRIBUTES[part.name] if not hasattr(given, a)]
-    if missing:
-        raise BadInput(
-            f"{given!r} is no {part.name.capitalize()}: it has no {', no '.join(missing)}; "
-            f"parley.TeamMember, which it can inherit, has all but {part.methods[-1]}()"
-        )
+    check_methods(part, given, repr(given))
     return given

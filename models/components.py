@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from envs.errors import BadInput, unknown
@@ -56,21 +57,55 @@ def component(part: Part, reference: Reference) -> Any:
         thing = getattr(thing, name)
     if isinstance(thing, type) or not callable(thing):
         check_methods(part, thing, reference.given)
+    if part.offers is not None and not _is_made(part, thing):
+        _arguments(part, thing, reference.given, [None] * part.offers, {})
     return thing
 
 
 def check_methods(part: Part, thing: object, given: str) -> None:
-    """Check that an object or class has the methods of a part.
+    """Check that an object or class has what a part must have.
 
     Raises:
-        BadInput: One is missing.
+        BadInput: It lacks something, all of which the message names.
     """
-    for method in part.methods:
-        if not callable(getattr(thing, method, None)):
-            raise BadInput(
-                f"{given} is no {part.name.capitalize()}: it has no method {method}() (an object "
-                f"needs {', '.join(f'{m}()' for m in part.methods)})"
-            )
+    missing = [f"method {m}()" for m in part.methods if not callable(getattr(thing, m, None))]
+    # A class may set its attributes when it is called.
+    if not isinstance(thing, type):
+        missing += [f"attribute {a}" for a in part.attributes if not hasattr(thing, a)]
+    if missing:
+        hint = ""
+        if part.inherits:
+            hint = f"; {part.inherits}, which it can inherit, has all but {part.methods[-1]}()"
+        name = "detector" if part.name == "detector" else part.name.capitalize()
+        raise BadInput(f"{given} is no {name}: it has no {', no '.join(missing)}{hint}")
+
+
+def _is_made(part: Part, thing: object) -> bool:
+    """Whether this is a part already, and need not be called to make one."""
+    return not isinstance(thing, type) and all(hasattr(thing, m) for m in part.methods)
+
+
+def _arguments(
+    part: Part, thing: Any, given: str, offered: Sequence[object], options: Mapping[str, Any]
+) -> Sequence[object]:
+    """Which of the positional arguments ``thing`` is called with: all or none.
+
+    Raises:
+        BadInput: It can be called with neither.
+    """
+    try:
+        signature = inspect.signature(thing)
+    except ValueError:  # of some builtins no signature is known
+        return offered
+    try:
+        signature.bind(*offered, **options)
+    except TypeError:
+        try:
+            signature.bind(**options)
+        except TypeError as error:
+            raise BadInput(f"the {part.name} '{given}' cannot be made: {error}") from error
+        return ()
+    return offered
 
 
 def made(part: Part, thing: Any, given: str, *offered: Any, **options: Any) -> Any:
@@ -84,18 +119,13 @@ def made(part: Part, thing: Any, given: str, *offered: Any, **options: Any) -> A
         options: Keyword arguments, which it must take.
 
     Raises:
-        BadInput: What comes out lacks the part's methods.
+        BadInput: It takes other arguments, or what comes out lacks something.
     """
-    if not isinstance(thing, type) and all(hasattr(thing, m) for m in part.methods):
+    if _is_made(part, thing):
+        check_methods(part, thing, given)
         return thing
     if not callable(thing):
         raise BadInput(f"{given} is no {part.name}: it is of type {type(thing).__name__}")
-    try:
-        inspect.signature(thing).bind(*offered, **options)
-    except TypeError:
-        offered = ()
-    except ValueError:  # of some builtins no signature is known
-        pass
-    result = thing(*offered, **options)
+    result = thing(*_arguments(part, thing, given, offered, options), **options)
     check_methods(part, result, given)
     return result

@@ -13,7 +13,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,6 +58,10 @@ class Part:
         name: planner, actor, reporter or detector.
         registry: The registered ones, by name.
         methods: The methods that an object of a user's must have.
+        attributes: The attributes that it must have beside them.
+        inherits: A class that has all of these but the last method; empty where there is none.
+        offers: How many arguments a class or a function that makes one is offered; it may take
+            none of them. None where what it takes depends on options.
         shipped: The names of weights that come with Parley, each with its folder; None where they
             are downloaded.
         accepts: The kinds of weights that it can be made of, beside its own; ``model`` is a model
@@ -68,6 +72,10 @@ class Part:
     name: str
     registry: Registry[Any]
     methods: Sequence[str]
+    _: KW_ONLY
+    attributes: Sequence[str] = ()
+    inherits: str = ""
+    offers: int | None = 0
     shipped: Callable[[], Mapping[str, Path | None]] = dict
     accepts: Sequence[str] = ()
     server: str | None = None

@@ -22,7 +22,14 @@ ACTORS: Registry[Callable[[], Actor]] = Registry(
 
 
 WEIGHTS = Path(__file__).parent / "weights"
-ACTOR = Part("actor", ACTORS, ("begin", "execute"), lambda: {"learned": WEIGHTS})
+ACTOR = Part(
+    "actor",
+    ACTORS,
+    ("begin", "execute"),
+    attributes=("verbs",),
+    inherits="parley.TeamMember",
+    shipped=lambda: {"learned": WEIGHTS},
+)
 
 
 def check_actor(name: str) -> Reference:

@@ -25,7 +25,14 @@ PLANNERS: Registry[Callable[[PlannerOptions], Planner]] = Registry(
 
 
 PLANNER = Part(
-    "planner", PLANNERS, ("begin", "choose"), known_models, accepts=("model",), server=SERVER
+    "planner",
+    PLANNERS,
+    ("begin", "choose"),
+    inherits="parley.TeamMember",
+    offers=1,
+    shipped=known_models,
+    accepts=("model",),
+    server=SERVER,
 )
 
 

@@ -36,7 +36,10 @@ REPORTER = Part(
     "reporter",
     REPORTERS,
     ("begin", "opening", "on_step", "report"),
-    lambda: {"learned": WEIGHTS},
+    attributes=("tells_views",),
+    inherits="parley.TeamMember",
+    offers=None,
+    shipped=lambda: {"learned": WEIGHTS},
     accepts=("model",),
 )
 

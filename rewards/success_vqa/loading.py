@@ -20,7 +20,8 @@ DETECTOR = Part(
     "detector",
     DETECTORS,
     ("answer",),
-    lambda: {"detector": WEIGHTS / "detector", "baseline": WEIGHTS / "baseline"},
+    offers=2,
+    shipped=lambda: {"detector": WEIGHTS / "detector", "baseline": WEIGHTS / "baseline"},
     accepts=("model",),
 )
 

@@ -84,13 +84,25 @@ def test_what_is_none_is_refused_in_one_sentence(part: Part, tmp_path: Path) -> 
     unfinished = run_folder(tmp_path / "unfinished", part.name, "first")
     with pytest.raises(BadInput, match=f"python -m run train-{part.name} --resume"):
         check(str(unfinished))
+    for file in references._FILES[part.name][1:]:
+        cut = weights(tmp_path / f"without {file}", part.name)
+        (cut / file).unlink()
+        with pytest.raises(BadInput, match=f"no complete weights of .*{file} is missing"):
+            check(str(cut))
+    with pytest.raises(BadInput, match="; did you mean '.*unfinished'"):
+        check(str(tmp_path / "unfinishe"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadInput, match=r"no config.json"):
         check(str(tmp_path / "empty"))
     played = tmp_path / "played"
     played.mkdir()
-    (played / "config.json").write_text('{"command": "episode"}')
-    with pytest.raises(BadInput, match="run folder of 'episode', which has no weights"):
+    for command in ("episode", "train-solo"):
+        (played / "config.json").write_text(json.dumps({"command": command}))
+        with pytest.raises(BadInput, match=f"run folder of '{command}', which has no weights"):
+            check(str(played))
+    other = "reporter" if part.name == "actor" else "actor"
+    (played / "config.json").write_text(json.dumps({"command": f"train-{other}"}))
+    with pytest.raises(BadInput, match=f"holds the weights of an? {other.title()}, and not of"):
         check(str(played))
     with pytest.raises(BadInput, match="there is no file or folder"):
         check(str(tmp_path / "nothing"))
@@ -114,6 +126,9 @@ def test_a_class_of_a_users_module_is_taken_if_it_has_the_methods(
     (tmp_path / f"{module}.py").write_text(
         f"class Mine:\n    verbs = None\n    tells_views = False\n{methods}\n"
         f"class Wrong:\n    def {part.methods[0]}x(self): pass\nnumber = 3\nthing = Mine()\n"
+        "def maker(*offered): return Mine()\ndef bare(): return Mine()\n"
+        "def greedy(a, b, c): return Mine()\ndef nothing(*offered): return None\n"
+        f"class Plain:\n{methods}\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     make: Callable[[str], Any] = {
@@ -125,6 +140,19 @@ def test_a_class_of_a_users_module_is_taken_if_it_has_the_methods(
     assert type(make(f"{module}:Mine")).__name__ == "Mine"
     assert make(f"{module}:thing") is sys.modules[module].thing
     assert CHECKS[part.name](f"{module}:Mine").label == "Mine"
+    for factory in ("maker", "bare"):
+        assert CHECKS[part.name](f"{module}:{factory}").kind == "module"
+        assert type(make(f"{module}:{factory}")).__name__ == "Mine"
+    # What a Reporter takes depends on its options.
+    with pytest.raises(BadInput, match=f"{part.name} '{module}:greedy' cannot be made: missing"):
+        (make if part.offers is None else CHECKS[part.name])(f"{module}:greedy")
+    with pytest.raises(BadInput, match="nothing is no .*it has no method"):
+        make(f"{module}:nothing")
+    if part.attributes:
+        with pytest.raises(
+            BadInput, match=f"Plain is no .*it has no attribute {part.attributes[0]}"
+        ):
+            make(f"{module}:Plain")
     with pytest.raises(BadInput, match=rf"it has no method {part.methods[0]}\(\)"):
         CHECKS[part.name](f"{module}:Wrong")
     with pytest.raises(BadInput, match="it has no method"):
@@ -188,6 +216,9 @@ def test_a_hub_repository_is_asked_what_it_holds(
         make_reporter("some/actor")
     (held / "config.json").write_text(json.dumps(CONFIGS["model"]))
     assert references.hub_folder(REPORTER, "some/model") is None
+    assert check_planner("some/model").label == "some--model"
+    with pytest.raises(BadInput, match="of a model of transformers, and not of an Actor"):
+        check_actor("some/model")
 
 
 def test_a_hub_id_without_network_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,7 +228,7 @@ def test_a_hub_id_without_network_is_a_sentence(monkeypatch: pytest.MonkeyPatch)
         raise OSError("no route to host")
 
     monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", unreachable)
-    for make in (make_actor, make_reporter, load_detector):
+    for make in (make_planner, make_actor, make_reporter, load_detector, *CHECKS.values()):
         with pytest.raises(BadInput, match=r"the model hub does not give it .no route to host"):
             make("nobody/nothing-at-all")
 
