@@ -55,15 +55,19 @@ document.addEventListener('keydown', event => {
 )
 CSS = """
 footer {display: none !important}
-.clip {display: flex; justify-content: center; gap: 2rem; align-items: center; flex-wrap: wrap}
-.clip img {image-rendering: pixelated; border-radius: 4px; max-width: none}
-.clip img {height: 120px !important}
-.clip img.played {height: 300px !important}
-.strip {display: grid; grid-template-columns: repeat(4, auto); gap: .6rem}
+.gradio-container {padding: .5rem !important}
+.clip {display: flex; justify-content: center; gap: 1rem 2rem; align-items: center; flex-wrap: wrap}
+.clip img {image-rendering: pixelated; border-radius: 4px}
+.clip img.played {width: min(300px, 60vw) !important; height: auto}
+.strip {display: grid; grid-template-columns: repeat(4, minmax(0, 120px)); gap: .5rem}
+.strip img {width: 100% !important; height: auto}
 .strip figure {margin: 0; text-align: center}
-.question {font-size: 1.5rem; text-align: center; padding: .6rem 0}
-.place {text-align: center; opacity: .7}
-#frames button {min-width: 2.5rem}
+.question {font-size: 1.4rem; text-align: center; padding: .4rem 0; overflow-wrap: anywhere}
+.place {text-align: center; opacity: .8}
+#answers, #frames {flex-wrap: wrap; gap: .5rem}
+#answers button {min-width: 6rem; flex: 1 1 6rem}
+#frames button {min-width: 2.5rem; flex: 1 1 2.5rem; padding: .5rem 0}
+button:focus-visible {outline: 3px solid #D55E00; outline-offset: 2px}
 """
 
 
@@ -82,6 +86,7 @@ def serve(session: AnnotationSession, port: int, browser: bool) -> None:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((HOST, port))
+        listener.listen()  # now, so that a browser that comes before the page is ready waits
     except OSError as error:
         raise BadInput(f"port {port} of {HOST} cannot be used: {error}") from error
     address = f"http://{HOST}:{listener.getsockname()[1]}/"
@@ -193,7 +198,7 @@ def _page(session: AnnotationSession) -> gr.Blocks:
         place, since = gr.State(0), gr.State(0.0)
         question = gr.HTML()
         clip = gr.HTML()
-        with gr.Row():
+        with gr.Row(elem_id="answers"):
             yes = gr.Button("Yes (Y)", elem_id="yes", variant="primary")
             no = gr.Button("No (N)", elem_id="no", variant="primary")
             skip = gr.Button("Skip (S)", elem_id="skip")

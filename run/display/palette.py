@@ -24,3 +24,10 @@ def marker(k: int) -> str:
 def hatch(k: int) -> str:
     """The hatch of the ``k``-th series' bars."""
     return HATCHES[k % len(HATCHES)]
+
+
+def literal(text: str) -> str:
+    """Text that a plot shows as it stands: no formula between dollars, no entry that a legend
+    leaves out for its underscore."""
+    plain = text.replace("$", r"\$")
+    return f" {plain}" if plain.startswith("_") else plain

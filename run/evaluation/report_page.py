@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from models.references import label_of
 from run.display.markdown import markdown_table
+from run.evaluation.report_episodes import episode_list
 from run.evaluation.report_players import EpisodePlayer, episode_players
-from run.evaluation.report_plots import plots
+from run.evaluation.report_plots import PagePlot, plots
+from run.evaluation.report_summary import OutcomeRow, PairRow, headline, outcome_rows, pair_rows
 from run.evaluation.results import EvaluationRun, evaluate_command
-from run.evaluation.statistics import mcnemar
 from run.storage.records import FaultTable, SuccessRate, TaskScore
 
 TEMPLATE = Path(__file__).with_name("report.jinja")
@@ -57,24 +58,6 @@ class TaskRow:
 
 
 @dataclass(frozen=True)
-class PairRow:
-    """How a run differs from the first on episodes that both have played."""
-
-    task: str
-    run: str
-    n: int
-    difference: str
-    won: int
-    lost: int
-    p: str
-
-    @property
-    def values(self) -> list[object]:
-        """The row of the Markdown table."""
-        return [self.task, self.run, self.n, self.difference, self.won, self.lost, self.p]
-
-
-@dataclass(frozen=True)
 class FaultRow:
     """A part of the team, with its failures by way and in all."""
 
@@ -112,13 +95,16 @@ class EvaluationReport:
     """All that the page shows."""
 
     title: str
+    headline: Sequence[str]
+    outcomes: Sequence[OutcomeRow]
     runs: Sequence[RunRow]
     tasks: Sequence[TaskRow]
-    plots: Sequence[str]
+    plots: Sequence[PagePlot]
     pairs: Sequence[PairRow]
     faults: Sequence[FaultView]
     costs: Sequence[CostRow]
     players: Sequence[EpisodePlayer]
+    episodes: Mapping[str, object]
 
     @classmethod
     def of(cls, runs: Sequence[EvaluationRun], title: str, players: int) -> EvaluationReport:
@@ -132,10 +118,12 @@ class EvaluationReport:
         _name(runs)
         return cls(
             title,
+            headline(runs),
+            outcome_rows(runs),
             [_run_row(run) for run in runs],
             _task_rows(runs),
             plots(runs),
-            _pair_rows(runs),
+            pair_rows(runs),
             [
                 _fault_view(run.name, run.summary.faults.all)
                 for run in runs
@@ -143,6 +131,7 @@ class EvaluationReport:
             ],
             [_cost_row(run) for run in runs],
             episode_players(runs, players),
+            episode_list(runs),
         )
 
     def html(self) -> str:
@@ -156,13 +145,17 @@ class EvaluationReport:
 
     def markdown(self) -> str:
         """The tables alone."""
-        out = [f"# {self.title}", ""]
+        out = [f"# {self.title}", "", *(f"- {text}" for text in self.headline), ""]
         out += [f"- {r.name}: `{r.command}`, commit {r.commit or 'unknown'}" for r in self.runs]
         head = ["task", *(run.name for run in self.runs), "chance", "floor"]
         out += ["", *markdown_table(head, [self._markdown_row(row) for row in self.tasks]), ""]
         if self.pairs:
-            head = ["task", "run", "pairs", "difference", "won", "lost", "p"]
+            head = ["task", "run", "pairs", "difference", "interval", "won", "lost", "p"]
             out += [*markdown_table(head, [pair.values for pair in self.pairs]), ""]
+        if self.outcomes:
+            head = ["what became of the episodes", *(run.name for run in self.runs)]
+            rows = [[row.text, *row.counts] for row in self.outcomes]
+            out += [*markdown_table(head, rows), ""]
         for view in self.faults:
             rows = [[row.part, *row.columns, row.all] for row in view.rows]
             out += [*markdown_table([f"at fault: {view.run}", *view.ways, "all"], rows), ""]
@@ -226,36 +219,6 @@ def _rate_cell(score: TaskScore | None) -> RateCell | None:
         score.n,
         score.n_errors,
     )
-
-
-def _pair_rows(runs: Sequence[EvaluationRun]) -> list[PairRow]:
-    """How the other runs differ from the first, task by task and over all tasks."""
-    if len(runs) < 2:
-        return []
-    first = _successes(runs[0])
-    rows = []
-    for run in runs[1:]:
-        other = _successes(run)
-        both = [key for key in first if key in other]
-        for task in [*dict.fromkeys(key[0] for key in both), None]:
-            keys = [key for key in both if task is None or key[0] == task]
-            if not keys or (task is None and len({key[0] for key in keys}) < 2):
-                continue
-            won = sum(other[key] and not first[key] for key in keys)
-            lost = sum(first[key] and not other[key] for key in keys)
-            difference = f"{(won - lost) / len(keys):+.3f}"
-            p = f"{mcnemar(won, lost):.3g}"
-            rows.append(PairRow(task or "all", run.name, len(keys), difference, won, lost, p))
-    return rows
-
-
-def _successes(run: EvaluationRun) -> dict[tuple[str, str, int], bool]:
-    """Whether each judged episode succeeded, by task, variant and seed."""
-    return {
-        (*record.key, record.seed): record.success
-        for record in run.episodes
-        if record.error is None and record.success is not None
-    }
 
 
 def _fault_view(name: str, table: FaultTable) -> FaultView:

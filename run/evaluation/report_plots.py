@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from run.display.palette import COLOURS, colour, hatch, literal, marker
 from run.evaluation.results import EvaluationRun
 from run.evaluation.statistics import mean_rate
 from run.storage.records import SuccessRate
@@ -15,18 +17,27 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+
+@dataclass(frozen=True)
+class PagePlot:
+    """A plot as SVG, with what it shows in words."""
+
+    svg: str
+    alt: str
+
+
 RateBySize = Mapping[str, Mapping[float, SuccessRate]]
 """Curves by label, each with rates by a number."""
 
 
-def plots(runs: Sequence[EvaluationRun]) -> list[str]:
-    """The plots of some runs, as SVG.
+def plots(runs: Sequence[EvaluationRun]) -> list[PagePlot]:
+    """The plots of some runs.
 
     These are bars of all tasks, a curve for each family of tasks whose names differ in a number,
     and curves over the size of the language model.
     """
     names = list(dict.fromkeys(name for run in runs for name in run.tasks))
-    figures = [_bars_of_all(runs, names)]
+    figures = [(_bars_of_all(runs, names), "Success by task, with 95 % intervals.")]
     families: dict[str, list[tuple[float, str]]] = {}
     for name in names:
         match = re.fullmatch(r"(\D*?) ?(\d+(?:\.\d+)?)", name)
@@ -38,15 +49,16 @@ def plots(runs: Sequence[EvaluationRun]) -> list[str]:
                 run.name: {x: run.tasks[name] for x, name in members if name in run.tasks}
                 for run in runs
             }
-            figures.append(_curves(curves, family, "success"))
+            alt = f"Success over the number in the names of {family}, with 95 % intervals."
+            figures.append((_curves(curves, literal(family), "success"), alt))
     for task, by_label in rates_by_size(runs).items():
-        figure = _curves(by_label, "billion parameters of the Planner", f"success, {task}")
+        figure = _curves(by_label, "billion parameters of the Planner", f"success, {literal(task)}")
         sizes = sorted({size for by_size in by_label.values() for size in by_size})
         figure.axes[0].set_xscale("log")
         figure.axes[0].set_xticks(sizes, [f"{size:g}" for size in sizes])
         figure.axes[0].minorticks_off()
-        figures.append(figure)
-    return [_svg(figure) for figure in figures]
+        figures.append((figure, f"Success over the size of the Planner: {task}."))
+    return [PagePlot(_svg(figure), alt) for figure, alt in figures]
 
 
 def rates_by_size(runs: Sequence[EvaluationRun]) -> dict[str, RateBySize]:
@@ -90,18 +102,20 @@ def _billions(name: str) -> float | None:
 def _bars_of_all(runs: Sequence[EvaluationRun], names: Sequence[str]) -> Figure:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 1.2 + len(names) * (0.12 + 0.16 * len(runs))), layout="constrained")
+    height = 1.2 + len(names) * (0.14 + 0.18 * len(runs))
+    figure = Figure(figsize=(9, height), layout="constrained")
     axes = figure.subplots()
     for k, run in enumerate(runs):
         rates = [run.tasks.get(name) for name in names]
         at = [y + (k - (len(runs) - 1) / 2) * 0.8 / len(runs) for y in range(len(names))]
-        _bars(axes, rates, at, 0.7 / len(runs), f"C{k}", run.name)
-    axes.set_yticks(range(len(names)), names)
-    axes.invert_yaxis()
+        _bars(axes, rates, at, 0.72 / len(runs), k, literal(run.name))
+    axes.set_yticks(range(len(names)), list(map(literal, names)))
+    axes.set_ylim(len(names) - 0.45, -0.55)
     axes.set(xlabel="success, 95 % interval", xlim=(0, 1.01))
     axes.grid(axis="x", alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
     if len(runs) > 1:
-        axes.legend(loc="lower right")
+        figure.legend(loc="outside right upper", frameon=False)
     return figure
 
 
@@ -110,15 +124,19 @@ def _bars(
     rates: Sequence[SuccessRate | None],
     at: Sequence[float],
     height: float,
-    colour: str,
+    k: int,
     name: str,
 ) -> None:
     label: str | None = name
     for y, rate in zip(at, rates, strict=True):
         if rate is None or rate.success_rate is None or rate.success_ci95 is None:
             continue
-        axes.barh(y, rate.success_rate, height, color=colour, alpha=0.75, label=label)
-        axes.plot(rate.success_ci95, [y, y], color="black", linewidth=1)
+        # Beyond the colours there are, hatches keep the bars apart.
+        style = hatch(k // len(COLOURS))
+        axes.barh(
+            y, rate.success_rate, height, color=colour(k), alpha=0.7, hatch=style, label=label
+        )
+        axes.plot(rate.success_ci95, [y, y], color="black", linewidth=1.5)
         label = None
 
 
@@ -126,7 +144,7 @@ def _curves(curves: RateBySize, xlabel: str, ylabel: str) -> Figure:
     """Rates over numbers with their intervals, a curve for each name that has any."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 3.2), layout="constrained")
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
     axes = figure.subplots()
     for k, (name, by_number) in enumerate(curves.items()):
         points = [
@@ -136,13 +154,16 @@ def _curves(curves: RateBySize, xlabel: str, ylabel: str) -> Figure:
         ]
         if points:
             at = [x for x, _, _ in points]
-            axes.plot(at, [rate for _, rate, _ in points], f"C{k}o-", ms=4, label=name)
+            values = [rate for _, rate, _ in points]
+            style = {"marker": marker(k), "color": colour(k)}
+            axes.plot(at, values, label=literal(name), markersize=5, **style)
             low, high = ([interval[j] for _, _, interval in points] for j in (0, 1))
-            axes.fill_between(at, low, high, color=f"C{k}", alpha=0.2)
-    axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(0, 1.02))
+            axes.fill_between(at, low, high, color=colour(k), alpha=0.15)
+    axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(-0.02, 1.02))
     axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
     if axes.lines:
-        axes.legend()
+        figure.legend(loc="outside right upper", frameon=False)
     return figure
 
 

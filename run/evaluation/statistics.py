@@ -75,6 +75,27 @@ def mcnemar(won: int, lost: int) -> float:
     return min(1.0, 2 * sum(comb(n, k) for k in range(min(won, lost) + 1)) / 2**n)
 
 
+def paired_difference(won: int, lost: int, n: int) -> tuple[float, float, float]:
+    """The difference of two success rates on the same episodes, with its 95 % interval.
+
+    The interval is Wald's with half a pair added to each cell (Agresti and Min 2005), which stays
+    honest where few pairs differ.
+
+    Args:
+        won: The number of pairs that only the first of the two has won.
+        lost: The number of pairs that only the second has won.
+        n: The number of all pairs, at least 1.
+
+    Returns:
+        The difference, and both ends of the interval.
+    """
+    difference = (won - lost) / n
+    middle = (won - lost) / (n + 2)
+    spread = won + lost + 1 - (won - lost) ** 2 / (n + 2)
+    half = NormalDist().inv_cdf(0.975) * spread**0.5 / (n + 2)
+    return difference, max(-1.0, middle - half), min(1.0, middle + half)
+
+
 def mean_rate(scores: Iterable[TaskScore]) -> MeanRate:
     """The mean success rate of tasks, all of the same weight.
 
