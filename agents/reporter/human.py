@@ -1,29 +1,23 @@
-"""A person as the Reporter, at standard input."""
+"""A person as the Reporter."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from agents.by_hand import PlayedByHand
 from agents.dialogue import Dialogue, Rollout
 from agents.grounding import ground
 from agents.messages import Report
-from agents.protocols import TeamMember
 from agents.reporter.scripted import truth
-from envs.errors import BadInput
 
 
-class HumanReporter(TeamMember):
-    """Asks a person for each report; an empty line takes the scripted one."""
+class HumanReporter(PlayedByHand):
+    """Asks a person for each report; an empty one stands for the scripted Reporter's."""
 
     def report(self, rollouts: Sequence[Rollout], dialogues: Sequence[Dialogue]) -> list[Report]:
         reports = []
         for rollout, dialogue in zip(rollouts, dialogues, strict=True):
-            print(f"Task: {dialogue.task}\nCommand: {rollout.command.sentence()}")
             default = truth(rollout)
-            print(f"Your report (empty for: {default.text})")
-            try:
-                line = input("Reporter: ").strip()
-                reports.append(ground(line, rollout.command) if line else default)
-            except EOFError:
-                raise BadInput("the human Reporter's standard input ended") from None
+            text = self.prompter.report(rollout, dialogue, default).strip()
+            reports.append(ground(text, rollout.command) if text else default)
         return reports

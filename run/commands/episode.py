@@ -23,6 +23,7 @@ from models.references import label_of
 from run.display.episodes import DisplayOptions, episode_display, missing_videos, print_success
 from run.display.live import say
 from run.display.messages import saying
+from run.display.outcome import OutcomeSummary
 from run.display.state import CallbackList
 from run.evaluation.given import check_team
 from run.evaluation.recording import EpisodeRecorder, finished_episodes, missing_groups
@@ -209,10 +210,10 @@ class EpisodeSettings:
 
     @property
     def display(self) -> DisplayOptions:
-        # A person at standard input needs the screen.
-        plain = self.plain or self.has_human
         title = f"{self.title} · {label_of(self.planner)}"
-        return DisplayOptions(title, plain, self.verbose, self.actor == HUMAN, self.pause)
+        return DisplayOptions(
+            title, self.plain, self.verbose, self.actor == HUMAN, self.has_human, self.pause
+        )
 
 
 def environment_settings(settings: EpisodeSettings) -> Mapping[str, Any]:
@@ -263,13 +264,16 @@ def episode(settings: EpisodeSettings) -> Path:
             options = dataclasses.replace(options, seed=settings.seed)
             planner = make_planner(settings.planner, options)
         team = Team(planner, actor, reporter, settings.max_turns, settings.command_steps)
+        outcomes = OutcomeSummary()
         try:
-            records = _play(settings, team, worlds, folder)
+            records = _play(settings, team, worlds, folder, outcomes)
         except BadInput as error:
             raise folder.stopped_by(error) from error
         summary = summarise("episode", settings.seed, records, settings.group)
         folder.write_json("summary.json", summary.to_json())
     print_success(summary)
+    for line in outcomes.lines():
+        say(line)
     say(str(folder.path))
     report_errors(records, folder)
     return folder.path
@@ -290,7 +294,11 @@ def _worlds(settings: EpisodeSettings) -> Worlds:
 
 
 def _play(
-    settings: EpisodeSettings, team: Team, worlds: Worlds, folder: RunFolder
+    settings: EpisodeSettings,
+    team: Team,
+    worlds: Worlds,
+    folder: RunFolder,
+    outcomes: OutcomeSummary,
 ) -> list[EpisodeRecord]:
     """Play what is missing, group by group, and return the records of all episodes."""
     records = finished_episodes(folder)
@@ -298,12 +306,15 @@ def _play(
     if folder.resumed:
         say(f"{len(done)} of {settings.episodes} episodes are finished")
     options = settings.display
-    with episode_display(options, settings.episodes, records) as display:
+    parts = (team.planner, team.actor, team.reporter)
+    with episode_display(options, settings.episodes, records, parts) as display:
         for indices in missing_groups(settings.episodes, settings.group, done):
             videos = missing_videos(indices, settings.video, folder, options.title)
             recorder = EpisodeRecorder(folder, indices, done, records)
             # The video before the line: an episode that has its line has its video too.
-            callbacks = CallbackList([videos, recorder, *display(indices, done)])
+            shows = display(indices, done)
+            outcomes.group(indices, done)
+            callbacks = CallbackList([videos, recorder, outcomes, *shows])
             try:
                 team.play(worlds, [settings.seed + i for i in indices], callbacks)
             finally:

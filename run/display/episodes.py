@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rich.console import Console
 
+from agents.by_hand import PlayedByHand
 from agents.team import Callback
+from run.display.by_hand import HandScreen
+from run.display.keyboard import Keyboard
 from run.display.live import PAUSE, HumanView, LiveView, PlainLines, RunningScore, say
+from run.display.messages import note
+from run.display.rooms import shows_pictures
 from run.display.video import VideoCallback
 from run.storage.folder import RunFolder
 from run.storage.records import EpisodeRecord, RunSummary
@@ -27,6 +33,7 @@ class DisplayOptions:
         plain: Whether to print lines even where a terminal could show the live view.
         verbose: Whether plain lines include the dialogues.
         human_actor: Whether a person acts, who must see the world before each step.
+        by_hand: Whether a person plays any part of the team.
         pause: How long the live view shows each step, in seconds; None for the default.
     """
 
@@ -34,27 +41,44 @@ class DisplayOptions:
     plain: bool = False
     verbose: bool = False
     human_actor: bool = False
+    by_hand: bool = False
     pause: float | None = None
 
 
 @contextmanager
 def episode_display(
-    options: DisplayOptions, episodes: int, finished: Sequence[EpisodeRecord]
+    options: DisplayOptions,
+    episodes: int,
+    finished: Sequence[EpisodeRecord],
+    parts: Sequence[object] = (),
 ) -> Iterator[GroupDisplay]:
-    """The live view in a terminal with colour, otherwise a line for each episode.
+    """The live view in a terminal with colour, otherwise a line for each episode. A person plays in
+    a screen of their own, or, without a terminal, line by line at standard input.
 
     Args:
         options: How the episodes are shown.
         episodes: How many episodes the run has.
         finished: The records of those that a resumed run has already played.
+        parts: The parts of the team; those that a person plays ask through the screen.
     """
     console = Console()
+    pause = PAUSE if options.pause is None else options.pause
+    if options.by_hand and not options.plain:
+        if Keyboard.is_possible():
+            keyboard = Keyboard(sys.stdin.fileno())
+            with HandScreen(console, keyboard, options.title, episodes, pause) as screen:
+                for part in parts:
+                    if isinstance(part, PlayedByHand):
+                        part.prompter = screen
+                yield lambda indices, skip: [screen.group(indices, skip)]
+            return
+        note("no terminal: a person is asked line by line at standard input")
     # The half blocks of the live view need colour.
-    if options.plain or not console.is_terminal or console.color_system is None:
+    plain = options.plain or options.by_hand
+    if plain or not console.is_terminal or not shows_pictures(console):
         human: list[Callback] = [HumanView(console)] if options.human_actor else []
         yield lambda indices, skip: [*human, PlainLines(indices, skip, options.verbose)]
         return
-    pause = PAUSE if options.pause is None else options.pause
     with LiveView(console, options.title, RunningScore(episodes, finished), pause) as view:
         yield lambda indices, skip: [view.group(indices, skip)]
 

@@ -7,13 +7,9 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from itertools import groupby
 
-import numpy as np
-from rich.color import Color
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.measure import Measurement
 from rich.panel import Panel
 from rich.progress import (
     BarColumn,
@@ -23,15 +19,16 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.segment import Segment
-from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
 from agents.dialogue import PLANNER, REPORTER, TASK, Decision, Dialogue, script
 from agents.episode import Episode
 from envs.errors import BadInput
+from envs.events import Event
 from envs.worlds import Worlds
+from run.display.outcome import EventLog, is_unjudged, what_happened
+from run.display.rooms import HalfBlocks, letters, shows_pictures, small_frame
 from run.display.state import DisplayState, EpisodeDisplay, verdict
 from run.storage.records import EpisodeRecord
 
@@ -54,26 +51,6 @@ def say(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         raise BadInput(f"cannot write to standard output: {error.strerror or error}") from error
-
-
-class HalfBlocks:
-    """A picture in a terminal, two pixels to a character: ``▀`` has two colours."""
-
-    def __init__(self, pixels: np.ndarray) -> None:
-        """``pixels [height, width, 3] uint8``."""
-        self.pixels = pixels if len(pixels) % 2 == 0 else np.pad(pixels, ((0, 1), (0, 0), (0, 0)))
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for upper, lower in zip(self.pixels[::2].tolist(), self.pixels[1::2].tolist(), strict=True):
-            # Neighbours of one colour as one segment: a tenth of the text to send.
-            pairs = zip(map(tuple, upper), map(tuple, lower), strict=True)
-            for (up, low), same in groupby(pairs):
-                style = Style(color=Color.from_rgb(*up), bgcolor=Color.from_rgb(*low))
-                yield Segment("▀" * len(list(same)), style)
-            yield Segment.line()
-
-    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        return Measurement(self.pixels.shape[1], self.pixels.shape[1])
 
 
 class RunningScore:
@@ -105,15 +82,30 @@ class PlainLines(DisplayState):
         self.indices = indices
         self.skip = skip
         self.verbose = verbose
+        self._log = EventLog()
+
+    def on_begin(self, worlds: Worlds, dialogues: Sequence[Dialogue]) -> None:
+        super().on_begin(worlds, dialogues)
+        self._log.on_begin(worlds, dialogues)
+
+    def on_step(self, worlds: Worlds) -> None:
+        self._log.on_step(worlds)
 
     def on_end(self, i: int, episode: Episode) -> None:
-        if self.indices[i] in self.skip:
-            return
-        if self.verbose:
-            for who, text in script(episode.task, episode.opening, episode.turns):
-                say(f"{who}: {text}" if who == TASK else f"  {who}: {text}")
-        why = "" if episode.error is None else f": {episode.error.strip().splitlines()[-1]}"
-        say(f"episode {self.indices[i]} seed {episode.seed}: {verdict(episode)}{why}")
+        if self.indices[i] not in self.skip:
+            say_end(self.indices[i], episode, self._log.of(i), self.verbose)
+
+
+def say_end(index: int, episode: Episode, events: Sequence[Event], verbose: bool) -> None:
+    """Print how an episode ended, where nobody judged it what happened, and with ``verbose`` its
+    dialogue before that."""
+    if verbose:
+        for who, text in script(episode.task, episode.opening, episode.turns):
+            say(f"{who}: {text}" if who == TASK else f"  {who}: {text}")
+    why = "" if episode.error is None else f": {episode.error.strip().splitlines()[-1]}"
+    if is_unjudged(episode):
+        why = f": {what_happened(events)}"
+    say(f"episode {index} seed {episode.seed}: {verdict(episode)}{why}")
 
 
 class LiveView:
@@ -293,55 +285,8 @@ class HumanView(DisplayState):
 
     def _print(self, i: int) -> None:
         assert self.worlds is not None
-        if self.console.color_system is None:
+        if not shows_pictures(self.console):
             say(letters(self.worlds, i))
             return
         frame = small_frame(self.worlds, i, self.console.width, self.console.height - 4)
         self.console.print(HalfBlocks(frame))
-
-
-def letters(worlds: Worlds, i: int) -> str:
-    """World i in characters, for terminals without colour: two to a cell, with a legend below."""
-    world = worlds.world(i)
-    signs: dict[str, str] = {}
-    rows = []
-    for y in range(world.height):
-        row = []
-        for x in range(world.width):
-            thing = world.grid.get(x, y)
-            if (x, y) == tuple(world.agent_pos):
-                row.append((">>", "vv", "<<", "^^")[int(world.agent_dir)])
-            elif thing is None or thing.type == "floor":
-                row.append(" .")
-            elif thing.type == "wall":
-                row.append("##")
-            else:
-                name = f"{getattr(thing, 'texture', '')} {thing.color} {thing.type}".strip()
-                sign = signs.setdefault(name, chr(ord("A") + len(signs)))
-                row.append(f" {sign}")
-        rows.append("".join(row))
-    names = [f"{sign} {name}" for name, sign in signs.items()]
-    return "\n".join([*rows, ", ".join(names)])
-
-
-def small_frame(worlds: Worlds, i: int, columns: int, rows: int) -> np.ndarray:
-    """World i as ``[height, width, 3] uint8``, with at most 8 pixels a tile, small enough for
-    ``columns`` by ``rows`` characters of `HalfBlocks`.
-
-    Only the inner edge of the outer walls is kept, which leaves more room for what is inside.
-
-    Args:
-        worlds: The worlds.
-        i: The number of the world.
-        columns: The width that is available, in characters.
-        rows: The height that is available, in characters.
-    """
-    world = worlds.world(i)
-    inside = min((columns - 2) // (world.width - 2), (2 * rows - 2) // (world.height - 2))
-    tile = max(1, min(inside, 8))
-    # Drawn larger and averaged: MiniGrid's own small tiles lose their outlines.
-    large = worlds.frame(i, 4 * tile)
-    height, width, _ = large.shape
-    pixels = large.reshape(height // 4, 4, width // 4, 4, 3).mean((1, 3)).astype(np.uint8)
-    cut = tile - 1
-    return pixels[cut : len(pixels) - cut, cut : pixels.shape[1] - cut]

@@ -15,6 +15,11 @@ def warn(text: str) -> None:
     print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
+def note(text: str) -> None:
+    """Print, in one line, what one should know but need not mend."""
+    print(text, file=sys.stderr, flush=True)
+
+
 @contextmanager
 def saying(text: str, quiet: bool = False) -> Iterator[None]:
     """Say what takes long, in one line, where what happens within the context takes longer than

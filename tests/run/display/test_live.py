@@ -15,7 +15,8 @@ from agents.planner.registry import make_planner
 from agents.reporter import make_reporter
 from agents.team import Team
 from envs.tasks import make_worlds
-from run.display.live import HalfBlocks, LiveView, PlainLines, RunningScore, letters, small_frame
+from run.display.live import LiveView, PlainLines, RunningScore
+from run.display.rooms import HalfBlocks, letters, small_frame
 from tests.run.command import episode
 
 
