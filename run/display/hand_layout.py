@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -78,9 +78,9 @@ class HandPage:
         columns, choices = self._choices(console, width)
         # The room first, but for some of the choices.
         least = 0 if q.alone else max(rest - 4, min(5, rest - 2), 0)
-        if self.worlds is None and not q.alone:
-            least = rest // 3
-        elif not q.alone:
+        if self.worlds is None:
+            least = min(least, rest // 3)
+        else:
             least = min(least, self.worlds.world(self.display.dialogue.world).height)
         n = max(min(len(choices), rest - least), 0)
         first = min(q.first // columns, max(len(choices) - n, 0))
@@ -189,10 +189,11 @@ def wrapped(
     return _cut(console, texts, rows)
 
 
-def _cut(console: Console, lines: Sequence[Text], rows: int) -> list[Text]:
+def _cut(console: Console, lines: Iterable[Text], rows: int) -> list[Text]:
     """The first so many lines, the last of which says that there were more."""
-    kept = list(lines[:rows])
-    if len(lines) > rows and kept:
+    texts = list(lines)
+    kept = texts[:rows]
+    if len(texts) > rows and kept:
         kept[-1].truncate(max(len(kept[-1]) - 4, 0))
         kept[-1].append(" ...")
     return kept
