@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+# Few modules, since Ctrl-C while they are imported cannot be caught: `dataclasses` would take most
+# of the time.
 import contextlib
 import importlib
-import inspect
 import io
 import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 PROG = "python -m run"
 DISTRIBUTION = "parley-rl"
 
 
-@dataclass(frozen=True)
-class CommandSpec:
+class CommandSpec(NamedTuple):
     """Where a command lives: ``module`` has ``function(settings)`` and the class of settings."""
 
     module: str
@@ -230,6 +229,8 @@ def parse(name: str, cls: type, rest: Sequence[str], default: Any = None) -> Any
     Raises:
         BadInput: In one sentence, for arguments that cannot be used.
     """
+    import inspect
+
     import tyro
 
     from envs.errors import BadInput
