@@ -1,4 +1,4 @@
-"""Every command in the README is run.
+"""Every command in the README and the tutorial is run, and so is their Python.
 
 A ``python -m run`` command is run as it is written, with ``--episodes 2 --planner oracle`` and the
 like appended (the last value of an option counts), so that it takes seconds and needs no language
@@ -18,16 +18,30 @@ from pathlib import Path
 
 import pytest
 
+from run.__main__ import parse
 from tests.run.warm import Started
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-COMMANDS = [
-    line.strip()
-    for block in re.findall(r"^```sh\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-    for line in block.replace("\\\n", " ").splitlines()
-    if line.strip() and not line.startswith("#")
-]
+# Pages whose commands and Python are run as they stand there.
+PAGES = ("README.md", "docs/tutorial.md", "docs/recipes.md", "docs/guides/models.md")
+SITE = ["README.md", *(str(p.relative_to(ROOT)) for p in sorted((ROOT / "docs").rglob("*.md")))]
+
+
+def commands_of(page: str) -> list[str]:
+    """The commands in the ``sh`` blocks of a page."""
+    return [
+        line.strip()
+        for block in re.findall(
+            r"^```sh\n(.*?)^```$", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE
+        )
+        for line in block.replace("\\\n", " ").splitlines()
+        if line.strip() and not line.startswith("#")
+    ]
+
+
+COMMANDS = commands_of("README.md")
+TRAINED = "my/reporter"  # what one command of a page makes and the next takes
 SHORT = {
     "episode": "--episodes 2 --planner oracle --actor scripted --video 0",
     "train-actor": (
@@ -36,7 +50,6 @@ SHORT = {
     "train-planner": (
         "--imitation-steps 1 --batch 2 --rl-steps 1 --groups 1 --members 2 --validate-every 0"
     ),
-    "train-reporter": "--steps 1 --batch 2 --validate-every 0 --threads 1",
     "make-clips": "--clips 12 --test-clips 6",
     "train-detector": (
         "--steps 1 --frame-steps 1 --batch 2 --validate-every 0 --validation-clips 2 --threads 1"
@@ -91,25 +104,41 @@ def test_the_readme_has_commands() -> None:
     assert all(c.startswith(("make ", "python -m run ")) for c in COMMANDS)
 
 
-def is_of_detectors(command: str) -> bool:
-    return any(f"-m run {job}" in command for job in ("make-clips", "train-detector", "score-"))
+def test_the_readme_is_short() -> None:
+    assert len(README.split()) <= 1000
+
+
+def is_recipe(command: str) -> bool:
+    return "--recipe" in command
 
 
 @pytest.mark.parametrize(
     "command",
-    [c for c in COMMANDS if c.startswith("python -m run ") and not is_of_detectors(c)],
+    dict.fromkeys(
+        command.replace(TRAINED, "scripted")
+        for page in PAGES
+        for command in commands_of(page)
+        if command.startswith("python -m run ") and not is_recipe(command)
+    ),
 )
 def test_commands_run(command: str, tmp_path: Path) -> None:
     folder = tmp_path / run(shortened(command), tmp_path)
     assert folder.is_dir() and (folder / "summary.json").is_file()
 
 
-def test_the_detectors_commands_run_one_after_another(tmp_path: Path) -> None:
-    commands = [c for c in COMMANDS if is_of_detectors(c)]
-    assert len(commands) == 3
-    for command in commands:
-        folder = tmp_path / run(shortened(command), tmp_path)
-        assert folder.is_dir() and (folder / "summary.json").is_file()
+@pytest.mark.parametrize(
+    "command",
+    dict.fromkeys(c for page in PAGES for c in commands_of(page) if is_recipe(c)),
+)
+def test_recipes_that_are_named_are_there(command: str) -> None:
+    """The recipes themselves take minutes; tests/run/recipes runs small ones."""
+    from run.recipes.recipe import read_recipe
+    from run.recipes.runner import RecipeSettings
+
+    words = shlex.split(command)
+    settings = parse(words[3], RecipeSettings, words[4:])
+    if settings.recipe != "list":
+        assert read_recipe(settings.recipe, words[3]).stages
 
 
 def test_make_demo_runs(tmp_path: Path) -> None:
@@ -131,10 +160,23 @@ def test_make_test_runs_all_checks() -> None:
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
 
 
-def test_the_python_example_runs(tmp_path: Path) -> None:
-    (code,) = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+@pytest.mark.parametrize(
+    ("page", "code"),
+    [
+        pytest.param(page, code, id=f"{page}-{k}")
+        for page in PAGES
+        for k, code in enumerate(
+            re.findall(
+                r"^```python\n(.*?)^```$", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE
+            )
+        )
+    ],
+)
+def test_the_python_of_a_page_runs(page: str, code: str, tmp_path: Path) -> None:
+    if page == "README.md":
+        assert sum(bool(line.strip()) for line in code.splitlines()) <= 10
     (tmp_path / "example.py").write_text(code)
-    assert run("python example.py", tmp_path).startswith(("success [", "failure [", "max_turns ["))
+    assert run("python example.py", tmp_path)
 
 
 def test_what_is_said_of_adding_ones_own_works(tmp_path: Path) -> None:
@@ -164,6 +206,7 @@ def test_the_tables_of_commands_and_parts_are_complete() -> None:
     from models.language.weights import packaged
     from run.__main__ import COMMANDS as JOBS
 
+    page = (ROOT / "docs" / "commands.md").read_text()
     for make, name in (
         (make_planner, "oracle"),
         (make_reporter, "scripted"),
@@ -171,31 +214,44 @@ def test_the_tables_of_commands_and_parts_are_complete() -> None:
     ):
         make(name)
     for job in JOBS:
-        assert f"`python -m run {job}`" in README
+        assert f"`python -m run {job}`" in page
     for name in (*PLANNERS, *packaged(), *shipped(), *ACTORS, *REPORTERS):
-        assert f"`{name}`" in README, name
+        assert f"`{name}`" in page, name
     for task in TASKS:
-        assert task in ("command", "instruction") or f"`{task}`" in README, task
+        assert task in ("command", "instruction") or f"`{task}`" in page, task
+
+
+def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs", reason="mkdocs is not installed")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"}
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    reference = (tmp_path / "reference" / "parley.html").read_text()
+    assert "load_detector" in reference and "planner_from" in reference
+    assert "--imitation-steps" in (tmp_path / "reference" / "cli.html").read_text()
+
+
+def test_the_citation_names_both_papers() -> None:
+    import yaml
+
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= cited.keys()
+    assert [r["url"][-10:] for r in cited["references"]] == ["2302.00763", "2303.07280"]
+
+
+def test_the_image_copies_what_is_there() -> None:
+    copied = re.findall(r"^COPY (.*) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    packages = {"envs", "models", "agents", "rewards", "run", "parley", "recipes"}
+    names = {name for line in copied for name in line.split()}
+    assert packages <= names and all((ROOT / name).exists() for name in names)
 
 
 def test_links_to_files_lead_somewhere() -> None:
-    for page in (
-        "README.md",
-        "ARCHITECTURE.md",
-        "docs/items.md",
-        "docs/engine.md",
-        "docs/planner.md",
-        "docs/detector.md",
-        "docs/evaluation.md",
-        "docs/extending.md",
-        "docs/leaderboard.md",
-        "docs/reporter.md",
-        "agents/planner/adapters/parley-135m/README.md",
-        "agents/planner/adapters/parley-visible/README.md",
-        "agents/reporter/weights/README.md",
-        "rewards/success_vqa/weights/detector/README.md",
-        "agents/actor/weights/README.md",
-    ):
+    cards = ("agents", "rewards")
+    pages = [*SITE, "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+    pages += [str(p.relative_to(ROOT)) for room in cards for p in (ROOT / room).rglob("README.md")]
+    for page in pages:
         text = re.sub(
             r"^```.*?^```$", "", (ROOT / page).read_text(), flags=re.DOTALL | re.MULTILINE
         )
