@@ -252,8 +252,8 @@ class _Reader:
                 where = next(
                     (places[k] for k, v in settings.items() if f"${{{reference}}}" in str(v)), line
                 )
-                known = f"; those are {', '.join(earlier)}" if earlier else ""
-                raise self._wrong(where, f"'${{{reference}}}' names no earlier stage{known}")
+                those = f"; those are {', '.join(earlier)}" if earlier else ""
+                raise self._wrong(where, f"'${{{reference}}}' names no earlier stage{those}")
         return stage
 
     def _keys(
