@@ -14,6 +14,7 @@ import tyro
 from agents.actor import make_actor
 from agents.planner.prompt import prompted
 from agents.planner.registry import make_planner, settled, unused
+from agents.planner.trained_on import what_is_new
 from agents.reporter import make_reporter
 from agents.team import Team
 from envs.errors import BadInput
@@ -22,7 +23,7 @@ from envs.worlds import Worlds
 from models.references import label_of
 from run.display.episodes import DisplayOptions, episode_display, missing_videos, print_success
 from run.display.live import say
-from run.display.messages import saying
+from run.display.messages import saying, warn
 from run.display.outcome import OutcomeSummary
 from run.display.state import CallbackList
 from run.evaluation.given import check_team
@@ -251,6 +252,8 @@ def episode(settings: EpisodeSettings) -> Path:
     check_team(settings.planner, settings.actor, settings.reporter)
     with saying("making the worlds"):
         worlds = _worlds(settings)
+    if settings.instruction is not None:
+        _check_sentence(settings.planner, settings.instruction, worlds)
     p = settings.irrelevant_p
     with saying(f"loading the Reporter {settings.reporter} and the Actor {settings.actor}"):
         reporter = make_reporter(settings.reporter, **({} if p is None else {"p": p}))
@@ -291,6 +294,22 @@ def _worlds(settings: EpisodeSettings) -> Worlds:
     n = min(settings.group, settings.episodes)
     batched = settings.episodes >= BATCHED_FROM
     return make_worlds(task, n, batched=batched, **environment_settings(settings))
+
+
+def _check_sentence(planner: str, sentence: str, worlds: Worlds) -> None:
+    """Say what in a sentence of the user's is new to the Planner.
+
+    Raises:
+        BadInput: The oracle has no answer to it.
+    """
+    if planner == "oracle" and not worlds.judged(0):
+        raise BadInput(
+            f"the oracle has no answer to '{sentence}', which reads like none of our tasks; choose "
+            "another --planner, or word it as in --instruction 'Pick up the red ring.'"
+        )
+    new = what_is_new(planner, sentence)
+    if new:
+        warn(new)
 
 
 def _play(
