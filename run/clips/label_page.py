@@ -64,9 +64,13 @@ footer {display: none !important}
 .strip figure {margin: 0; text-align: center}
 .question {font-size: 1.4rem; text-align: center; padding: .4rem 0; overflow-wrap: anywhere}
 .place {text-align: center; opacity: .8}
-#answers, #frames {flex-wrap: wrap; gap: .5rem}
-#answers button {min-width: 6rem; flex: 1 1 6rem}
-#frames button {min-width: 2.5rem; flex: 1 1 2.5rem; padding: .5rem 0}
+#answers, #frames {display: grid; gap: .5rem; grid-template-columns: repeat(4, 1fr)}
+#frames {grid-template-columns: repeat(8, 1fr)}
+#answers button, #frames button {min-width: 0; padding: .5rem .2rem}
+@media (max-width: 40rem) {
+  #answers {grid-template-columns: repeat(2, 1fr)}
+  #frames {grid-template-columns: repeat(4, 1fr)}
+}
 button:focus-visible {outline: 3px solid #D55E00; outline-offset: 2px}
 """
 

@@ -11,6 +11,8 @@ from envs.errors import BadInput
 from models.training.callbacks import CheckpointCallback, SaveWeightsCallback
 from models.training.checkpoints import CheckpointManager
 from models.training.trainer import Stage, Trainer, TrainerCallback
+from run.display.palette import colour
+from run.display.training_curves import mark_stages, stage_points
 from run.storage.folder import RunFolder
 from run.storage.settings import at_least
 from run.storage.training import (
@@ -357,18 +359,20 @@ def _plot(curve: CurveCallback, folder: RunFolder) -> None:
     """Success in training, stage by stage, and with held-out items."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
     axes = figure.subplots()
     noise = {"imitation": ", 5 % of actions at random", "ppo": ""}
-    for stage in dict.fromkeys(r["stage"] for r in curve.records()):
-        points = [(r["steps"] / 1e6, r["success"]) for r in curve.records(stage)]
-        axes.plot(*zip(*points, strict=True), label=f"{stage}: training{noise[stage]}")
-    points = [(r["steps"] / 1e6, r["held_out"]) for r in curve.records() if r["held_out"] != ""]
-    if points:
-        axes.plot(*zip(*points, strict=True), "ko-", ms=4, label="8x8 rooms, held-out items")
+    for k, stage in enumerate(dict.fromkeys(r["stage"] for r in curve.records())):
+        points = stage_points(curve.records(stage), "success")
+        axes.plot(points.steps, points.values, color=colour(k), label=f"{stage}{noise[stage]}")
+    tested = stage_points(curve.records(), "held_out")
+    if tested.steps:
+        axes.plot(*tested.with_breaks(), "ko-", ms=4, label="8x8 rooms,\nheld-out items")
+    mark_stages(axes, [stage_points(curve.records(), "success")])
+    axes.xaxis.set_major_formatter(lambda steps, _: f"{steps / 1e6:g}")
     axes.set(xlabel="million environment steps", ylabel="commands carried out", ylim=(0, 1.02))
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right")
+    figure.legend(loc="outside right upper", frameon=False)
     figure.savefig(folder.part("plots", "curve.png"), dpi=120)
 
 

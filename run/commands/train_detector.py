@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from envs.errors import BadInput
 from models.training.callbacks import CheckpointCallback, ValidationCallback
 from models.training.trainer import Stage, Trainer, TrainerCallback, ValidationResult
+from run.display.palette import colour
+from run.display.training_curves import mark_stages, stage_points
 from run.storage.folder import RunFolder
 from run.storage.settings import at_least
 from run.storage.training import (
@@ -376,21 +378,21 @@ class _DetectorTraining:
 
 def _plot(curve: CurveCallback, folder: RunFolder) -> None:
     """The loss, smoothed, and validation."""
-    import numpy as np
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
     axes = figure.subplots()
     records = curve.records()
-    steps = [r["step"] for r in records]
-    losses = np.array([r["loss"] for r in records])
-    n = min(25, len(losses))
-    smooth = np.convolve(losses, np.ones(n) / n, "valid")
-    axes.plot(steps[n - 1 :], smooth, label=f"loss, mean of {n} steps")
-    points = [(r["step"], r["validation"]) for r in records if r["validation"] != ""]
-    if points:
-        axes.plot(*zip(*points, strict=True), "ko-", ms=4, label="validation")
-    axes.set(xlabel="step", ylabel="loss; balanced accuracy", ylim=(0, 1.02))
+    losses = stage_points(records, "loss")
+    n = min(25, len(losses.steps))
+    label = f"loss, mean of {n} steps"
+    axes.plot(*losses.smoothed(n).with_breaks(), color=colour(0), label=label)
+    validated = stage_points(records, "validation")
+    if validated.steps:
+        axes.plot(*validated.with_breaks(), "ko-", ms=4, label="validation")
+    mark_stages(axes, [losses])
+    axes.set(xlabel="step", ylabel="loss; balanced accuracy")
+    axes.set_ylim(0, max(1.02, axes.get_ylim()[1]))
     axes.grid(alpha=0.3)
-    axes.legend(loc="center right")
+    figure.legend(loc="outside right upper", frameon=False)
     figure.savefig(folder.part("plots", "curve.png"), dpi=120)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from envs.errors import BadInput
 from models.training.callbacks import CheckpointCallback, SaveWeightsCallback, ValidationCallback
 from models.training.trainer import Stage, Trainer, ValidationResult
+from run.display.palette import colour
+from run.display.training_curves import mark_stages, stage_points
 from run.evaluation.suites import find_suite, select_tasks
 from run.storage.folder import RunFolder
 from run.storage.settings import at_least, shown
@@ -414,21 +416,17 @@ def _plot(args: TrainPlannerSettings, curve: CurveCallback, folder: RunFolder) -
     """Success in training's episodes and in validation."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
     axes = figure.subplots()
-    played = curve.records("reinforcement")
-    if played:
-        steps = [r["step"] for r in played]
-        axes.plot(steps, [r["success"] for r in played], label="training episodes")
-    validated = [r for r in curve.records() if r["validation"] != ""]
-    if validated:
-        steps = [r["step"] for r in validated]
-        scores = [r["validation"] for r in validated]
-        axes.plot(steps, scores, "ko-", ms=4, label="validation suite")
-    if args.imitation_steps and args.rl_steps:
-        axes.axvline(args.imitation_steps, color="grey", linestyle=":")
-    axes.set(xlabel="step: imitation, then reinforcement", ylabel="success", ylim=(0, 1.02))
+    played = stage_points(curve.records("reinforcement"), "success")
+    if played.steps:
+        axes.plot(played.steps, played.values, color=colour(0), label="training episodes")
+    validated = stage_points(curve.records(), "validation")
+    if validated.steps:
+        axes.plot(*validated.with_breaks(), "ko-", ms=4, label="validation suite")
+    mark_stages(axes, [points for points in (played, validated) if points.steps])
+    axes.set(xlabel="step", ylabel="success", ylim=(0, 1.02))
     axes.grid(alpha=0.3)
     if axes.lines:
-        axes.legend(loc="lower right")
+        figure.legend(loc="outside right upper", frameon=False)
     figure.savefig(folder.part("plots", "curve.png"), dpi=120)

@@ -503,7 +503,7 @@ def _plot(curve: CurveCallback, folder: RunFolder) -> None:
         },
     }
     stages = [stage for stage in panels if curve.records(stage)]
-    figure = Figure(figsize=(8, 3.5 * len(stages)), layout="constrained")
+    figure = Figure(figsize=(9, 3.5 * len(stages)), layout="constrained")
     for axes, stage in zip(figure.subplots(len(stages), squeeze=False)[:, 0], stages, strict=True):
         for name, label in {**panels[stage], "validation": "validation"}.items():
             points = [(r["step"], r[name]) for r in curve.records(stage) if r[name] != ""]
@@ -513,5 +513,5 @@ def _plot(curve: CurveCallback, folder: RunFolder) -> None:
                 axes.plot(*zip(*points, strict=True), label=label, **style)
         axes.set(xlabel="step", title=stage)
         axes.grid(alpha=0.3)
-        axes.legend()
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     figure.savefig(folder.part("plots", "curve.png"), dpi=120)

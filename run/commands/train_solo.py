@@ -223,5 +223,5 @@ def _plot(args: TrainSoloSettings, curve: CurveLog, folder: RunFolder) -> None:
     axes.plot([r[0] for r in seen], [r[2] for r in seen], "ko-", ms=4, label="held-out items")
     axes.set(xlabel="environment steps", ylabel="success", ylim=(0, 1.02), title=args.task)
     axes.grid(alpha=0.3)
-    axes.legend()
+    figure.legend(loc="outside right upper", frameon=False)
     figure.savefig(folder.part("plots", "curve.png"), dpi=120)
