@@ -19,6 +19,10 @@ from run.__main__ import main
 from tests.agents.tiny import dialogue, tiny_model, tiny_tokenizer
 from tests.run.warm import in_stage, kill_when
 
+COMMON = [
+    *("--rank", "2"),
+    *("--checkpoint-seconds", "0", "--dtype", "float32", "--device", "cpu", "--threads", "1"),
+]
 SMALL = [
     *("--imitation-steps", "4", "--batch", "2", "--rl-steps", "3", "--groups", "2"),
     *(
@@ -89,8 +93,9 @@ def test_it_trains_chooses_and_goes_on_after_a_kill_as_if_nothing_had_been(
         make_planner(str(out), PlannerOptions(adapter=out))
 
     # The mean of adapters: of an adapter and itself, that adapter, but for rounding.
-    mean = ["--imitation-steps", "0", "--rl-steps", "0", "--init", str(out), str(out)]
-    assert main([*command, *mean, "--runs-dir", str(runs)]) == 0
+    mean = ["train-planner", "--base", str(base), *COMMON, "--cache", str(tmp_path / "cache")]
+    mean += ["--imitation-steps", "0", "--rl-steps", "0", "--init", str(out), str(out)]
+    assert main([*mean, "--runs-dir", str(runs)]) == 0
     folder = last_line(capsys)
     validated = json.loads((folder / "summary.json").read_text())["validation"]
     assert list(validated) == ["the start"]
@@ -136,7 +141,7 @@ def test_bad_input_is_one_sentence(
 def test_an_adapter_for_another_model_names_both(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = ["train-planner", "--base", str(base), *SMALL, "--imitation-steps", "1"]
+    run = ["train-planner", "--base", str(base), *COMMON, "--imitation-steps", "1"]
     out = tmp_path / "out"
     more = ["--rl-steps", "0", "--validate-every", "0", "--cache", str(tmp_path / "cache")]
     assert main([*run, *more, "--runs-dir", str(tmp_path), "--out", str(out)]) == 0

@@ -15,10 +15,13 @@ from tests.agents.tiny import tiny_model, tiny_tokenizer
 from tests.run.command import HOUSE, TORCHRUN, episode, lines, start
 from tests.run.warm import in_stage, in_two_processes, kill_when
 
-TRAIN = [
+CAPTIONING = [
     *("--steps", "6", "--batch", "4", "--width", "16", "--gates", "1", "--every", "1"),
     *("--validate-every", "3", "--validation-episodes", "4", "--threads", "1"),
     *("--checkpoint-seconds", "0", "--device", "cpu"),
+]
+TRAIN = [
+    *CAPTIONING,
     *("--rl-steps", "3", "--groups", "2", "--samples-per-prompt", "2", "--planner", "oracle"),
     *("--episode-weight", "1", "--command-weight", "0.5"),
 ]
@@ -56,7 +59,8 @@ def test_a_killed_run_goes_on_and_its_reporter_reports(
     assert len(lines(played)) == 2
 
     # Once more from that, with its vision encoder taught first.
-    taught = [*command, "--init", str(tmp_path / "r"), "--floor-steps", "3", "--rl-steps", "0"]
+    taught = ["train-reporter", "--base", str(tmp_path / "base"), *CAPTIONING]
+    taught += ["--init", str(tmp_path / "r"), "--floor-steps", "3"]
     assert main([*taught, "--runs-dir", str(tmp_path / "runs")]) == 0
     whole = Path(capsys.readouterr().out.strip().splitlines()[-1])
     runs = tmp_path / "killed-again"
