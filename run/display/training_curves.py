@@ -182,11 +182,8 @@ def mark_stages(axes: Axes, curves: Sequence[Points]) -> None:
     several = len({name for name, _ in starts}) > 1
     for name, step in starts if several else ():
         axes.vlines(step, 0, 1, REFERENCE, "dotted", lw=1, transform=axes.get_xaxis_transform())
-        axes.text(
-            *(step, 1.01, literal(name)),
-            transform=axes.get_xaxis_transform(),
-            **{"ha": "left", "fontsize": 8, "color": "#444444"},
-        )
+        above = axes.get_xaxis_transform()
+        axes.text(step, 1.01, literal(name), transform=above, fontsize=8, color="#444444")
 
 
 def stage_points(records: Sequence[Mapping[str, Any]], column: str) -> Points:

@@ -12,6 +12,7 @@ from rich.box import HORIZONTALS
 from rich.console import Console
 from rich.table import Table
 
+from run.display.palette import COLOURS, colour, hatch, literal
 from run.evaluation.detector_scores import ClipQuestions, RuleScores, SplitScores
 from run.storage.folder import RunFolder
 
@@ -61,8 +62,9 @@ def plot_splits(
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 4.5), layout="constrained")
+    figure = Figure(figsize=(max(9, 2.5 + 1.5 * len(splits)), 4.5), layout="constrained")
     axes = figure.subplots()
+    lowest = 0.45
     width = 0.8 / len(detectors)
     for k, name in enumerate(detectors):
         scores = [s.detectors[name].all for s in splits.values()]
@@ -73,15 +75,19 @@ def plot_splits(
             [max(0.0, high - h) for h, (_, high) in zip(heights, spans, strict=True)],
         ]
         at = [i + (k - (len(detectors) - 1) / 2) * width for i in range(len(splits))]
-        axes.bar(at, heights, width, yerr=errors, capsize=3, label=name)
+        bars = axes.bar(at, heights, width, yerr=errors, capsize=3, label=literal(name))
+        for bar in bars:
+            bar.set(color=colour(k), hatch=hatch(k // len(COLOURS)), alpha=0.75)
+        lowest = min(lowest, *(low - 0.05 for low, _ in spans))
     for i, split in enumerate(splits):
         if split in FLOORS:
             label = "floor" if i == 0 else ""
             axes.hlines(FLOORS[split], i - 0.45, i + 0.45, "k", "dashed", label=label)
     axes.axhline(0.5, color="grey", linestyle=":", label="chance")
     axes.set_xticks(range(len(splits)), [f"{s}\n{ABOUT.get(s, '')}" for s in splits])
-    axes.set(ylabel="balanced accuracy", ylim=(0.4, 1.01))
-    axes.legend(loc="lower right")
+    axes.set(ylabel="balanced accuracy", ylim=(max(0.0, lowest), 1.01))
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside right upper", frameon=False)
     figure.savefig(folder.part("plots", "splits.png"), dpi=120)
 
 

@@ -155,8 +155,8 @@ def _curves(curves: RateBySize, xlabel: str, ylabel: str) -> Figure:
         if points:
             at = [x for x, _, _ in points]
             values = [rate for _, rate, _ in points]
-            style = {"marker": marker(k), "color": colour(k)}
-            axes.plot(at, values, label=literal(name), markersize=5, **style)
+            look, name_of_line = marker(k), literal(name)
+            axes.plot(at, values, color=colour(k), marker=look, markersize=5, label=name_of_line)
             low, high = ([interval[j] for _, _, interval in points] for j in (0, 1))
             axes.fill_between(at, low, high, color=colour(k), alpha=0.15)
     axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(-0.02, 1.02))

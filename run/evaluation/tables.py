@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from run.display.live import say
+from run.display.palette import colour, literal
 from run.evaluation.settings import EvaluationSettings
 from run.evaluation.statistics import summarise
 from run.evaluation.suites import Task
@@ -72,7 +73,7 @@ def write_table(tasks: Mapping[str, TaskSummary], folder: RunFolder) -> None:
 
 
 def plot_tasks(title: str, tasks: Mapping[str, TaskSummary], folder: RunFolder) -> None:
-    """Draw ``plots/cells.png``: a bar with its interval for each task, and a tick for its floor.
+    """Draw ``plots/cells.png``: a bar with its interval for each task, ticks for floor and chance.
 
     Args:
         title: Title of the plot.
@@ -81,18 +82,26 @@ def plot_tasks(title: str, tasks: Mapping[str, TaskSummary], folder: RunFolder) 
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 1.3 + 0.3 * len(tasks)), layout="constrained")
+    figure = Figure(figsize=(9, 1.4 + 0.3 * len(tasks)), layout="constrained")
     axes = figure.subplots()
+    label = "success, 95 % interval"
     for y, task in enumerate(tasks.values()):
         if task.success_rate is not None and task.success_ci95 is not None:
-            axes.barh(y, task.success_rate, color="tab:blue", alpha=0.7)
-            axes.plot(task.success_ci95, [y, y], color="black")
-        if task.floor is not None:
-            axes.plot([task.floor] * 2, [y - 0.4, y + 0.4], color="tab:red", linewidth=2)
-    axes.set_yticks(range(len(tasks)), list(tasks))
-    axes.invert_yaxis()
-    axes.set(title=title, xlabel="success, 95 % interval; red: floor", xlim=(0, 1.01))
+            axes.barh(y, task.success_rate, color=colour(0), alpha=0.6, label=label)
+            axes.plot(task.success_ci95, [y, y], color="black", linewidth=1.5)
+        for value, style, name in ((task.floor, "-", "floor"), (task.chance, ":", "chance")):
+            if value is not None:
+                tone = colour(1) if name == "floor" else "black"
+                ends = [y - 0.45, y + 0.45]
+                axes.plot([value] * 2, ends, color=tone, linestyle=style, lw=2, label=name)
+    axes.set_yticks(range(len(tasks)), list(map(literal, tasks)))
+    axes.set_ylim(len(tasks) - 0.4, -0.6)
+    axes.set(title=literal(title), xlabel="success", xlim=(0, 1.01))
     axes.grid(axis="x", alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    handles, labels = axes.get_legend_handles_labels()
+    once = dict(zip(labels, handles, strict=True))
+    figure.legend(once.values(), once.keys(), loc="outside right upper", frameon=False)
     figure.savefig(folder.part("plots", "cells.png"), dpi=120)
 
 

@@ -79,7 +79,7 @@ def test_the_interval_of_a_difference() -> None:
 
 
 def listed(page: str) -> dict[str, list[list[object]]]:
-    return json.loads(re.search(r'id="list">(.*?)</script>', page, re.DOTALL)[1])  # type: ignore[index,no-any-return]
+    return json.loads(re.search(r'id="list">(.*?)</script>', page, re.DOTALL)[1])  # type: ignore[index]
 
 
 def hostile_runs() -> list[EvaluationRun]:
