@@ -58,7 +58,7 @@ $(BIN)/python:
 	    "$$($(or $(PYTHON),python3) --version 2>&1). Name another: make demo PYTHON=python3.12" >&2; exit 2; }
 	@"$(PYTHON)" -m venv $(VENV)
 
-TOOLS := .[dev,api,label]
+TOOLS := .[dev,api,docs,label]
 
 # The demonstration's language model, fetched and converted once, as everything is installed once.
 PREPARE := from models.language.convert import packaged_model; \

@@ -155,7 +155,7 @@ def test_make_test_runs_all_checks() -> None:
     text = recipe("test")
     for tool in ("ruff check", "ruff format --check", "mypy", "lint-imports", "-m pytest"):
         assert tool in text
-    assert "'.[dev,api,label]'" in text and "--constraint constraints.txt" in text
+    assert "'.[dev,api,docs,label]'" in text and "--constraint constraints.txt" in text
     assert "make test" in (ROOT / ".ci" / "run").read_text()
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
 
