@@ -201,6 +201,7 @@ class HandScreen(DisplayState):
                 if not number:
                     return command
                 chosen, line = int(line), command.sentence()
+                first = chosen - 1
             elif key in ("up", "down") and candidates:
                 step = 1 if key == "down" else -1
                 chosen = (chosen + step - (chosen == 0 and step < 0) - 1) % len(candidates) + 1
@@ -213,6 +214,7 @@ class HandScreen(DisplayState):
             elif not typing and key.isdecimal() and key.isascii() and len(candidates) <= 9:
                 if 1 <= int(key) <= len(candidates):
                     chosen, line = int(key), candidates[int(key) - 1].sentence()
+                    first = chosen - 1
                 else:
                     note = f"there is no candidate {key}; the numbers are 1 to {len(candidates)}"
             elif not typing and self._common(key):
@@ -298,9 +300,10 @@ class HandScreen(DisplayState):
         return True
 
     def _quit(self) -> None:
+        counted = "" if self._shown in self.ended else " This episode is not counted."
         key = self._ask(
             Question(
-                "Quit? This episode is not counted.",
+                f"Quit?{counted}",
                 note="Episodes that have ended are kept, and the run can be resumed.",
                 keys="y: quit  any other key: go on",
             )

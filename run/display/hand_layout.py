@@ -65,7 +65,7 @@ class HandPage:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width, height = console.size
         task, *dialogue = self.display.script()
-        about = wrapped(console, [task], width, max(2, height // 5))
+        about = wrapped(console, [task], width, max(2, height // 3))
         q = self.question
         hint = Text(plain(console, q.keys), "dim").wrap(console, width)
         keys = _cut(console, hint, 2 if height >= 20 else 1)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from string import ascii_letters
+from string import ascii_lowercase, ascii_uppercase
 
 import numpy as np
 from minigrid.core.constants import COLORS
@@ -26,7 +26,8 @@ READABLE = 6
 """From how many pixels a tile on the outlines and textures of items can be told apart."""
 _FLOOR, _WALL, _AGENT = "#101010", "#707070", "#ffffff"
 _HEADINGS = (">>", "vv", "<<", "^^")
-_SIGNS = "".join(c for c in ascii_letters if c not in "v")  # v is also an agent's heading
+# v is also a heading of the agent.
+_SIGNS = ascii_uppercase + ascii_lowercase.replace("v", "")
 
 
 class HalfBlocks:

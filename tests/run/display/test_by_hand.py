@@ -13,16 +13,19 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from minigrid.core.actions import Actions
 from rich.cells import cell_len
 from rich.console import Console
 
 from agents.actor import make_actor
 from agents.actor.human import HumanActor
 from agents.by_hand import PlayedByHand
+from agents.dialogue import Dialogue
 from agents.planner.human import HumanPlanner
 from agents.protocols import Actor
 from agents.reporter.human import HumanReporter
 from agents.team import Team
+from envs.commands import Command
 from envs.errors import BadInput
 from envs.tasks import make_worlds
 from run.display.by_hand import HandScreen, edited
@@ -95,6 +98,27 @@ def test_the_actors_keys_and_what_is_asked_before_it_picks_up(
         played(keys)
     with pytest.raises(KeyboardInterrupt):
         played([*keys, "q", "n", "q", "y"])
+
+
+def test_quitting_after_an_episode_keeps_it(capsys: pytest.CaptureFixture[str]) -> None:
+    keys = ["8", "enter", "enter", "q", "y"]
+    with pytest.raises(KeyboardInterrupt):
+        played(keys, actor=make_actor("scripted"))
+    assert "episode 0 seed 0: " in capsys.readouterr().out
+
+
+def test_a_wall_is_not_picked_up_and_no_step_is_taken() -> None:
+    worlds = make_worlds("conditional", 1)
+    worlds.reset(0, 0)
+    command = Command.parse("go to the red ring")
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=80, height=24)
+    screen = HandScreen(console, TypedKeys(["p", "u", "z", "x"]), "", 1, 0.0)
+    screen.group([0], frozenset()).on_begin(worlds, [Dialogue("Go.", worlds.verbs(0))])
+    assert screen.action(worlds, 0, command) == Actions.done
+    shown = out.getvalue()
+    assert "nobody can pick up the grey wall" in shown
+    assert "cannot be taken back" in shown and "the key 'z' does nothing here" in shown
 
 
 def test_more_than_nine_candidates_are_chosen_with_enter() -> None:
