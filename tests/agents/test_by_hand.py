@@ -65,6 +65,7 @@ def test_keys_that_are_left_over_are_not_for_the_next_command(
     monkeypatch.setattr("builtins.input", lambda prompt="": next(lines))
     worlds = make_worlds("conditional", 1)
     worlds.reset(0, 0)
+    worlds.steps[:] = 1  # the episode has begun
     actor = HumanActor()
     for command in map(Command.parse, ("go to the red ring", "examine the red ring")):
         actor.start(worlds, [command])

@@ -27,6 +27,8 @@ from agents.reporter.human import HumanReporter
 from agents.team import Team
 from envs.commands import Command
 from envs.errors import BadInput
+from envs.events import Event
+from envs.items import Item
 from envs.tasks import make_worlds
 from run.display.by_hand import HandScreen, edited
 from run.display.hand_layout import HandPage, Question
@@ -188,6 +190,17 @@ def test_what_happened_and_its_summary() -> None:
     assert said.endswith(") and picked up the solid red ring")
     assert summary.episodes == 1 and "nobody judged it" in summary.lines()[-1]
     assert OutcomeSummary().lines() == []
+
+
+def test_the_events_of_a_world_that_stands_still_are_counted_once() -> None:
+    worlds = make_worlds("conditional", 1)
+    worlds.reset(0, 0)
+    log = EventLog()
+    log.on_begin(worlds, [Dialogue("Go.", worlds.verbs(0))])
+    worlds.events[0], worlds.steps[0] = (Event("examined", Item("ring", "red")),), 1
+    log.on_step(worlds)
+    log.on_step(worlds)
+    assert len(log.of(0)) == 1
 
 
 def test_keys_that_edit_a_line() -> None:
