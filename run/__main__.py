@@ -42,6 +42,7 @@ COMMANDS = {
         ("measure", "report", "show the results of evaluations, as one page"),
         ("measure", "leaderboard", "put results of evaluations side by side"),
         ("measure", "score-detector", "score detectors on clips"),
+        ("measure", "reproduce", "test a claim of the papers"),
         ("train", "train-actor", "train the learned Actor: imitation, then PPO"),
         ("train", "train-planner", "adapt a small language model as the Planner"),
         ("train", "train-reporter", "train a Reporter that sees frames"),

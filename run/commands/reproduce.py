@@ -1,0 +1,171 @@
+"""``python -m run reproduce``: run what tests a claim of the papers, and say what came out."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import tyro
+
+from envs.errors import BadInput, unknown
+from models.references import read_json
+from run.display.live import say
+from run.evaluation.claims import CLAIMS, Claim, ClaimRun, Rate, contrast_of
+from run.recipes.recipe import settings_class
+from run.recipes.runner import RecipeSettings, start_recipe
+from run.storage.folder import RunFolder
+from run.storage.settings import to_json
+
+REFERENCE = re.compile(r"\$\{([\w-]+)(?::([\w-]+))?\}")
+
+
+@dataclass(frozen=True)
+class ReproduceSettings:
+    """Test a claim of the papers: run what it takes, and say whether it holds here.
+
+    A claim is a contrast of success rates. It holds where the whole 95 % interval of the contrast
+    is above 0, is contradicted where it is below, and else is not shown at this number of episodes.
+    docs/claims.md has what was measured at full scale.
+
+    Claims:
+      loop-beats-scratch: the team against PPO on the whole task
+      size-buys-robustness: what irrelevant reports cost a small and a large language model
+      reporter-improves: a Reporter before and after reinforcement by the detector's answers
+
+    Examples:
+      python -m run reproduce
+      python -m run reproduce size-buys-robustness --scale quick
+      python -m run reproduce reporter-improves
+    """
+
+    USUAL: ClassVar[tuple[str, ...]] = ("scale", "seed")
+
+    claim: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[CLAIM]")] = ""
+    """The claim; without one, all are listed with what they cost."""
+    scale: Literal["full", "quick"] = "full"
+    """full: as many episodes and steps as in the documentation; quick: few, in minutes."""
+    seed: int = 0
+    """Seed of all its runs."""
+    runs_dir: Path = Path("runs")
+    """Folder in which run folders are made."""
+    name: str | None = None
+    """End of the run folder's name; by default that of the claim."""
+
+    def __post_init__(self) -> None:
+        if self.claim and self.claim not in CLAIMS:
+            raise unknown("claim", self.claim, CLAIMS)
+        if self.seed < 0:
+            raise BadInput(f"--seed must be at least 0, not {self.seed}")
+
+
+def reproduce(settings: ReproduceSettings) -> Path:
+    """Run a claim's runs and return the run folder.
+
+    Raises:
+        BadInput: A run cannot be made or fails.
+    """
+    if not settings.claim:
+        _list()
+        return Path()
+    claim = CLAIMS[settings.claim]
+    say(f"{claim.name} ({claim.paper}): {claim.statement}")
+    say(f"It takes about {_minutes(claim, settings.scale):g} minutes on two cores.")
+    name = settings.name or claim.name
+    with RunFolder.new(settings.runs_dir, "reproduce", name, to_json(settings)) as folder:
+        rates: dict[tuple[str, str], Rate] = {}
+        runs: dict[str, Path] = {}
+        for run in claim.runs:
+            say(f"{run.label}: {run.command}")
+            runs[run.label] = _run(run, settings, folder, runs)
+            rates |= {
+                (run.label, task): rate
+                for task, rate in _rates(runs[run.label], run.command).items()
+            }
+        contrast = contrast_of(rates, claim.contrast)
+        folder.write_json(
+            "summary.json",
+            {
+                "command": "reproduce",
+                "claim": claim.name,
+                "scale": settings.scale,
+                "seed": settings.seed,
+                "n": sum(rates[key].n for key in claim.contrast),
+                "n_errors": 0,
+                "seconds": sum(
+                    float((read_json(run / "summary.json") or {}).get("seconds", 0))
+                    for run in runs.values()
+                ),
+                "rates": {
+                    " ".join(key).strip(): [rates[key].rate, rates[key].n] for key in claim.contrast
+                },
+                "contrast": dataclasses.asdict(contrast),
+                "verdict": contrast.verdict,
+            },
+        )
+    for key, weight in claim.contrast.items():
+        rate = rates[key]
+        say(f"  {weight:+g}  {' '.join(key).strip()}: {rate.rate:.3f} of {rate.n}")
+    ends = f"95 % interval {contrast.low:+.3f} to {contrast.high:+.3f}"
+    say(f"contrast {contrast.value:+.3f}, {ends}: {contrast.verdict}")
+    say(str(folder.path))
+    return folder.path
+
+
+def _list() -> None:
+    for claim in CLAIMS.values():
+        full, quick = (_minutes(claim, scale) for scale in ("full", "quick"))
+        say(f"{claim.name} ({claim.paper}; {full:g} minutes, quick {quick:g})")
+        say(f"  {claim.statement}")
+
+
+def _minutes(claim: Claim, scale: str) -> float:
+    return sum(run.minutes[scale == "quick"] for run in claim.runs)
+
+
+def _run(
+    run: ClaimRun, settings: ReproduceSettings, folder: RunFolder, runs: Mapping[str, Path]
+) -> Path:
+    """One run of a claim, in the claim's run folder; returns its own folder."""
+    values: dict[str, Any] = dict(run.options)
+    if settings.scale == "quick":
+        values |= run.quick
+    values = {
+        name: REFERENCE.sub(lambda found: _weights(runs, *found.groups()), value)
+        if isinstance(value, str)
+        else value
+        for name, value in values.items()
+    }
+    values |= {"seed": settings.seed, "runs_dir": folder.path / "runs", "name": run.label}
+    if "recipe" in values:
+        return start_recipe(run.command, RecipeSettings(**values))
+    module = run.command.replace("-", "_")
+    function = getattr(importlib.import_module(f"run.commands.{module}"), module)
+    path: Path = function(settings_class(run.command)(**values))
+    return path
+
+
+def _weights(runs: Mapping[str, Path], label: str, stage: str | None) -> str:
+    """The weights that an earlier run has trained, or those of one stage of its recipe."""
+    if stage is None:
+        return str(runs[label])
+    summary = read_json(runs[label] / "summary.json") or {}
+    return str(runs[label] / summary["stages"][stage]["folder"])
+
+
+def _rates(path: Path, command: str) -> dict[str, Rate]:
+    """The success rates of a run by task; that of a run without tasks has no name."""
+    summary = read_json(path / "summary.json") or {}
+    if command == "evaluate":
+        return {
+            name: Rate(float(task["success_rate"]), int(task["n"]))
+            for name, task in summary["cells"].items()
+            if task["success_rate"] is not None
+        }
+    if "success_rate" in summary:
+        return {"": Rate(float(summary["success_rate"]), int(summary["n"]))}
+    return {}
