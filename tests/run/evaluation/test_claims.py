@@ -103,6 +103,10 @@ def test_the_page_has_what_the_records_say() -> None:
                 kept[label, task] = Rate(cell["success_rate"], cell["n"])
     found = contrast_of(kept, CLAIMS["size-buys-robustness"].contrast)
     text = (house / "docs" / "claims.md").read_text()
-    low, high = (f"{x:+.3f}".replace("-", "−") for x in (found.low, found.high))
-    assert f"{found.value:+.3f}".replace("-", "−") in text and low in text and high in text
+    low, high = (f"{x:+.3f}".replace("-", "\N{MINUS SIGN}") for x in (found.low, found.high))
+    assert (
+        f"{found.value:+.3f}".replace("-", "\N{MINUS SIGN}") in text
+        and low in text
+        and high in text
+    )
     assert dataclasses.asdict(found) and found.verdict in text
