@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import difflib
 import importlib
+import math
 import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -195,6 +196,7 @@ class _Reader:
         self.node = node
 
     def recipe(self, content: Any) -> Recipe:
+        self._refuse_repeated(self.node, set())
         top = self._keys(content, self.node, KEYS, "recipe")
         about, command = (self._text(content, key, top) for key in ("about", "command"))
         if command not in STAGE_COMMANDS[1:]:
@@ -203,7 +205,14 @@ class _Reader:
         cost = content.get("cost")
         if not isinstance(cost, dict) or "minutes" not in cost:
             raise self._wrong(top.get("cost", 1), "a recipe says its cost, at least in minutes")
-        self._keys(cost, self._below("cost"), COST_KEYS, "cost")
+        places = self._keys(cost, self._below("cost"), COST_KEYS, "cost")
+        for key, value in cost.items():
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise self._wrong(places.get(key, 1), f"{key} must be a number, not {value!r}")
+            if not (math.isfinite(value) and value > 0):
+                raise self._wrong(places.get(key, 1), f"{key} must be more than 0, not {value}")
+        if not isinstance(makes, str):
+            raise self._wrong(top["makes"], f"'makes' is a folder of weights, not {makes!r}")
         results = content.get("results") or []
         if not isinstance(results, list):
             raise self._wrong(top["results"], "results must be a list")
@@ -214,7 +223,11 @@ class _Reader:
         read: list[RecipeStage] = []
         for stage, inner in zip(stages, node.value, strict=True):
             read.append(self._stage(stage, inner, command, [s.name for s in read]))
-        return Recipe(self.file, about, command, str(makes), cost, results, tuple(read))
+        for result, inner in zip(
+            results, getattr(self._below("results"), "value", ()), strict=True
+        ):
+            self._keys(result, inner, RESULT_KEYS, "result")
+        return Recipe(self.file, about, command, makes, cost, results, tuple(read))
 
     def _stage(
         self, content: Any, node: yaml.Node, command: str, earlier: list[str]
@@ -270,6 +283,25 @@ class _Reader:
                     lines.get(str(key), line), unknown(f"key of a {what}", str(key), known)
                 )
         return lines
+
+    def _refuse_repeated(self, node: yaml.Node | None, seen: set[int]) -> None:
+        """Raise BadInput for a key given twice, of which YAML would silently take the last."""
+        if not isinstance(node, yaml.CollectionNode) or id(node) in seen:
+            return
+        seen.add(id(node))
+        inner: list[yaml.Node] = []
+        keys: set[str] = set()
+        for item in node.value:
+            if not isinstance(item, tuple):
+                inner.append(item)
+                continue
+            key, value = item
+            inner.append(value)
+            if str(key.value) in keys:
+                raise self._wrong(key.start_mark.line + 1, f"'{key.value}' is given twice")
+            keys.add(str(key.value))
+        for below in inner:
+            self._refuse_repeated(below, seen)
 
     def _below(self, key: str) -> yaml.Node | None:
         for name, value in typing.cast(Any, self.node).value:

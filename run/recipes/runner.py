@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,21 +90,24 @@ def start_recipe(command: str, settings: RecipeSettings) -> Path:
     """
     recipe = read_recipe(settings.recipe, command)
     check_free(settings.out, settings.force)
+    shared = {
+        name: str(value) if isinstance(value, Path) else value
+        for name in ("seed", *SHARED)
+        if (value := getattr(settings, name)) is not None
+    }
+    for stage in recipe.stages:
+        _with_shared(settings_of(recipe, stage, stage.settings), shared)
     config: dict[str, Any] = {
         "recipe": recipe.name,
-        "file": str(recipe.file),
+        "file": str(recipe.file.resolve()),
         "stages": recipe.stored(),
-        "shared": {
-            name: str(value) if isinstance(value, Path) else value
-            for name in ("seed", *SHARED)
-            if (value := getattr(settings, name)) is not None
-        },
+        "shared": shared,
         **({} if settings.out is None else {"out": str(settings.out)}),
     }
     name = recipe.name if settings.name is None else settings.name
     with RunFolder.new(settings.runs_dir, command, name, config, resumable=True) as folder:
         _announce(recipe)
-        return _run(folder, recipe, config["shared"], settings.out)
+        return _run(folder, recipe, shared, settings.out)
 
 
 def resume_recipe(command: str, path: Path) -> Path:
@@ -197,8 +201,39 @@ def _run(folder: RunFolder, recipe: Recipe, shared: Mapping[str, Any], out: Path
             "stages": stages,
         },
     )
+    _say_how_to_try(folder, made, [s.name for s in recipe.stages if s.command == "make-clips"])
     print(folder.path)
     return folder.path
+
+
+def _with_shared(settings: Any, shared: Mapping[str, Any]) -> Any:
+    """A stage's settings with what was given beside the recipe. Raises BadInput if it is wrong."""
+    changes = {
+        name: settings.seed + value if name == "seed" else value
+        for name, value in shared.items()
+        if hasattr(settings, name)
+    }
+    if "cache" in changes:
+        changes["cache"] = Path(changes["cache"])
+    return dataclasses.replace(settings, **changes)
+
+
+def _say_how_to_try(folder: RunFolder, made: Mapping[str, str], clips: Sequence[str]) -> None:
+    """Print the command that tries what was made; ``clips`` are stages that have made clips."""
+    data = next((made[name] for name in clips), "data/clips")
+    weights, data = shlex.quote(str(folder.path)), shlex.quote(data)
+    play = f"python -m run {_TRY[folder.command].format(weights=weights, data=data)}"
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"To try it: {play}", markup=False)
+
+
+_TRY = {
+    "train-actor": "episode --actor {weights}",
+    "train-planner": "episode --planner {weights}",
+    "train-reporter": (
+        "episode --task visual-conditional --planner parley-visible --reporter {weights}"
+    ),
+    "train-detector": "score-detector --data {data} --detectors {weights}",
+}
 
 
 def _stage_folder(folder: RunFolder, stage: RecipeStage) -> Path | None:
@@ -215,16 +250,9 @@ def _run_stage(
     made: Mapping[str, str],
     begun: Path | None,
 ) -> Path:
-    values = {k.replace("-", "_"): v for k, v in stage.resolved(made).items()}
-    cls_names = {f.name for f in dataclasses.fields(settings_of(recipe, stage, stage.settings))}
-    for name, value in shared.items():
-        if name == "seed":
-            values["seed"] = int(values.get("seed", 0)) + value
-        elif name in cls_names:
-            values[name] = value
-    settings = settings_of(recipe, stage, values)
+    settings = _with_shared(settings_of(recipe, stage, stage.resolved(made)), shared)
     changes: dict[str, Any] = {"runs_dir": folder.path / STAGES, "name": stage.name}
-    if begun is not None and "resume" in cls_names:
+    if begun is not None and hasattr(settings, "resume"):
         changes["resume"] = begun
     elif begun is not None:
         warn(f"stage '{stage.name}' begins anew: {stage.command} cannot be resumed")

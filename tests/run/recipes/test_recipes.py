@@ -73,7 +73,9 @@ def test_a_stopped_recipe_goes_on_to_the_same_weights(
     with pytest.raises(BadInput, match="holds no finished weights"):
         check_actor(str(run))
     monkeypatch.setattr(actor_command, "train_actor", lambda s: calls.append(s.name) or real(s))
+    monkeypatch.chdir(tmp_path)
     assert main(["train-actor", "--resume", str(run)]) == 0
+    assert f"episode --actor {run}" in capsys.readouterr().err.replace("\n", "")
     assert calls == ["first", "second", "second"]
     again = load_file(run / "checkpoints" / "final" / "model.safetensors")
     assert all((again[n] == weights[n]).all() for n in weights)
@@ -121,6 +123,15 @@ def test_a_recipe_that_was_edited_is_not_resumed(
         ("command: train-actor", "command: evaluate", "unknown training command 'evaluate'"),
         ("cost: {minutes: 1}", "cost: cheap", "says its cost"),
         ("cost: {minutes: 1}", "cost: {minute: 1}", "says its cost"),
+        ("{minutes: 1}", "{minutes: ten}", "line 3: minutes must be a number, not 'ten'"),
+        ("{minutes: 1}", "{minutes: true}", "line 3: minutes must be a number, not True"),
+        ("{minutes: 1}", "{minutes: 0}", "line 3: minutes must be more than 0, not 0"),
+        ("{minutes: 1}", "{minutes: .inf}", "line 3: minutes must be more than 0, not inf"),
+        ("stages:", "makes: [1]\nstages:", "line 4: 'makes' is a folder of weights, not [1]"),
+        ("stages:", "results: [{n: 1, shiped: 2}]\nstages:", "did you mean 'shipped'?"),
+        ("stages:", "results: [0.9]\nstages:", "line 4: a result has keys"),
+        ("seed: 3", "seed: 3, seed: 4", "line 10: 'seed' is given twice"),
+        ("stages:", "about: B\nstages:", "line 4: 'about' is given twice"),
         ("stages:", "stages: []\nresults:", "a recipe has a list of stages"),
         ("about: A small Actor.", "about: [", "cannot be read"),
         (SMALL, "- 1\n", "a recipe has keys"),
@@ -147,6 +158,8 @@ def test_a_wrong_recipe_is_one_sentence_before_anything_is_trained(
         (["train-actor", "--recipe", "nowhere.yaml"], "there is no recipe"),
         (["train-reporter", "--recipe", "learned", "--rl-steps", "3"], "--rl-steps"),
         (["train-reporter", "--recipe", "learned", "--seed", "-1"], "at least 0"),
+        (["train-actor", "--recipe", "actor", "--threads", "0"], "error: --threads must be"),
+        (["train-actor", "--recipe", "actor", "--device", "gpu"], "error: unknown device 'gpu'"),
     ],
 )
 def test_wrong_arguments_are_one_sentence(
