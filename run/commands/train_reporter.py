@@ -335,11 +335,14 @@ class _ReporterTraining:
         args = self.args
         components = self._components()
         curve = CurveCallback(self.folder, COLUMNS)
+        captions = args.floor_steps or args.steps
         validation = ValidationCallback(
             args.validate_every,
             self.network.state_dict,
             self.network.load_state_dict,
             lambda text: self.console.print(text, highlight=False),
+            # What reinforcement begins with, so that its gain can be seen.
+            at_start=self._validate_team if args.rl_steps and not captions else None,
         )
         trainer = Trainer(
             self._stages(components),
