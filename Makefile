@@ -40,7 +40,7 @@ compiled: $(VENV)/dev
 	@$(BIN)/python -m agents.actor
 
 docs: $(VENV)/dev
-	@$(BIN)/python -m mkdocs build --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 	@echo "open site/index.html"
 
 clean:

@@ -86,7 +86,14 @@ def reproduce(settings: ReproduceSettings) -> Path:
                 (run.label, task): rate
                 for task, rate in _rates(runs[run.label], run.command).items()
             }
+        unknown_rates = [" ".join(key).strip() for key in claim.contrast if key not in rates]
+        if unknown_rates:
+            raise BadInput(
+                f"there is no success rate of {unknown_rates[0]}: all its episodes broke; see "
+                f"{folder.path}"
+            )
         contrast = contrast_of(rates, claim.contrast)
+        summaries = [read_json(run / "summary.json") or {} for run in runs.values()]
         folder.write_json(
             "summary.json",
             {
@@ -95,11 +102,8 @@ def reproduce(settings: ReproduceSettings) -> Path:
                 "scale": settings.scale,
                 "seed": settings.seed,
                 "n": sum(rates[key].n for key in claim.contrast),
-                "n_errors": 0,
-                "seconds": sum(
-                    float((read_json(run / "summary.json") or {}).get("seconds", 0))
-                    for run in runs.values()
-                ),
+                "n_errors": sum(int(summary.get("n_errors", 0)) for summary in summaries),
+                "seconds": sum(float(summary.get("seconds", 0)) for summary in summaries),
                 "rates": {
                     " ".join(key).strip(): [rates[key].rate, rates[key].n] for key in claim.contrast
                 },
