@@ -122,7 +122,7 @@ def test_neither_key_nor_address_is_bad_input(monkeypatch, tmp_path):
 
 def test_a_missing_extra_names_the_install_line(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "openai", None)
-    with pytest.raises(BadInput, match=r"pip install 'parley\[api\]'"):
+    with pytest.raises(BadInput, match=r"pip install 'parley-rl\[api\]'"):
         make_planner("openai:m", PlannerOptions(base_url="http://127.0.0.1:9", cache=tmp_path))
 
 

@@ -220,7 +220,10 @@ def test_the_command_in_a_terminal_restores_it(tmp_path: Path) -> None:
         stdin=terminal,
         stdout=terminal,
         stderr=terminal,
-        env={**os.environ, "TERM": "xterm-256color"},
+        env={
+            **{k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")},
+            "TERM": "xterm-256color",
+        },
     )
     text = _read_until(person, "Planner (1 to")
     os.write(person, b"5\r5\r\r\r")  # a wrong item ends the first episode
