@@ -194,8 +194,8 @@ def test_train_and_score_and_resume_after_sigkill(
     killed = kill_when(there, has_state, *command, "--runs-dir", str(there))
     assert main(["train-detector", "--resume", str(killed)]) == 0
     one = load_file(whole / "checkpoints" / "final" / "model.safetensors")
-    other = load_file(killed / "checkpoints" / "final" / "model.safetensors")
-    assert all((one[n] == other[n]).all() for n in one) and len(one) == len(other)
+    resumed = load_file(killed / "checkpoints" / "final" / "model.safetensors")
+    assert all((one[n] == resumed[n]).all() for n in one) and len(one) == len(resumed)
 
     assert main([*other, *runs, "--name", "base"]) == 0
     baseline = Path(capsys.readouterr().out.strip().splitlines()[-1])
