@@ -160,10 +160,8 @@ def weights_folder(given: str, *parts: Part) -> Path:
         try:
             reference = resolve(part, given)
             folder: Path | None = None
-            if reference.kind == "folder":
-                folder = Path(reference.target)
-            elif reference.kind == "hub":
-                folder = hub_folder(part, reference.target)
+            if reference.kind in ("folder", "hub"):
+                folder = folder_of(part, reference)
             elif reference.kind == "name":
                 folder = part.shipped().get(given)
             if folder is not None and part_of(folder) == part.name:
@@ -351,3 +349,15 @@ def hub_folder(part: Part, hub_id: str) -> Path | None:
         BadInput: The hub does not deliver it, or it holds something else.
     """
     return None if check_hub(part, hub_id) == "model" else download(hub_id)
+
+
+def folder_of(part: Part, reference: Reference) -> Path | None:
+    """The folder that a reference of kind ``folder`` or ``hub`` leads to; None where the hub holds
+    a model of transformers.
+
+    Raises:
+        BadInput: The hub does not deliver it, or it holds something else.
+    """
+    if reference.kind == "hub":
+        return hub_folder(part, reference.target)
+    return Path(reference.target)

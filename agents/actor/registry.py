@@ -8,7 +8,7 @@ from pathlib import Path
 from agents.protocols import Actor
 from envs.registry import Registry
 from models.components import checked_reference, component, made
-from models.references import Part, Reference, hub_folder, resolve
+from models.references import Part, Reference, folder_of, resolve
 
 ACTORS: Registry[Callable[[], Actor]] = Registry(
     "actor",
@@ -57,6 +57,4 @@ def make_actor(name: str) -> Actor:
     # torch takes seconds to import.
     from agents.actor.learned import LearnedActor
 
-    if reference.kind == "hub":
-        return LearnedActor(hub_folder(ACTOR, reference.target) or reference.target)
-    return LearnedActor(reference.target)
+    return LearnedActor(folder_of(ACTOR, reference) or reference.target)

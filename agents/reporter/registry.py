@@ -9,7 +9,7 @@ from typing import Any
 from agents.protocols import Reporter
 from envs.registry import Registry
 from models.components import checked_reference, component, made
-from models.references import Part, Reference, hub_folder, part_of, resolve
+from models.references import Part, Reference, folder_of, part_of, resolve
 
 REPORTERS: Registry[Callable[..., Reporter]] = Registry(
     "reporter",
@@ -69,10 +69,7 @@ def make_reporter(name: str, **options: Any) -> Reporter:
         return made(REPORTER, component(REPORTER, reference), name, **options)
     from agents.reporter import learned, vision_language
 
-    if reference.kind == "hub":
-        folder = hub_folder(REPORTER, reference.target)
-    else:
-        folder = Path(reference.target)
+    folder = folder_of(REPORTER, reference)
     if folder is None or part_of(folder) == "model":
         return vision_language.load_reporter(reference.target, **options)
     return learned.load_reporter(folder, **options)

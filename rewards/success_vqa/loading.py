@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.components import checked_reference, component, made
-from models.references import Part, Reference, hub_folder, part_of, resolve
+from models.references import Part, Reference, folder_of, part_of, resolve
 from rewards.success_vqa.registry import DETECTORS
 
 if TYPE_CHECKING:
@@ -51,10 +51,7 @@ def load_detector(name: str, device: str = "auto", cache: Path | None = None) ->
     reference = resolve(DETECTOR, name)
     if reference.kind in ("name", "module"):
         return made(DETECTOR, component(DETECTOR, reference), name, device, cache)
-    if reference.kind == "hub":
-        folder = hub_folder(DETECTOR, reference.target)
-    else:
-        folder = Path(reference.target)
+    folder = folder_of(DETECTOR, reference)
     if folder is not None and part_of(folder) == DETECTOR.name:
         return load_trained(folder, device, cache)
     from rewards.success_vqa.vlm import load_untuned

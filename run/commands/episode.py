@@ -261,8 +261,7 @@ def episode(settings: EpisodeSettings) -> Path:
     language = settled(settings.language, [settings.planner])
     settings = dataclasses.replace(settings, language=language)
     with open_run_folder("episode", settings, settings.title) as folder:
-        loading = saying(f"loading the Planner {settings.planner}")
-        with loading:
+        with saying(f"loading the Planner {settings.planner}"):
             options = prompted(settings.language, actor, settings.planner)
             options = dataclasses.replace(options, seed=settings.seed)
             planner = make_planner(settings.planner, options)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from envs.errors import BadInput, unknown
 from models.references import read_json
 from run.display.live import say
 from run.evaluation.claims import CLAIMS, Claim, ClaimRun, Rate, contrast_of
-from run.recipes.recipe import settings_class
+from run.recipes.recipe import run_command, settings_class
 from run.recipes.runner import RecipeSettings, start_recipe
 from run.storage.folder import RunFolder
 from run.storage.settings import to_json
@@ -147,10 +146,7 @@ def _run(
     values |= {"seed": settings.seed, "runs_dir": folder.path / "runs", "name": run.label}
     if "recipe" in values:
         return start_recipe(run.command, RecipeSettings(**values))
-    module = run.command.replace("-", "_")
-    function = getattr(importlib.import_module(f"run.commands.{module}"), module)
-    path: Path = function(settings_class(run.command)(**values))
-    return path
+    return run_command(run.command, settings_class(run.command)(**values))
 
 
 def _weights(runs: Mapping[str, Path], label: str, stage: str | None) -> str:

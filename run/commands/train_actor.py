@@ -16,6 +16,7 @@ from run.display.training_curves import mark_stages, stage_points
 from run.storage.folder import RunFolder
 from run.storage.settings import at_least
 from run.storage.training import (
+    USUAL_IN_TRAINING,
     CurveCallback,
     ProgressCallback,
     checkpoint_manager,
@@ -57,13 +58,7 @@ class TrainActorSettings:
         "imitation-steps",
         "ppo-steps",
         "reward",
-        "init",
-        "seed",
-        "out",
-        "force",
-        "resume",
-        "device",
-        "threads",
+        *USUAL_IN_TRAINING,
     )
     # Options that only one stage uses, by the option that says how long it is.
     STAGE_OPTIONS: ClassVar[Mapping[str, tuple[str, ...]]] = {

@@ -16,6 +16,7 @@ from run.evaluation.suites import find_suite, select_tasks
 from run.storage.folder import RunFolder
 from run.storage.settings import at_least, shown
 from run.storage.training import (
+    USUAL_IN_TRAINING,
     CurveCallback,
     ProgressCallback,
     checkpoint_manager,
@@ -70,13 +71,7 @@ class TrainPlannerSettings:
         "learning-rate",
         "reward",
         "actor",
-        "init",
-        "seed",
-        "out",
-        "force",
-        "resume",
-        "device",
-        "threads",
+        *USUAL_IN_TRAINING,
     )
     # Options that only one stage uses, by the option that says how long it is.
     STAGE_OPTIONS: ClassVar[Mapping[str, tuple[str, ...]]] = {

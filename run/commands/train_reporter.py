@@ -14,6 +14,7 @@ from models.training.trainer import Stage, Trainer, ValidationResult
 from run.storage.folder import RunFolder
 from run.storage.settings import at_least
 from run.storage.training import (
+    USUAL_IN_TRAINING,
     CurveCallback,
     ProgressCallback,
     checkpoint_manager,
@@ -97,7 +98,6 @@ class TrainReporterSettings:
 
     FREE_ON_RESUME: ClassVar[tuple[str, ...]] = ("out", "checkpoint_seconds", "workers")
     USUAL: ClassVar[tuple[str, ...]] = (
-        "init",
         "floor-steps",
         "steps",
         "rl-steps",
@@ -107,12 +107,7 @@ class TrainReporterSettings:
         "detector",
         "planner",
         "actor",
-        "seed",
-        "out",
-        "force",
-        "resume",
-        "device",
-        "threads",
+        *USUAL_IN_TRAINING,
     )
     # Options that only one stage uses, by the option that says how long it is.
     STAGE_OPTIONS: ClassVar[Mapping[str, tuple[str, ...]]] = {

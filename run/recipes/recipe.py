@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import difflib
 import importlib
 import math
 import re
@@ -12,12 +11,13 @@ import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import yaml
 
 from envs.errors import BadInput, unknown
-from run.storage.config_file import settings_from
+from run.storage.config_file import key_lines, no_setting, settings_from
 
 FOLDER = Path(__file__).resolve().parents[2] / "recipes"
 REFERENCE = re.compile(r"\$\{([^}]*)\}")
@@ -155,10 +155,19 @@ def settings_of(recipe: Recipe, stage: RecipeStage, values: Mapping[str, Any]) -
 
 def settings_class(command: str) -> type:
     """The class of a command's settings."""
-    module = importlib.import_module(f"run.commands.{command.replace('-', '_')}")
     name = "".join(word.capitalize() for word in command.split("-"))
-    cls: type = getattr(module, f"{name}Settings")
+    cls: type = getattr(_module(command), f"{name}Settings")
     return cls
+
+
+def run_command(command: str, settings: Any) -> Path:
+    """Run a command with its settings; returns its run folder."""
+    run: Path = getattr(_module(command), command.replace("-", "_"))(settings)
+    return run
+
+
+def _module(command: str) -> ModuleType:
+    return importlib.import_module(f"run.commands.{command.replace('-', '_')}")
 
 
 def check_stage(recipe: Recipe, stage: RecipeStage) -> None:
@@ -168,8 +177,7 @@ def check_stage(recipe: Recipe, stage: RecipeStage) -> None:
         BadInput: It cannot be run.
     """
     settings = settings_of(recipe, stage, stage.settings)
-    module = importlib.import_module(f"run.commands.{stage.command.replace('-', '_')}")
-    check = getattr(module, "check_parts", None)
+    check = getattr(_module(stage.command), "check_parts", None)
     if check is None:
         return
     # What an earlier stage is to make is not there yet.
@@ -247,7 +255,7 @@ class _Reader:
         if not isinstance(settings, dict):
             raise self._wrong(lines["settings"], "settings are names with values")
         inner = next((v for k, v in typing.cast(Any, node).value if k.value == "settings"), None)
-        places = _lines(inner)
+        places = key_lines(inner)
         names = [f.name for f in dataclasses.fields(settings_class(own))]
         for key in settings:
             plain = str(key).replace("-", "_")
@@ -255,10 +263,8 @@ class _Reader:
             if plain in RUN_SETTINGS:
                 raise self._wrong(where, f"'{key}' is for the recipe's whole run, not for a stage")
             if plain not in names:
-                known = [n for n in names if n not in RUN_SETTINGS]
-                near = difflib.get_close_matches(plain, known, n=1, cutoff=0.5)
-                hint = f"did you mean '{near[0]}'?" if near else f"see python -m run help {own}"
-                raise self._wrong(where, f"{own} has no setting '{key}'; {hint}")
+                allowed = [n for n in names if n not in RUN_SETTINGS]
+                raise self._wrong(where, no_setting(own, str(key), allowed))
         stage = RecipeStage(name, own, {str(k): v for k, v in settings.items()}, line)
         for reference in stage.references():
             if reference not in earlier:
@@ -276,7 +282,7 @@ class _Reader:
         line = 1 if node is None else node.start_mark.line + 1
         if not isinstance(content, dict):
             raise self._wrong(line, f"a {what} has keys: {', '.join(known)}")
-        lines = _lines(node)
+        lines = key_lines(node)
         for key in content:
             if key not in known:
                 raise self._wrong(
@@ -317,9 +323,3 @@ class _Reader:
 
     def _wrong(self, line: int, problem: object) -> BadInput:
         return BadInput(f"{self.file}, line {line}: {problem}")
-
-
-def _lines(node: yaml.Node | None) -> dict[str, int]:
-    if not isinstance(node, yaml.MappingNode):
-        return {}
-    return {str(key.value): key.start_mark.line + 1 for key, _ in node.value}

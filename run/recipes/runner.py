@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,14 @@ from rich.table import Table
 from envs.errors import BadInput
 from models.references import BEST, CHECKPOINTS, read_json
 from run.display.messages import warn
-from run.recipes.recipe import Recipe, RecipeStage, read_recipe, recipe_names, settings_of
+from run.recipes.recipe import (
+    Recipe,
+    RecipeStage,
+    read_recipe,
+    recipe_names,
+    run_command,
+    settings_of,
+)
 from run.storage.folder import RunFolder
 from run.storage.overwriting import check_free, replace_folder
 
@@ -184,11 +190,9 @@ def _run(folder: RunFolder, recipe: Recipe, shared: Mapping[str, Any], out: Path
         made[stage.name] = str(summary.get("data") or run / CHECKPOINTS / BEST)
         stages[stage.name] = {"folder": str(run.relative_to(folder.path)), **summary}
     weights = Path(made[recipe.stages[-1].name])
-    replace_folder(
-        folder.part(CHECKPOINTS, BEST), lambda f: shutil.copytree(weights, f, dirs_exist_ok=True)
-    )
-    if out is not None:
-        replace_folder(out, lambda f: shutil.copytree(weights, f, dirs_exist_ok=True))
+    for place in (folder.part(CHECKPOINTS, BEST), out):
+        if place is not None:
+            replace_folder(place, lambda new: shutil.copytree(weights, new, dirs_exist_ok=True))
     folder.write_json(
         "summary.json",
         {
@@ -258,6 +262,4 @@ def _run_stage(
         warn(f"stage '{stage.name}' begins anew: {stage.command} cannot be resumed")
         shutil.rmtree(begun)
     settings = dataclasses.replace(settings, **changes)
-    name = stage.command.replace("-", "_")
-    run: Path = getattr(importlib.import_module(f"run.commands.{name}"), name)(settings)
-    return run
+    return run_command(stage.command, settings)

@@ -88,8 +88,14 @@ def read_mapping(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
         raise BadInput(f"'{file}' cannot be read: {reason}") from error
     if not isinstance(content, dict) or not isinstance(node, yaml.MappingNode):
         raise BadInput(f"'{file}' holds no settings: it must have lines such as 'seed: 1'")
-    lines = {str(key.value): key.start_mark.line + 1 for key, _ in node.value}
-    return {str(k): v for k, v in content.items()}, lines
+    return {str(k): v for k, v in content.items()}, key_lines(node)
+
+
+def key_lines(node: yaml.Node | None) -> dict[str, int]:
+    """On which line each key of a mapping stands, from 1; empty for what is no mapping."""
+    if not isinstance(node, yaml.MappingNode):
+        return {}
+    return {str(key.value): key.start_mark.line + 1 for key, _ in node.value}
 
 
 def settings_from(
@@ -132,16 +138,27 @@ def settings_from(
             _check(name, value, typing.get_type_hints(hints[nested[name]])[name], where)
             values.setdefault(nested[name], {})[name] = value
         else:
-            known = [n for n in (*names, *nested) if n not in _NOT_SETTINGS]
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"did you mean '{near[0]}'?" if near else f"see python -m run help {command}"
-            raise BadInput(f"{where}: {command} has no setting '{name}'; {hint}")
+            allowed = [n for n in (*names, *nested) if n not in _NOT_SETTINGS]
+            raise BadInput(f"{where}: {no_setting(command, name, allowed)}")
     try:
         return from_json(cls, values)
     except BadInput as error:
         raise BadInput(f"{file}: {error}") from error
     except (TypeError, AttributeError, ValueError) as error:
         raise BadInput(f"{file}: a setting has a value that it cannot have ({error})") from error
+
+
+def no_setting(command: str, given: str, allowed: Sequence[str]) -> str:
+    """The sentence for a setting that a command does not have, with the nearest of those allowed.
+
+    Args:
+        command: The command's name.
+        given: The setting as the user wrote it, with ``-`` or ``_``.
+        allowed: The names of its settings.
+    """
+    near = difflib.get_close_matches(given.replace("-", "_"), allowed, n=1, cutoff=0.5)
+    hint = f"did you mean '{near[0]}'?" if near else f"see python -m run help {command}"
+    return f"{command} has no setting '{given}'; {hint}"
 
 
 def _check(name: str, value: object, hint: Any, where: str) -> None:

@@ -53,6 +53,8 @@ class TrainingSettings(ResumableSettings, Protocol):
 
 
 S = TypeVar("S", bound=TrainingSettings)
+# The usual options that every training command has.
+USUAL_IN_TRAINING = ("init", "seed", "out", "force", "resume", "device", "threads")
 
 
 def _open_run(args: TrainingSettings, command: str) -> RunFolder:
@@ -113,8 +115,7 @@ def trained(
         if own_args.threads:
             torch.set_num_threads(own_args.threads)
         with _open_run(own_args, command) as folder:
-            loading = saying("loading models and data", quiet=rank() > 0)
-            with loading:
+            with saying("loading models and data", quiet=rank() > 0):
                 training = make(own_args, folder)
             with _with_advice(folder):
                 training.run()
