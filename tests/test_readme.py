@@ -55,7 +55,8 @@ SHORT = {
         "--steps 1 --frame-steps 1 --batch 2 --validate-every 0 --validation-clips 2 --threads 1"
     ),
     "score-detector": "--clips 4 --episodes 2 --splits test1 --threads 1",
-    "evaluate": "--planner oracle --actor scripted --tasks conditional --episodes 2",
+    # An episode for each of the variants of search-2-5, which the tutorial names.
+    "evaluate": "--planner oracle --actor scripted --tasks conditional --episodes 4",
     "check-engine": "--steps 50 --levels BabyAI-GoToLocal-v0",
 }
 
