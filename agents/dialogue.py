@@ -179,6 +179,9 @@ class Decision:
         scores: The log-probability of each candidate's sentence, where candidates were scored.
         error: Why the Planner failed for this dialogue; the other fields then mean nothing.
         cost: The tokens used, for language models that run in this process.
+        thought: What a language model wrote before it decided. It is shown and kept, and never
+            becomes a command.
+        problem: Why a reply holds no command, as the rest of a sentence: ``names no command``.
     """
 
     utterance: str
@@ -186,6 +189,8 @@ class Decision:
     scores: Mapping[str, float] = field(default_factory=dict)
     error: Exception | None = None
     cost: TokenCost | None = None
+    thought: str = ""
+    problem: str = ""
 
 
 @dataclass(frozen=True)

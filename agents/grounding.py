@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from agents.messages import Fact, Report
+from agents.verbs import PUT_BASE, PUT_PAST, VERB_FORMS
 from envs.attributes import (
     BESIDE_WALL,
     CARRIED,
@@ -55,47 +56,6 @@ _WALL = "(?:beside|next to|against|by|along|near|touching|adjacent to|at|alongsi
 _BESIDE = "(?:next to|beside|near|adjacent to|alongside|by)"
 
 
-@dataclass(frozen=True)
-class _Verb:
-    """How a command's verb is said: as what happened, in the infinitive, and as a gerund."""
-
-    name: str
-    past: str
-    base: str
-    gerund: str
-
-
-_LOOK = r"(?:a|an?other) (?:\w+ ){0,2}look at"
-_CLOSELY = "(?:(?:closely|carefully) )?"
-_VERBS = (
-    _Verb(
-        "examine",
-        f"examined|inspected|looked {_CLOSELY}at|looked over|checked(?: out)?|studied|investigated"
-        f"|(?:took|had|taken) {_LOOK}|scrutini[sz]ed",
-        f"examine|inspect|look {_CLOSELY}at|look over|check(?: out)?|study|investigate"
-        f"|(?:take|have|get) {_LOOK}|scrutini[sz]e",
-        f"examining|inspecting|looking {_CLOSELY}at|checking(?: out)?|studying|investigating"
-        f"|(?:taking|having) {_LOOK}",
-    ),
-    _Verb(
-        "pick up",
-        "picked up|grabbed|took|taken|collected|lifted(?: up)?|fetched|retrieved|got(?: hold of)?"
-        "|obtained|acquired|seized|scooped up|gathered|secured",
-        "pick up|grab|take|collect|lift(?: up)?|fetch|retrieve|get(?: hold of)?|obtain|acquire"
-        "|seize|scoop up|carry",
-        "picking up|grabbing|taking|collecting|lifting|fetching|retrieving|getting hold of",
-    ),
-    _Verb(
-        "go to",
-        "went (?:over |up )?to|gone to|reached|got to|arrived at|walked (?:over |up )?to|moved to"
-        "|approached|made it to|came to|travell?ed to",
-        "go (?:over |up )?to|reach|get to|arrive at|walk (?:over |up )?to|move to|approach"
-        "|make it to|come to|find|locate|get near",
-        "going to|reaching|getting to|walking to|moving to|approaching",
-    ),
-    _Verb("open", "opened(?: up)?", "open(?: up)?|budge", "opening"),
-)
-_PUT_PAST, _PUT_BASE = "put|placed|dropped|set", "put|place|drop|set"
 _PARTICIPLES = {
     "examine": "examined|inspected|looked at|checked|studied|investigated",
     "pick up": "picked up|grabbed|taken|collected|lifted|fetched|retrieved|in my hands?",
@@ -319,7 +279,7 @@ class _Reader:
 
     def _commands(self, clause: str, lead: str, form: str) -> Iterator[tuple[int, Command]]:
         """The commands that a clause names behind ``lead``, with where they end."""
-        for verb in _VERBS:
+        for verb in VERB_FORMS:
             words = getattr(verb, form)
             for m in re.finditer(rf"\b{lead}{_ADVERB} ?(?:{words}){_OBJECT}", clause):
                 if item := self._object(m[1]):
@@ -329,7 +289,7 @@ class _Reader:
                 for m in re.finditer(rf"\b{lead}{_ADVERB} ?{word}{_OBJECT} up\b", clause):
                     if item := self._object(m[1]):
                         yield m.end(), Command(verb.name, item)
-        put = _PUT_PAST if form == "past" else _PUT_BASE
+        put = PUT_PAST if form == "past" else PUT_BASE
         pattern = rf"\b{lead}{_ADVERB} ?(?:{put}){_OBJECT}(?: down)? {_BESIDE} {_THE}({_ITEM})"
         for m in re.finditer(pattern, clause):
             item, target = self._object(m[1]), self.items.get(m[3])
@@ -416,7 +376,7 @@ class _Reader:
             return None
         value = m[1] if m.re.groups else ""
         if predicate == NEXT_TO:
-            if re.search(rf"\b(?:{_PUT_PAST}|{_PUT_BASE})\b", clause[: m.start()]):
+            if re.search(rf"\b(?:{PUT_PAST}|{PUT_BASE})\b", clause[: m.start()]):
                 return None
             value = str(self.items[value])
         after = max((clause.rfind(c, 0, m.start()) for c in self.items), default=-1) + 1

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from agents.dialogue import PLANNER, Decision, Dialogue, script
-from agents.planner.parsing import parse_decision
 from agents.planner.prompt import CHAT, PROMPTS, Prompt
+from agents.planner.replies import read_reply
 from agents.protocols import TeamMember
 from envs.errors import BadInput, unknown, whole_number
 
@@ -66,7 +66,7 @@ class FunctionPlanner(TeamMember):
                 raise TypeError(f"{name_of(self.function)} returned {text!r}, which is no text")
         except Exception as error:
             return Decision("", None, error=error)
-        return parse_decision(text, dialogue)
+        return read_reply(text, dialogue)
 
     def text(self, dialogue: Dialogue) -> str:
         """What the function is given for a dialogue."""

@@ -20,12 +20,12 @@ from agents.messages import Report
 from agents.planner.adapter import adapter_folder, merge_adapter, other_base, read_about
 from agents.planner.counterfactual import counterfactual_dialogue
 from agents.planner.options import PlannerOptions
-from agents.planner.parsing import parse_decision
 from agents.planner.processor_registry import default_processors, parse_processors
 from agents.planner.processors import DecisionContext, DecisionProcessor, choose
 from agents.planner.prompt import DEFAULT, PROMPTS, Prompt
 from agents.planner.publishing import PublishedAdapter
 from agents.planner.random import no_candidates
+from agents.planner.replies import read_reply
 from agents.protocols import TeamMember
 from envs.commands import VERBS, Command
 from envs.errors import BadInput
@@ -355,7 +355,7 @@ class LanguagePlanner(PublishedAdapter, TeamMember):
             new.append(token)
             text = str(self.tokenizer.decode(new, skip_special_tokens=True))
         cost = TokenCost(len(context), tokens_read, len(new))
-        return replace(parse_decision(text, dialogue), cost=cost)
+        return replace(read_reply(text, dialogue), cost=cost)
 
     def _next_logits(self, request: ScoringRequest, tokens: Tokens) -> tuple[torch.Tensor, int]:
         """The logits ``[vocabulary] float32`` of the next token, and how many were read for it."""

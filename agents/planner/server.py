@@ -16,9 +16,9 @@ from typing import Any
 
 from agents.dialogue import Decision, Dialogue
 from agents.planner.options import PlannerOptions
-from agents.planner.parsing import parse_decision
 from agents.planner.prompt import CHAT, Prompt
 from agents.planner.random import no_candidates
+from agents.planner.replies import read_reply
 from agents.protocols import TeamMember
 from envs.errors import BadInput
 from models.language.weights import cache_folder
@@ -91,7 +91,7 @@ class ServerPlanner(TeamMember):
             text = self._request(self.prompt.render(dialogue), dialogue.seed)
         except BadInput as error:
             return Decision("", None, error=error)
-        return parse_decision(text, dialogue)
+        return read_reply(text, dialogue)
 
     def _request(self, prompt: str, episode_seed: int) -> str:
         """The model's response. Raises BadInput, in one sentence, where there is none."""

@@ -16,10 +16,10 @@ from agents.dialogue import Decision, Dialogue
 from agents.messages import Report
 from agents.planner.language import LanguagePlanner
 from agents.planner.options import PlannerOptions
-from agents.planner.parsing import parse_decision
 from agents.planner.prompt import MOVES as PROMPT
 from agents.planner.prompt import PROMPTS, Prompt, prompted
 from agents.planner.registry import make_planner
+from agents.planner.replies import read_reply
 from agents.protocols import TeamMember
 from agents.reporter import make_reporter
 from agents.reporter.view import describe
@@ -46,7 +46,7 @@ class Says(TeamMember):
 
     def choose(self, dialogues: Sequence[Dialogue]) -> list[Decision]:
         self.seen += dialogues
-        return [parse_decision(self.moves[len(d.turns)], d) for d in dialogues]
+        return [read_reply(self.moves[len(d.turns)], d) for d in dialogues]
 
 
 def test_a_view_in_words() -> None:
@@ -130,8 +130,8 @@ def test_moves_are_in_the_grammar_of_the_direct_actor_alone() -> None:
         assert Command.parse(str(Move(name))) == Move(name)
     moving = Dialogue("go to the red ball", tuple(MOVES))
     assert [str(c) for c in moving.candidates()] == [*MOVES]
-    assert parse_decision("Go to the red ball.", moving).command is None
-    assert parse_decision("Turn left.", Dialogue("", ("go to",))).command is None
+    assert read_reply("Go to the red ball.", moving).command is None
+    assert read_reply("Turn left.", Dialogue("", ("go to",))).command is None
     with pytest.raises(BadInput, match="is no move"):
         Move("jump")
 

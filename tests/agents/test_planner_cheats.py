@@ -15,8 +15,8 @@ from agents.dialogue import Dialogue, Turn
 from agents.grounding import ground
 from agents.messages import NOTHING
 from agents.planner.options import PlannerOptions
-from agents.planner.parsing import parse_decision
 from agents.planner.registry import PLANNERS, make_planner
+from agents.planner.replies import read_reply
 from agents.reporter.registry import make_reporter
 from agents.team import Team
 from envs.commands import VERBS, Command
@@ -144,7 +144,7 @@ def test_a_person_is_asked_until_the_line_is_a_command(monkeypatch, capsys):
 
 @given(st.text() | st.sampled_from(VERBS).flatmap(lambda v: st.text().map(lambda t: f"{v} {t}")))
 def test_whatever_text_comes_is_a_command_of_the_grammar_or_none(text):
-    decision = parse_decision(text, dialogue())
+    decision = read_reply(text, dialogue())
     assert "\n" not in decision.utterance
     if decision.command is not None:
         assert decision.command.verb in dialogue().verbs
@@ -162,9 +162,9 @@ def test_whatever_text_comes_is_a_command_of_the_grammar_or_none(text):
 )
 def test_ways_to_write_a_command(text):
     expected = Command.parse("examine the solid red circle")
-    assert parse_decision(text, dialogue()).command == expected
+    assert read_reply(text, dialogue()).command == expected
 
 
 @pytest.mark.parametrize("text", ["Open the red door.", "examine", "Examine the thing.", ""])
 def test_what_is_no_command_here(text):
-    assert parse_decision(text, dialogue()).command is None
+    assert read_reply(text, dialogue()).command is None
