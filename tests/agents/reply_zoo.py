@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (replies stand on one line, as they came)
 """Replies in the forms that today's models and servers give, and the command in each.
 
 The dialogue is that of ``dialogue()``. ``None`` means that the reply holds no command.

@@ -104,8 +104,21 @@ def test_splitting_keeps_the_words_of_unmarked_text(text: str):
 
 PIECES = st.lists(
     st.sampled_from(
-        ["<think>", "</think>", "[THINK]", "{", "}", '"', "[", "]", "(", "\n", "**", "Action:"]
-        + ["<|channel|>final<|message|>", E, P, '{"command": ', "\\boxed{", "<answer>", "if "]
+        [
+            *'{}[]()\n"',
+            "**",
+            "<think>",
+            "</think>",
+            "[THINK]",
+            "<|channel|>final<|message|>",
+            E,
+            P,
+            '{"command": ',
+            "\\boxed{",
+            "<answer>",
+            "Action:",
+            "if ",
+        ]
     )
     | st.text(max_size=8),
     max_size=30,
@@ -122,13 +135,11 @@ def test_whatever_comes_is_one_command_of_the_actor_or_none(text: str, arguments
         assert decision.command.verb in dialogue().verbs
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["{" * 200_000, "[" * 200_000, "<think>" * 100_000, "**" * 200_000, "a(" * 200_000]
-    + ["<answer>" * 100_000, "Action: " * 100_000, "pick up the " * 100_000, " " * 1_000_000],
-    ids=lambda t: t[:8],
-)
-def test_a_long_reply_is_read_quickly(text: str):
+PIECES_OF_LONG = ("{", "[", "<think>", "**", "a(", "<answer>", "Action: ", "pick up the ", " ")
+
+
+@pytest.mark.parametrize("piece", PIECES_OF_LONG)
+def test_a_long_reply_is_read_quickly(piece: str):
     started = time.perf_counter()
-    assert read_reply(text + f"\n\n{E}.", dialogue()).error is None
+    assert read_reply(piece * 200_000 + f"\n\n{E}.", dialogue()).error is None
     assert time.perf_counter() - started < 5
