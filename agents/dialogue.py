@@ -17,7 +17,7 @@ from envs.commands import Command, all_commands
 from envs.events import Event
 from envs.items import COLOURS, Item
 
-TASK, PLANNER, REPORTER = "Task", "Planner", "Reporter"
+TASK, PLANNER, REPORTER, THOUGHT = "Task", "Planner", "Reporter", "Thought"
 NOT_UNDERSTOOD = Report("I did not understand that command.")
 
 
@@ -34,11 +34,13 @@ class Turn:
         utterance: The Planner's text.
         command: The command that the text stands for; None where it is no command.
         report: What the Reporter answered.
+        thought: What the Planner thought before, where it thinks.
     """
 
     utterance: str
     command: Command | None
     report: Report
+    thought: str = ""
 
     def with_text(self, text: str) -> Turn:
         """The turn with another report: this text, and the facts that it states."""
@@ -57,6 +59,8 @@ def script(task: str, opening: Report, turns: Sequence[Turn]) -> list[tuple[str,
     if opening.text:
         lines.append((REPORTER, opening.text))
     for turn in turns:
+        if turn.thought:
+            lines.append((THOUGHT, turn.thought))
         lines += [(PLANNER, turn.utterance), (REPORTER, turn.report.text)]
     return lines
 
@@ -155,17 +159,20 @@ class TokenCost:
         context: Tokens of the whole prompt.
         read: Tokens that were not in the KV cache, those of the candidates included.
         generated: Tokens of the command that was generated or chosen.
+        thought: Tokens of the thought before it.
     """
 
     context: int = 0
     read: int = 0
     generated: int = 0
+    thought: int = 0
 
     def __add__(self, other: TokenCost) -> TokenCost:
         return TokenCost(
             self.context + other.context,
             self.read + other.read,
             self.generated + other.generated,
+            self.thought + other.thought,
         )
 
 

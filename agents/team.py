@@ -194,7 +194,12 @@ class Team:
             if report.error is not None:
                 end(dialogues[i], _trace(report.error))
                 continue
-            turn = Turn(one_line(decision.utterance), decision.command, report)
+            turn = Turn(
+                one_line(decision.utterance),
+                decision.command,
+                report,
+                thought=one_line(decision.thought),
+            )
             dialogues[i] = dialogues[i].add(turn)
             callback.on_report(i, dialogues[i])
             if worlds.over[i] or len(dialogues[i].turns) >= self.most_turns:

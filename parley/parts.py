@@ -38,7 +38,7 @@ def load_planner(name: str | os.PathLike[str], **options: Any) -> Planner:
         BadInput: There is no such Planner, no such option, or this Planner does not use it.
     """
     settings = PlannerOptions(**planner_options(options))
-    refuse(options, unused(os.fspath(name), settings.decide))
+    refuse(options, unused(os.fspath(name), settings.decide, settings.think))
     return make_planner(os.fspath(name), settings)
 
 

@@ -33,7 +33,8 @@ from envs.room import one_of
 from envs.search import SecretSearch
 from envs.tasks import make_worlds
 from envs.worlds import Worlds
-from models.language.candidate_scorer import ScoringRequest, build_trie
+from models.language.candidate_scorer import ScoringRequest
+from models.language.candidate_trie import build_trie
 
 # Training's seeds begin here, far behind those that evaluations use.
 FIRST_SEED = 1_000_000_000

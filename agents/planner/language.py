@@ -18,19 +18,23 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from agents.dialogue import Decision, Dialogue, TokenCost, Turn
 from agents.messages import Report
 from agents.planner.adapter import adapter_folder, merge_adapter, other_base, read_about
+from agents.planner.chat import ChatTemplate
 from agents.planner.counterfactual import counterfactual_dialogue
+from agents.planner.layout import PromptLayout, line_end
 from agents.planner.options import PlannerOptions
 from agents.planner.processor_registry import default_processors, parse_processors
 from agents.planner.processors import DecisionContext, DecisionProcessor, choose
-from agents.planner.prompt import DEFAULT, PROMPTS, Prompt
+from agents.planner.prompt import PROMPTS, Prompt
 from agents.planner.publishing import PublishedAdapter
 from agents.planner.random import no_candidates
-from agents.planner.replies import read_reply
+from agents.planner.replies import Reply, read_reply
 from agents.protocols import TeamMember
 from envs.commands import VERBS, Command
 from envs.errors import BadInput
-from models.language.candidate_scorer import CandidateScorer, ScoringRequest, uncached_scores
+from models.language.candidate_scorer import CandidateScorer, ScoringRequest
+from models.language.candidate_trie import uncached_scores
 from models.language.formats import ScoringRule
+from models.language.generation import Continuation, Generator
 from models.language.kv_cache import Tokens, common_prefix
 from models.language.loading import load_model
 from models.language.weights import cache_folder
@@ -63,9 +67,12 @@ class _Scored:
 class LanguagePlanner(PublishedAdapter, TeamMember):
     """Decides by the probabilities of any causal language model of transformers.
 
+    It may think first (``think``): thoughts are generated for all dialogues together, and the
+    commands are scored or written behind them.
+
     With ``decide='score'`` every candidate is scored, the scores pass through the decision
     processors, and the candidate with the highest one is chosen. With ``decide='generate'`` the
-    model writes a line, and what cannot be parsed is no command.
+    model writes a line, and what cannot be read as one command is none.
     """
 
     def __init__(
@@ -76,8 +83,9 @@ class LanguagePlanner(PublishedAdapter, TeamMember):
         *,
         scoring: ScoringRule = "length-normalised",
         examples: int = EXAMPLES,
-        prompt: Path = DEFAULT,
+        prompt: Path | None = None,
         processors: Sequence[DecisionProcessor] | None = None,
+        plain: bool = False,
     ) -> None:
         """A Planner of a model that is loaded.
 
@@ -87,16 +95,17 @@ class LanguagePlanner(PublishedAdapter, TeamMember):
             options: what the user chose. The other arguments are used where they leave it open.
             scoring: the scoring rule that the model was trained for.
             examples: the number of worked examples that it was trained with.
-            prompt: the prompt file that it was trained with.
+            prompt: the prompt file that it was trained with; None for one that was not.
             processors: the decision processors that it was tried with under that scoring rule;
                 None for the rule's default list.
+            plain: whether it was trained or tried without its chat template.
         """
         options = PlannerOptions() if options is None else options
         self.model = model
         self.tokenizer = tokenizer
         self.options = options
         self.examples = examples if options.examples is None else options.examples
-        self.prompt = Prompt(options.prompt or prompt, self.examples)
+        self.layout = self._layout(options.prompt or prompt, plain)
         self.scoring: ScoringRule = scoring if options.scoring == "auto" else options.scoring
         self.processors: tuple[DecisionProcessor, ...] = ()
         self.set_default_processors(processors if self.scoring == scoring else None)
@@ -108,6 +117,7 @@ class LanguagePlanner(PublishedAdapter, TeamMember):
         is_tested = str(model.config.model_type) in TRIE_MODELS
         has_window = bool(getattr(model.config, "use_sliding_window", False))
         self._uses_trie = (is_tested and not has_window) or self._trie_works()
+        self._generator = Generator(model, tokenizer, self.scorer if self._uses_trie else None)
         if not self._uses_trie:
             log.warning(
                 "a %s model does not take the candidates as one trie; each is scored by itself, "
@@ -142,6 +152,7 @@ class LanguagePlanner(PublishedAdapter, TeamMember):
             examples=about.examples,
             prompt=PROMPTS[about.prompt],
             processors=about.processors,
+            plain=True,
         )
         planner.adapter = folder
         return planner
@@ -165,6 +176,24 @@ class LanguagePlanner(PublishedAdapter, TeamMember):
         """Drop the last group's dialogues from the cache."""
         self.scorer.forget()
 
+    def _layout(self, prompt: Path | None, plain: bool) -> PromptLayout:
+        has_template = bool(self.tokenizer.chat_template)
+        if self.options.chat == "on" and not has_template:
+            raise BadInput("--chat on: the model has no chat template")
+        uses_chat = self.options.chat == "on" or (
+            self.options.chat == "auto" and has_template and not plain
+        )
+        chat = ChatTemplate(self.tokenizer) if uses_chat else None
+        thinks = self.options.think > 0
+        if thinks and self.options.prompt is None:
+            prompt = None  # what it was trained with has no thoughts
+        return PromptLayout(prompt, self.examples, chat, thinks)
+
+    @property
+    def prompt(self) -> Prompt:
+        """The prompt file with its examples."""
+        return self.layout.prompt
+
     def choose(self, dialogues: Sequence[Dialogue]) -> list[Decision]:
         """One decision for each dialogue; a failure in one leaves the others as they are."""
         decisions: dict[int, Decision] = {}
@@ -177,13 +206,62 @@ class LanguagePlanner(PublishedAdapter, TeamMember):
                 requests[k] = self.scoring_request(dialogue)
             except BadInput as error:
                 decisions[k] = Decision("", None, error=error)
+        thoughts = self._think(dialogues, requests) if self.layout.thinks else {}
+        for k, thought in thoughts.items():
+            if thought.is_finite:
+                requests[k] = self.scoring_request(dialogues[k], thought=thought.text)
+            else:
+                decisions[k] = _not_finite()
+                del requests[k]
         if self.options.decide == "generate":
-            for k, request in requests.items():
-                decisions[k] = self._generate(dialogues[k], request)
+            decided = self._write(dialogues, requests)
         else:
-            for k, scored in self._score(dialogues, requests).items():
-                decisions[k] = self._decide(dialogues[k], scored)
+            scored = self._score(dialogues, requests)
+            decided = {k: self._decide(dialogues[k], s) for k, s in scored.items()}
+        for k, decision in decided.items():
+            decisions[k] = _with_thought(decision, thoughts.get(k))
         return [decisions[k] for k in range(len(dialogues))]
+
+    def _think(
+        self, dialogues: Sequence[Dialogue], requests: Mapping[int, ScoringRequest]
+    ) -> dict[int, Continuation]:
+        """A thought on each dialogue that has a request, by its index."""
+        texts = [self.layout.before_thought(dialogues[k], self._n_dropped) for k in requests]
+        contexts = self._tokenized(texts) if texts else []
+        thoughts = self._generator.generate(
+            [(requests[k].key, c) for k, c in zip(requests, contexts, strict=True)],
+            most_tokens=self.options.think,
+            stop=self.layout.thought_end,
+            temperature=self.options.temperature,
+            seeds=[self._seed(dialogues[k], 1) for k in requests],
+        )
+        return dict(zip(requests, thoughts, strict=True))
+
+    def _write(
+        self, dialogues: Sequence[Dialogue], requests: Mapping[int, ScoringRequest]
+    ) -> dict[int, Decision]:
+        """The command in the line that the model writes for each dialogue, by its index."""
+        written = self._generator.generate(
+            [(request.key, request.context) for request in requests.values()],
+            most_tokens=self.options.max_new_tokens,
+            stop=line_end,
+            temperature=self.options.temperature,
+            seeds=[self._seed(dialogues[k], 0) for k in requests],
+        )
+        decisions: dict[int, Decision] = {}
+        for (k, request), line in zip(requests.items(), written, strict=True):
+            if not line.is_finite:
+                decisions[k] = _not_finite()
+                continue
+            decision = read_reply(Reply(line.text, cut=not line.ended), dialogues[k])
+            cost = TokenCost(len(request.context), line.tokens_read, line.n_tokens)
+            decisions[k] = replace(decision, cost=cost)
+        return decisions
+
+    def _seed(self, dialogue: Dialogue, stream: int) -> int:
+        """A seed of a dialogue's own, so that the rest of the batch changes nothing."""
+        entropy = (self.options.seed, dialogue.seed, len(dialogue.turns), stream)
+        return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
     def _decide(self, dialogue: Dialogue, scored: _Scored) -> Decision:
         """The command with the highest processed score."""
@@ -234,7 +312,8 @@ class LanguagePlanner(PublishedAdapter, TeamMember):
     ) -> dict[int, ScoringRequest]:
         """The same candidates in the counterfactual contexts of the dialogues that have one."""
         others: dict[int, ScoringRequest] = {}
-        if not any(p.needs_counterfactual for p in self.processors):
+        # A thought is about what was reported, and so has nothing to say about a counterfactual.
+        if self.layout.thinks or not any(p.needs_counterfactual for p in self.processors):
             return others
         for k in requests:
             other = counterfactual_dialogue(dialogues[k])
@@ -259,27 +338,33 @@ class LanguagePlanner(PublishedAdapter, TeamMember):
         return scores, tokens_read
 
     def scoring_request(
-        self, dialogue: Dialogue, candidates: Sequence[Command] = ()
+        self, dialogue: Dialogue, candidates: Sequence[Command] = (), thought: str | None = None
     ) -> ScoringRequest:
         """A dialogue in tokens, with as many examples as the model has room for.
 
         Args:
             dialogue: the dialogue.
             candidates: the commands to score; by default the dialogue's own candidates.
+            thought: the thought before the command; until there is one, room is left for it.
 
         Raises BadInput where there is no room even without any example.
         """
-        sentences = [f" {c.sentence()}" for c in candidates or dialogue.candidates()]
+        sentences = [c.sentence() for c in candidates or dialogue.candidates()]
         new_tokens = self.options.max_new_tokens if self.options.decide == "generate" else 0
+        spare = self.options.think if thought is None else 0
         for n_dropped in range(self._n_dropped, max(self.examples, self._n_dropped) + 1):
-            text = self.prompt.render(dialogue, n_dropped)
-            context, continuations = self._split(text, sentences)
-            if len(context) + max(new_tokens, *map(len, continuations)) <= self._max_tokens():
+            text = self.layout.before_command(dialogue, n_dropped, thought or "")
+            # Behind a line break a command begins without a space.
+            gap = "" if text.endswith("\n") else " "
+            context, continuations = self._split(text, [f"{gap}{s}" for s in sentences])
+            needed = len(context) + spare + max(new_tokens, *map(len, continuations))
+            if needed <= self._max_tokens():
                 break
         else:
             raise BadInput(
-                f"the dialogue of {len(context)} tokens is too long for the model, which takes "
-                f"{self._max_tokens()}"
+                f"the dialogue of {len(context)} tokens"
+                + (f" and a thought of {spare}" if spare else "")
+                + f" is too long for the model, which takes {self._max_tokens()}"
             )
         if n_dropped > self._n_dropped:
             # For all dialogues from now on, so that they continue to share a prefix.
@@ -297,7 +382,8 @@ class LanguagePlanner(PublishedAdapter, TeamMember):
     def _read_prefix(self) -> None:
         if self._n_dropped not in self._prefixes:
             # What any two dialogues have in common, whatever the prompt file looks like.
-            a, b = self._tokenized([self.prompt.render(d, self._n_dropped) for d in _TWO_DIALOGUES])
+            texts = [self.layout.before_thought(d, self._n_dropped) for d in _TWO_DIALOGUES]
+            a, b = self._tokenized(texts)
             n = common_prefix(a, b)
             self._prefixes[self._n_dropped] = a[:n] if n >= MIN_PREFIX_TOKENS else ()
         status = Console(stderr=True).status("reading the examples, once")
@@ -328,49 +414,14 @@ class LanguagePlanner(PublishedAdapter, TeamMember):
         return context[:shared], continuations
 
     def _tokenized(self, texts: list[str]) -> list[Tokens]:
-        return [tuple(ids) for ids in self.tokenizer(texts)["input_ids"]]
+        # A chat template writes the special tokens at the beginning itself.
+        special = self.layout.chat is None
+        return [tuple(i) for i in self.tokenizer(texts, add_special_tokens=special)["input_ids"]]
 
     def _max_tokens(self) -> int:
         """The longest sequence that the model takes."""
         limit = getattr(self.model.config, "max_position_embeddings", None)
         return int(limit) if limit else 1 << 30
-
-    def _generate(self, dialogue: Dialogue, request: ScoringRequest) -> Decision:
-        """The command in the line that the model writes."""
-        # From the episode's own seed, so that the rest of the batch changes nothing.
-        seed = np.random.SeedSequence((self.options.seed, dialogue.seed, len(dialogue.turns)))
-        rng = torch.Generator().manual_seed(int(seed.generate_state(1)[0]))
-        context = request.context
-        new: list[int] = []
-        text = ""
-        tokens_read = 0
-        while len(new) < self.options.max_new_tokens and "\n" not in text.lstrip():
-            logits, n_read = self._next_logits(request, (*context, *new))
-            tokens_read += n_read
-            if not bool(torch.isfinite(logits).all()):
-                return _not_finite()
-            token = self._sample(logits, rng)
-            if token == self.tokenizer.eos_token_id:
-                break
-            new.append(token)
-            text = str(self.tokenizer.decode(new, skip_special_tokens=True))
-        cost = TokenCost(len(context), tokens_read, len(new))
-        return replace(read_reply(text, dialogue), cost=cost)
-
-    def _next_logits(self, request: ScoringRequest, tokens: Tokens) -> tuple[torch.Tensor, int]:
-        """The logits ``[vocabulary] float32`` of the next token, and how many were read for it."""
-        if self._uses_trie:
-            return self.scorer.next_logits(request.key, tokens), self.scorer.tokens_read[0]
-        with torch.inference_mode():
-            ids = torch.tensor([tokens], device=self.model.device)
-            logits = self.model(input_ids=ids, use_cache=False).logits[0, -1].float()
-        return logits, len(tokens)
-
-    def _sample(self, logits: torch.Tensor, rng: torch.Generator) -> int:
-        if self.options.temperature == 0:
-            return int(logits.argmax())
-        probabilities = torch.softmax(logits.cpu() / self.options.temperature, -1)
-        return int(torch.multinomial(probabilities, 1, generator=rng))
 
     def _trie_works(self) -> bool:
         """Whether this model's trie scores are its uncached ones, tried on a few tokens."""
@@ -393,6 +444,14 @@ class LanguagePlanner(PublishedAdapter, TeamMember):
 
 def _load(name: str, options: PlannerOptions) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     return load_model(name, device=options.device, dtype=options.dtype, cache=options.cache)
+
+
+def _with_thought(decision: Decision, thought: Continuation | None) -> Decision:
+    """The decision with the thought before it, and what that cost."""
+    if thought is None or decision.cost is None:
+        return decision
+    cost = decision.cost + TokenCost(0, thought.tokens_read, 0, thought.n_tokens)
+    return replace(decision, thought=thought.text.strip(), cost=cost)
 
 
 def _not_finite() -> Decision:

@@ -35,6 +35,14 @@ class PlannerOptions:
     after. default: those that the model was tried with; default,contrastive:weight=2: these with
     one parameter changed; none: choose the highest score."""
 
+    think: int = 0
+    """Most tokens of a thought that a language model writes before each command; 0 for none. With a
+    server this is room for a model that thinks by itself."""
+
+    chat: Literal["auto", "on", "off"] = "auto"
+    """Whether the prompt is put into the chat template of a model that runs here. auto: where it
+    has one, unless it was trained or tried without."""
+
     examples: int | None = None
     """Worked examples in the prompt, 0 for none; by default 13, and for a model with an adapter as
     many as that was trained with."""
@@ -84,6 +92,7 @@ class PlannerOptions:
             ("examples", 0),
             ("group", 0),
             ("max_new_tokens", 1),
+            ("think", 0),
             ("retries", 0),
             ("concurrency", 1),
             ("temperature", 0),
@@ -95,6 +104,8 @@ class PlannerOptions:
             raise BadInput(f"timeout {self.timeout} is not above 0 seconds")
         if self.decide not in ("score", "generate"):
             raise BadInput(f"unknown way to decide '{self.decide}'; known: generate, score")
+        if self.chat not in ("auto", "on", "off"):
+            raise BadInput(f"unknown chat '{self.chat}'; known: auto, off, on")
         rules = ("auto", *get_args(ScoringRule))
         if self.scoring not in rules:
             raise BadInput(f"unknown scoring '{self.scoring}'; known: {', '.join(rules)}")
@@ -103,16 +114,17 @@ class PlannerOptions:
 
 
 SERVER_ONLY = ("base_url", "timeout", "retries", "concurrency")
-LOCAL_ONLY = ("scoring", "processors", "adapter", "device", "dtype", "group")
+LOCAL_ONLY = ("scoring", "processors", "adapter", "device", "dtype", "group", "chat")
 
 
-def unused_options(planner: str, is_language: bool, decide: str) -> dict[str, str]:
+def unused_options(planner: str, is_language: bool, decide: str, think: int = 0) -> dict[str, str]:
     """The options that a Planner does not use, each with the reason.
 
     Args:
         planner: Its name.
         is_language: Whether it is a language model that is loaded here.
         decide: How that decides.
+        think: How many tokens it may think.
     """
     names = [field.name for field in fields(PlannerOptions) if field.name != "seed"]
     if planner.startswith(SERVER):
@@ -123,7 +135,8 @@ def unused_options(planner: str, is_language: bool, decide: str) -> dict[str, st
     unused = dict.fromkeys(SERVER_ONLY, f"the planner '{planner}' runs here, not on a server")
     if decide == "score":
         reason = "the Planner scores commands and writes nothing (--decide generate does)"
-        return unused | dict.fromkeys(("temperature", "max_new_tokens"), reason)
+        writing = ("max_new_tokens",) if think else ("temperature", "max_new_tokens")
+        return unused | dict.fromkeys(writing, reason)
     return unused | dict.fromkeys(
         ("scoring", "processors"), "with --decide generate nothing is scored"
     )

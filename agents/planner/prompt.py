@@ -22,6 +22,7 @@ FOLDER = Path(__file__).parent / "prompts"
 DEFAULT = FOLDER / "dialogue.jinja"
 CHAT = FOLDER / "chat.jinja"
 MOVES = FOLDER / "moves.jinja"
+THOUGHTS = FOLDER / "thoughts.jinja"
 # Those that an adapter can be trained with, by name.
 PROMPTS = {name: FOLDER / f"{name}.jinja" for name in ("dialogue", "short")}
 # A key or door of a colour that no world has is as strange as a star.
@@ -29,11 +30,13 @@ _STRANGE = re.compile(rf"\b(orange|pink|brown) ({'|'.join(MINIGRID_SHAPES)})\b",
 
 
 class PromptTurn(NamedTuple):
-    """A turn as templates see it: ``said`` is the Planner's text, ``report`` the report's."""
+    """A turn as templates see it: ``said`` is the Planner's text, ``report`` the report's,
+    ``thought`` what the Planner thought before it, mostly nothing."""
 
     said: str
     command: Command | None
     report: str
+    thought: str
 
 
 class Prompt:
@@ -56,8 +59,16 @@ class Prompt:
             raise BadInput(f"prompt file '{file}' is no Jinja file: {error}") from error
         self._check()
 
-    def render(self, dialogue: Dialogue, dropped: int = 0) -> str:
+    @property
+    def has_thoughts(self) -> bool:
+        """Whether it has a place for thoughts."""
+        return "thought" in self.source
+
+    def render(self, dialogue: Dialogue, dropped: int = 0, thought: str | None = None) -> str:
         """The text of a dialogue, without its first ``dropped`` examples.
+
+        A prompt with thoughts ends where the next thought begins; given that ``thought``, it ends
+        behind it, where the command begins.
 
         White space at the end is taken away: a model goes on with " Examine", and a space or a
         new line of its own before it would be one too many.
@@ -68,12 +79,18 @@ class Prompt:
                 verbs=dialogue.verbs,
                 opening=one_line(dialogue.opening.text),
                 turns=[
-                    PromptTurn(one_line(t.utterance), t.command, one_line(t.report.text))
+                    PromptTurn(
+                        one_line(t.utterance),
+                        t.command,
+                        one_line(t.report.text),
+                        one_line(t.thought),
+                    )
                     for t in dialogue.turns
                 ],
                 candidates=[c.sentence() for c in dialogue.candidates()],
                 n_examples=self.n_examples,
                 dropped=dropped,
+                thought=None if thought is None else one_line(thought),
             )
         # A sandboxed template can raise whatever Python's operators raise.
         except (TemplateError, ArithmeticError, TypeError, ValueError, LookupError) as error:

@@ -84,12 +84,12 @@ def runs_here(name: str) -> bool:
     return kind in ("folder", "file", "hub") or (kind == "name" and name not in PLANNERS)
 
 
-def unused(name: str, decide: str) -> dict[str, str]:
+def unused(name: str, decide: str, think: int = 0) -> dict[str, str]:
     """The options of `PlannerOptions` that the Planner of this name does not use, each with the
     reason. A Planner of the user's own may use any."""
     if resolve(PLANNER, name).kind == "module":
         return {}
-    return unused_options(name, runs_here(name), decide)
+    return unused_options(name, runs_here(name), decide, think)
 
 
 def settled(options: Options, planners: Iterable[str]) -> Options:

@@ -3,13 +3,9 @@
 The naive way reads the whole prompt again for each candidate. Here a model reads the fixed
 examples once, each dialogue's new text once, and all candidates together: they are laid out as a
 token trie behind the dialogue, and a mask lets each token attend to its own ancestors only.
-Several dialogues share a pass (``packed_attention.py``).
-
-Two rules make a score of the logits. The *length-normalised* score of a candidate is the mean
-log-probability (natural logarithm) of its tokens. Its *constrained* score is its log-probability
-where only candidates can be generated: at each node of the trie, the probabilities of the tokens
-that continue some candidate are normalised to sum to one, and so those of all candidates do. No
-token behind the last branch need be read for it.
+Several dialogues share a pass (``packed_attention.py``). Text that
+the model goes on with (a thought, a command) is generated for all dialogues together, on the same
+keys and values.
 """
 
 from __future__ import annotations
@@ -25,13 +21,18 @@ import torch
 from transformers import PreTrainedModel
 
 from models.language import kv_cache
+from models.language.candidate_trie import (
+    CandidateTrie,
+    build_trie,
+    constrained_scores,
+    length_normalised_scores,
+)
 from models.language.formats import ScoringRule
 from models.language.kv_cache import KVCache, Tokens, common_prefix
 from models.language.packed_attention import PackedBatch, PackedSequence, packed
 
 DIALOGUES_KEPT = 128
 CHUNK = 512  # tokens of the examples that are read at a time
-ROWS = 64  # rows of logits that are turned into float32 at a time
 
 
 @dataclass(frozen=True)
@@ -49,137 +50,11 @@ class ScoringRequest:
 
 
 @dataclass(frozen=True)
-class CandidateTrie:
-    """Candidates as a trie of tokens. Node 0 is the context's last token.
+class GenerationRequest:
+    """The tokens of one dialogue, which the model goes on with, and its ``key`` in the cache."""
 
-    ``tokens``, ``parents`` and ``depths`` ``[nodes]`` describe the nodes that are read, and
-    ``children`` lists the tokens that may follow each. The last token of a candidate is only
-    predicted, never read. ``paths[c]`` are the nodes from which candidate c's tokens are
-    predicted, one for each token, as far as they are read. ``scored`` are the nodes whose
-    predictions count.
-    """
-
-    tokens: Tokens
-    parents: Tokens
-    depths: Tokens
-    children: tuple[Tokens, ...]
-    paths: tuple[Tokens, ...]
-    scored: Tokens
-
-    def attention_mask(self) -> np.ndarray:
-        """The mask ``[nodes - 1, nodes - 1] bool`` of the nodes below the root: each attends to
-        itself and to its ancestors."""
-        mask = np.eye(len(self.tokens), dtype=bool)
-        for node, parent in enumerate(self.parents[1:], start=1):
-            mask[node] |= mask[parent]
-        return mask[1:, 1:]
-
-
-def build_trie(
-    root: int, continuations: Sequence[Tokens], rule: ScoringRule = "length-normalised"
-) -> CandidateTrie:
-    """The trie of some candidates.
-
-    Args:
-        root: the context's last token.
-        continuations: the tokens of each candidate.
-        rule: with ``constrained``, the nodes behind the last branches are left out.
-
-    Raises ValueError for a candidate without tokens, and with ``constrained`` also for one that is
-    the beginning of another, since it could not end.
-    """
-    if not all(continuations):
-        raise ValueError("a candidate has no tokens")
-    nodes: dict[tuple[int, int], int] = {}
-    tokens, parents, depths, paths = [root], [-1], [0], []
-    children: list[dict[int, None]] = [{}]
-    for continuation in continuations:
-        path = [0]
-        for token in continuation[:-1]:
-            at = path[-1]
-            if (at, token) not in nodes:
-                nodes[at, token] = len(tokens)
-                tokens.append(token)
-                parents.append(at)
-                depths.append(depths[at] + 1)
-                children.append({})
-            children[at][token] = None
-            path.append(nodes[at, token])
-        children[path[-1]][continuation[-1]] = None
-        paths.append(tuple(path))
-    kept = list(range(len(tokens)))
-    if rule == "constrained":
-        ends = {(path[-1], c[-1]) for path, c in zip(paths, continuations, strict=True)}
-        if len(ends) < len(continuations) or ends & nodes.keys():
-            raise ValueError("a candidate is the beginning of another")
-        read = [len(after) > 1 for after in children]
-        for node in reversed(range(1, len(tokens))):  # parents come before their children
-            read[parents[node]] |= read[node]
-        kept = [node for node in kept if read[node] or not node]
-    place = {node: k for k, node in enumerate(kept)}
-    every = rule == "length-normalised"
-    return CandidateTrie(
-        tokens=tuple(tokens[node] for node in kept),
-        parents=tuple(place.get(parents[node], -1) for node in kept),
-        depths=tuple(depths[node] for node in kept),
-        children=tuple(tuple(children[node]) for node in kept),
-        paths=tuple(tuple(place[node] for node in path if node in place) for path in paths),
-        scored=tuple(place[node] for node in kept if every or len(children[node]) > 1),
-    )
-
-
-def uncached_scores(
-    model: PreTrainedModel,
-    context: Tokens,
-    continuations: Sequence[Tokens],
-    batched: bool = False,
-    rule: ScoringRule = "length-normalised",
-) -> list[float]:
-    """The scores of the candidates, each read behind the whole context, without trie or cache.
-
-    Args:
-        model: a causal language model of transformers.
-        context: the dialogue's tokens.
-        continuations: the tokens of each candidate.
-        batched: read the candidates side by side. The shorter ones are padded at their ends,
-            where a causal model's earlier tokens cannot attend to.
-        rule: what the scores are.
-    """
-    batches = [list(continuations)] if batched else [[c] for c in continuations]
-    scores: list[float] = []
-    for batch in batches:
-        rows = [context + continuation for continuation in batch]
-        length = max(map(len, rows))
-        ids = torch.tensor([[*row, *[row[-1]] * (length - len(row))] for row in rows])
-        mask = torch.tensor([[k < len(row) for k in range(length)] for row in rows]).long()
-        with torch.inference_mode():
-            logits = model(
-                input_ids=ids.to(model.device),
-                attention_mask=mask.to(model.device),
-                use_cache=False,
-            ).logits
-        for row, continuation in enumerate(batch):
-            start = len(context) - 1
-            own = logits[row, start : start + len(continuation)].float()
-            if rule == "constrained":
-                scores.append(_constrained_score(own, continuation, continuations))
-            else:
-                scores.append(_length_normalised_score(own, continuation))
-    return scores
-
-
-def _length_normalised_score(logits: torch.Tensor, tokens: Tokens) -> float:
-    return float(torch.log_softmax(logits, -1)[range(len(tokens)), list(tokens)].mean())
-
-
-def _constrained_score(
-    logits: torch.Tensor, tokens: Tokens, continuations: Sequence[Tokens]
-) -> float:
-    score = 0.0
-    for k, token in enumerate(tokens):
-        after = sorted({other[k] for other in continuations if other[:k] == tokens[:k]})
-        score += float(torch.log_softmax(logits[k, after], -1)[after.index(token)])
-    return score
+    key: Hashable
+    context: Tokens
 
 
 class CandidateScorer:
@@ -252,13 +127,94 @@ class CandidateScorer:
         self.tokens_read = [tokens_read[k] for k in range(len(requests))]
         return [scores[k] for k in range(len(requests))]
 
-    def next_logits(self, key: Hashable, context: Tokens) -> torch.Tensor:
-        """The logits ``[vocabulary] float32`` of the token that follows a context."""
-        request = ScoringRequest(key, context, ((0,),))
-        trie = build_trie(context[-1], request.continuations)
-        logits, keep = self._forward([request], [trie], self._is_behind_prefix(context))
-        keep(0, (0,))
-        return logits[0].float()
+    def generate(
+        self,
+        requests: Sequence[GenerationRequest],
+        most_tokens: int,
+        next_token: Callable[[int, torch.Tensor], int | None],
+    ) -> list[Tokens]:
+        """What the model goes on with behind each context, ``group`` contexts in a pass.
+
+        What is read is cached under the requests' keys, so that the scoring of candidates behind
+        what was generated reads nothing twice.
+
+        Args:
+            requests: The contexts.
+            most_tokens: Where a continuation ends at the latest.
+            next_token: Given the index of a request and the logits ``[vocabulary] float32`` behind
+                it, chooses the next token; None ends the continuation.
+
+        Returns:
+            The tokens behind each context. ``tokens_read`` is set as by `scores`.
+        """
+        generated: dict[int, Tokens] = {}
+        tokens_read: dict[int, int] = {}
+        order = sorted(range(len(requests)), key=lambda k: len(requests[k].context))
+        for behind in (True, False):
+            same = [k for k in order if self._is_behind_prefix(requests[k].context) is behind]
+            for start in range(0, len(same), self.group):
+                group = same[start : start + self.group]
+                passed = self._generate(
+                    [requests[k] for k in group],
+                    behind,
+                    most_tokens,
+                    lambda k, logits, group=group: next_token(group[k], logits),  # type: ignore[misc]
+                )
+                generated.update(zip(group, passed, strict=True))
+                tokens_read.update(zip(group, self.tokens_read, strict=True))
+        self.tokens_read = [tokens_read[k] for k in range(len(requests))]
+        return [generated[k] for k in range(len(requests))]
+
+    def _generate(
+        self,
+        requests: Sequence[GenerationRequest],
+        behind: bool,
+        most_tokens: int,
+        next_token: Callable[[int, torch.Tensor], int | None],
+    ) -> list[Tokens]:
+        prefix = self._prefix if behind else self._empty
+        begin = len(prefix.tokens)
+        new: list[list[int]] = [[] for _ in requests]
+        tokens: list[int] = []
+        positions: list[int] = []
+        last_rows: list[int] = []
+        sequences: list[PackedSequence] = []
+        for request in requests:
+            cache = self._cached(request, behind)
+            read, end = begin + len(cache.tokens), len(request.context)
+            tokens += request.context[read:]
+            positions += range(read, end)
+            last_rows.append(len(tokens) - 1)
+            sequences.append(PackedSequence(cache.states, end - read, np.zeros((0, 0), bool)))
+        n_read = [s.n_text for s in sequences]
+        batch = PackedBatch(
+            sequences, prefix.states if begin else None, self._empty.states, spare=most_tokens
+        )
+        going = list(range(len(requests)))
+        while True:
+            logits = self._run(tokens, positions, batch, last_rows)
+            for k in list(going):
+                token = next_token(k, logits[k].float())
+                if token is not None:
+                    new[k].append(token)
+                if token is None or len(new[k]) >= most_tokens:
+                    going.remove(k)
+            if not going:
+                break
+            # Those that have ended stand by: a pass costs nearly the same with and without them.
+            batch.next_token()
+            tokens = [new[k][-1] if k in going else requests[k].context[-1] for k in range(batch.n)]
+            positions = [begin + length - 1 for length in batch.lengths]
+            last_rows = list(range(batch.n))
+            for k in going:
+                n_read[k] += 1
+        for k, request in enumerate(requests):
+            # The last token was generated but not read.
+            text = (*request.context[begin:], *new[k][: n_read[k] - sequences[k].n_text])
+            states = batch.states[:, :, k, : len(text)].clone()
+            self._keep(request.key, KVCache(text, states), behind)
+        self.tokens_read = n_read
+        return [tuple(t) for t in new]
 
     def _is_behind_prefix(self, context: Tokens) -> bool:
         """Whether a context begins with the prefix and is longer."""
@@ -318,7 +274,7 @@ class CandidateScorer:
 
         return logits, keep
 
-    def _cached(self, request: ScoringRequest, behind: bool) -> KVCache:
+    def _cached(self, request: ScoringRequest | GenerationRequest, behind: bool) -> KVCache:
         """The cache of the part of this context that was read before, without the prefix if the
         context begins with it."""
         if behind:
@@ -365,69 +321,6 @@ class CandidateScorer:
         if batch.n_layers_done != len(batch.states):
             raise TypeError(f"{type(self.model).__name__} has layers without packed attention")
         return logits if self._keeps_logits else logits[rows]
-
-
-def length_normalised_scores(
-    logits: torch.Tensor,
-    tries: Sequence[CandidateTrie],
-    continuations: Sequence[Sequence[Tokens]],
-) -> list[list[float]]:
-    """The mean log-probability of each candidate's tokens, among the whole vocabulary.
-
-    Args:
-        logits: ``[scored nodes of all tries, vocabulary]``.
-        tries: one for each request.
-        continuations: the tokens of each candidate of each request.
-    """
-    rows: list[int] = []
-    tokens: list[int] = []
-    lengths: list[int] = []
-    start = 0
-    for trie, candidates in zip(tries, continuations, strict=True):
-        for path, candidate in zip(trie.paths, candidates, strict=True):
-            rows += [start + node for node in path]
-            tokens += candidate
-            lengths.append(len(candidate))
-        start += len(trie.scored)
-    # Some rows at a time, so that no float32 copy of all of them is made.
-    totals = torch.cat([part.float().logsumexp(-1) for part in logits.split(ROWS)])
-    logp = (logits[rows, tokens].float() - totals[rows]).cpu().numpy()
-    means = np.add.reduceat(logp, np.cumsum([0, *lengths[:-1]])) / lengths
-    cuts = np.cumsum([len(candidates) for candidates in continuations])[:-1]
-    return [part.tolist() for part in np.split(means, cuts)]
-
-
-def constrained_scores(
-    logits: torch.Tensor,
-    tries: Sequence[CandidateTrie],
-    continuations: Sequence[Sequence[Tokens]],
-) -> list[list[float]]:
-    """The log-probability of each candidate among all candidates, summed over the branches of its
-    path.
-
-    Args:
-        logits: ``[scored nodes of all tries, vocabulary]``.
-        tries: one for each request.
-        continuations: the tokens of each candidate of each request.
-    """
-    branches = [trie.children[node] for trie in tries for node in trie.scored]
-    if not branches:
-        return [[0.0] * len(candidates) for candidates in continuations]
-    sizes = [len(branch) for branch in branches]
-    rows = np.repeat(np.arange(len(branches)), sizes)
-    fits = logits[rows, [token for branch in branches for token in branch]].float().cpu().numpy()
-    fits -= np.repeat(np.logaddexp.reduceat(fits, np.cumsum([0, *sizes[:-1]])), sizes)
-    scores: list[list[float]] = []
-    values = iter(fits.tolist())
-    for trie, candidates in zip(tries, continuations, strict=True):
-        logp = {(node, t): next(values) for node in trie.scored for t in trie.children[node]}
-        scores.append(
-            [
-                sum(logp.get(step, 0.0) for step in zip(path, candidate, strict=False))
-                for path, candidate in zip(trie.paths, candidates, strict=True)
-            ]
-        )
-    return scores
 
 
 def empty_states(model: PreTrainedModel) -> torch.Tensor:

@@ -49,6 +49,7 @@ class PackedBatch:
         sequences: Sequence[PackedSequence],
         prefix: torch.Tensor | None,
         states_like: torch.Tensor,
+        spare: int = 0,
     ) -> None:
         """Lay out a pass.
 
@@ -56,15 +57,18 @@ class PackedBatch:
             sequences: the dialogues.
             prefix: keys and values ``[layers, 2, tokens, width]`` that all of them attend to.
             states_like: a tensor ``[layers, 2, any, width]`` of the model's device and dtype.
+            spare: room for this many tokens more in each dialogue, to be read by later passes.
         """
         n_cached = [sequence.states.shape[2] for sequence in sequences]
         n_new = [sequence.n_text + len(sequence.tree_mask) for sequence in sequences]
         self.n, self.longest = len(sequences), max(n_new)
-        self.room = max(map(sum, zip(n_cached, n_new, strict=True)))
+        self.lengths = [cached + new for cached, new in zip(n_cached, n_new, strict=True)]
+        room = max(self.lengths)
+        self.room = room + spare
         layers, _, _, width = states_like.shape
         # Zeros, since masked values are still multiplied by 0, and 0 times NaN is NaN.
         self.states = states_like.new_zeros(layers, 2, self.n, self.room, width)
-        visible = np.zeros((self.n, 1, self.longest, self.room), bool)
+        visible = np.zeros((self.n, 1, self.longest, room), bool)
         visible[..., 0] = True  # for padding, whose softmax would else be NaN
         rows, unpadded = [], []
         for k, (sequence, cached, new) in enumerate(zip(sequences, n_cached, n_new, strict=True)):
@@ -81,12 +85,36 @@ class PackedBatch:
         device = states_like.device
         self.prefix = prefix
         self.n_layers_done = 0
+        self.visible_room = room
         # From the row of all tokens to the states, to the padded batch, and back.
         self.state_rows = torch.from_numpy(np.concatenate(rows)).to(device)
         self.padded = torch.from_numpy(padded).to(device)
         self.unpadded = torch.from_numpy(np.concatenate(unpadded)).to(device)
-        mask = torch.zeros(visible.shape, dtype=states_like.dtype)
-        self.mask = mask.masked_fill_(torch.from_numpy(~visible), -torch.inf).to(device)
+        self.mask = self._mask(visible)
+
+    def _mask(self, visible: np.ndarray) -> torch.Tensor:
+        """What is added to the dot products, from what may be attended to."""
+        mask = torch.zeros(visible.shape, dtype=self.states.dtype)
+        return mask.masked_fill_(torch.from_numpy(~visible), -torch.inf).to(self.states.device)
+
+    def next_token(self) -> None:
+        """Lay out the next pass, in which each dialogue reads one token more, behind all before it.
+
+        The passes before must have been of text without nodes. Raises IndexError where there is no
+        room left.
+        """
+        if max(self.lengths) >= self.room:
+            raise IndexError("no room for another token")
+        device = self.states.device
+        self.n_layers_done = 0
+        self.longest = 1
+        self.visible_room = max(self.lengths) + 1
+        rows = [k * self.room + length for k, length in enumerate(self.lengths)]
+        self.state_rows = torch.tensor(rows, device=device)
+        self.padded = self.unpadded = torch.arange(self.n, device=device)
+        self.lengths = [length + 1 for length in self.lengths]
+        visible = np.arange(self.visible_room) < np.array(self.lengths)[:, None]
+        self.mask = self._mask(visible[:, None, None])
 
     def attend(
         self,
@@ -111,7 +139,8 @@ class PackedBatch:
         for side, new in enumerate((key, value)):
             rows = states[side].flatten(0, 1)
             rows.index_copy_(0, self.state_rows, new.transpose(0, 1).flatten(1))
-        keys, values = states.unflatten(-1, (-1, size)).transpose(2, 3)
+        seen = states[:, :, : self.visible_room]
+        keys, values = seen.unflatten(-1, (-1, size)).transpose(2, 3)
         queries = query.transpose(0, 1)[self.padded].view(self.n, self.longest, heads, size)
         own, own_lse = attention(queries.transpose(1, 2), keys, values, self.mask, scale)
         own = own.transpose(1, 2).flatten(0, 1)[self.unpadded]

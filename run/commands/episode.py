@@ -194,7 +194,7 @@ class EpisodeSettings:
 
     def refuse_unused(self, given: Collection[str]) -> None:
         """Raise BadInput for an option that is given and that this run does not use."""
-        refuse(given, unused(self.planner, self.language.decide))
+        refuse(given, unused(self.planner, self.language.decide, self.language.think))
 
     @property
     def has_human(self) -> bool:

@@ -93,7 +93,7 @@ class EvaluateSettings(RecordedEvaluationSettings):
             suite = find_suite(self.suite)
             tasks = select_tasks(self.suite, suite, self.tasks)
             if not any(variant.team for task in tasks for variant in task.variants):
-                reasons |= unused(self.planner, self.language.decide)
+                reasons |= unused(self.planner, self.language.decide, self.language.think)
         if self.engine != "ray":
             reasons["address"] = "only --engine ray has a cluster"
         refuse(given, reasons)

@@ -73,6 +73,7 @@ class EpisodeRecorder(Callback):
                     None if turn.command is None else str(turn.command),
                     turn.report.text,
                     scores,
+                    turn.thought,
                 )
                 # The last decision has no turn where the episode broke.
                 for turn, scores in zip(episode.turns, self._scores[i], strict=False)

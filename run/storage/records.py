@@ -42,12 +42,14 @@ class TurnRecord:
         command: The command it means; None where it is no command.
         report: What the Reporter answered.
         scores: Each candidate's score, where the Planner scored.
+        thought: What the Planner thought before, where it thinks.
     """
 
     utterance: str
     command: str | None
     report: str
     scores: Mapping[str, float] = field(default_factory=dict)
+    thought: str = ""
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> TurnRecord:
@@ -57,6 +59,7 @@ class TurnRecord:
             _typed(stored, "command", str, None),
             _typed(stored, "report", str),
             _typed(stored, "scores", dict) if stored.get("scores") is not None else {},
+            _typed(stored, "thought", str) if "thought" in stored else "",
         )
 
     def to_json(self) -> dict[str, object]:
@@ -66,6 +69,7 @@ class TurnRecord:
             "command": self.command,
             "report": self.report,
             "scores": dict(self.scores),
+            **({"thought": self.thought} if self.thought else {}),
         }
 
 
@@ -470,7 +474,8 @@ def _loaded_cost(stored: Mapping[str, Any]) -> TokenCost:
 
 
 def _stored_cost(cost: TokenCost) -> dict[str, int]:
-    return {"context": cost.context, "read": cost.read, "said": cost.generated}
+    stored = {"context": cost.context, "read": cost.read, "said": cost.generated}
+    return stored | ({"thought": cost.thought} if cost.thought else {})
 
 
 def _typed(stored: Mapping[str, Any], name: str, kind: type[T], *more: None) -> Any:

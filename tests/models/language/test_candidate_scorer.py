@@ -22,12 +22,8 @@ from agents.planner.processors import DecisionContext, choose
 from envs.commands import Command, all_commands
 from envs.errors import BadInput
 from envs.items import ALL_ITEMS, with_article
-from models.language.candidate_scorer import (
-    CandidateScorer,
-    ScoringRequest,
-    build_trie,
-    uncached_scores,
-)
+from models.language.candidate_scorer import CandidateScorer, ScoringRequest
+from models.language.candidate_trie import build_trie, uncached_scores
 from models.language.kv_cache import KVCache, load, save
 from tests.agents.tiny import VERBS, dialogue, tiny_model, tiny_tokenizer
 
