@@ -9,13 +9,13 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.segment import Segment
 from rich.text import Text
 
-from agents.dialogue import PLANNER, REPORTER, TASK
+from agents.dialogue import PLANNER, REPORTER, TASK, THOUGHT
 from envs.worlds import Worlds
 from run.display.rooms import RoomDrawing, draw_room
 from run.display.state import EpisodeDisplay
 
 # Colours that can be read on a dark and on a light background.
-STYLE = {TASK: "bold", PLANNER: "bold magenta", REPORTER: "bold green"}
+STYLE = {TASK: "bold", THOUGHT: "italic", PLANNER: "bold magenta", REPORTER: "bold green"}
 LEAST_WORDS = 22  # columns for the dialogue beside the room
 
 

@@ -22,7 +22,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from agents.dialogue import PLANNER, REPORTER, TASK, Decision, Dialogue, script
+from agents.dialogue import PLANNER, REPORTER, TASK, THOUGHT, Decision, Dialogue, script
 from agents.episode import Episode
 from envs.errors import BadInput
 from envs.events import Event
@@ -32,7 +32,12 @@ from run.display.rooms import HalfBlocks, letters, shows_pictures, small_frame
 from run.display.state import DisplayState, EpisodeDisplay, verdict
 from run.storage.records import EpisodeRecord
 
-STYLE = {TASK: "bold yellow", PLANNER: "bold bright_blue", REPORTER: "bold green"}
+STYLE = {
+    TASK: "bold yellow",
+    THOUGHT: "italic bright_black",
+    PLANNER: "bold bright_blue",
+    REPORTER: "bold green",
+}
 PAUSE = 0.06
 # For how many steps' time a decision, a report and the end of an episode are shown.
 DECISION, REPORT, END = 10, 8, 20

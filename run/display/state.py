@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agents.dialogue import PLANNER, Decision, Dialogue, script
+from agents.dialogue import PLANNER, THOUGHT, Decision, Dialogue, one_line, script
 from agents.episode import Episode
 from agents.team import Callback
 from envs.worlds import Worlds
@@ -33,6 +33,8 @@ class EpisodeDisplay:
         """The dialogue so far as (speaker, text), with the command that is being carried out."""
         lines = script(self.dialogue.task, self.dialogue.opening, self.dialogue.turns)
         if self.pending and self.decision is not None:
+            if self.decision.thought:
+                lines.append((THOUGHT, one_line(self.decision.thought)))
             lines.append((PLANNER, self.decision.utterance))
         return lines
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from agents.dialogue import PLANNER, REPORTER, TASK, Decision, Dialogue
+from agents.dialogue import PLANNER, REPORTER, TASK, THOUGHT, Decision, Dialogue
 from agents.episode import Episode
 from envs.errors import BadInput
 from envs.trajectory import TrajectoryRecorder
@@ -33,7 +33,12 @@ BARS = 5
 
 BACKGROUND, PANEL, LINE = (22, 24, 29), (32, 35, 42), (58, 62, 72)
 TEXT, DIM = (232, 234, 240), (150, 156, 170)
-COLOUR = {TASK: (240, 200, 110), PLANNER: (125, 185, 255), REPORTER: (135, 215, 150)}
+COLOUR = {
+    TASK: (240, 200, 110),
+    THOUGHT: (160, 160, 175),
+    PLANNER: (125, 185, 255),
+    REPORTER: (135, 215, 150),
+}
 GOOD, BAD, BAR, BAR_BACK = (120, 215, 130), (240, 110, 100), (90, 100, 122), (44, 48, 58)
 
 

@@ -37,6 +37,9 @@ def episode_list(runs: Sequence[EvaluationRun]) -> Mapping[str, object]:
 
 
 def _row(run: int, task: int, came_to: int, record: EpisodeRecord) -> list[object]:
-    turns = [[t.utterance, int(t.command is not None), t.report] for t in record.turns]
+    turns = [
+        [t.utterance, int(t.command is not None), t.report, *([t.thought] if t.thought else [])]
+        for t in record.turns
+    ]
     about = [record.seed, record.task, record.opening, turns, record.steps, record.error or ""]
     return [run, task, came_to, *about]

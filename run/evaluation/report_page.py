@@ -86,6 +86,7 @@ class CostRow:
     seconds: str
     context: str
     read: str
+    thought: str
     generated: str
     cached: str
 
@@ -245,6 +246,7 @@ def _cost_row(run: EvaluationRun) -> CostRow:
         f"{run.summary.seconds / n:.3f}",
         mean("context"),
         mean("read"),
+        mean("thought"),
         mean("generated"),
         f"{1 - read / max(1, context):.2f}" if costs else "",
     )

@@ -33,6 +33,7 @@ class CandidateBar:
 class PlayerTurn:
     """A turn as the page shows it."""
 
+    thought: str
     utterance: str
     report: str
     scores: Sequence[CandidateBar]
@@ -109,7 +110,7 @@ def _player(run: EvaluationRun, record: EpisodeRecord) -> EpisodePlayer | None:
 def _turn(turn: TurnRecord) -> PlayerTurn:
     best = sorted(turn.scores.items(), key=lambda item: -item[1])[:CANDIDATES]
     bars = [CandidateBar(text, round(100 * math.exp(min(0.0, score)), 1)) for text, score in best]
-    return PlayerTurn(turn.utterance, turn.report, bars)
+    return PlayerTurn(turn.thought, turn.utterance, turn.report, bars)
 
 
 def _replayed(run: EvaluationRun, record: EpisodeRecord) -> ReplayedEpisode | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from agents.actor.registry import make_actor
 from agents.dialogue import Dialogue, Turn
 from agents.messages import Report
 from agents.planner.chat import ChatTemplate
@@ -12,8 +13,13 @@ from agents.planner.layout import PromptLayout
 from agents.planner.options import PlannerOptions
 from agents.planner.prompt import DEFAULT, THOUGHTS
 from agents.planner.registry import unused
+from agents.reporter.registry import make_reporter
+from agents.team import Team
 from envs.errors import BadInput
+from envs.tasks import make_worlds
 from models.language.candidate_trie import uncached_scores
+from run.evaluation.recording import EpisodeRecorder
+from run.storage.records import EpisodeRecord
 from tests.agents.tiny import dialogue, tiny_model, tiny_tokenizer
 
 PLAIN = (
@@ -157,3 +163,22 @@ def test_thinking_makes_use_of_the_temperature():
     assert "temperature" not in unused("smollm2-135m", "score", think=8)
     hot = [planner(temperature=2.0, seed=s).choose([dialogue()])[0].thought for s in (1, 1, 2)]
     assert hot[0] == hot[1] != hot[2]
+
+
+def test_the_thought_is_in_the_episode_its_transcript_and_its_record():
+    worlds = make_worlds("conditional", 1)
+    team = Team(planner(), make_actor("scripted"), make_reporter("scripted"), max_turns=2)
+    records: list[EpisodeRecord] = []
+    recorder = EpisodeRecorder(_Sink(), [0], (), records)
+    (episode,) = team.play(worlds, [7], recorder)
+    thought = episode.turns[0].thought
+    assert thought and f"Thought: {thought}\nPlanner: " in episode.transcript()
+    (record,) = records
+    assert record.turns[0].thought == thought
+    assert EpisodeRecord.from_json(record.to_json()) == record
+    assert record.tokens is not None and record.tokens.thought == 6 * len(episode.turns)
+
+
+class _Sink:
+    def append(self, record: object) -> None:
+        pass
