@@ -16,6 +16,10 @@ class BadInput(ValueError):
     """
 
 
+class ContextOverflow(BadInput):
+    """A dialogue that a language model has no room for. It ends its episode as a failure."""
+
+
 def unknown(what: str, name: str, names: Iterable[str]) -> BadInput:
     """The error for an unknown name: ``unknown planner 'smolm2'; did you mean 'smollm2-135m'?``
 

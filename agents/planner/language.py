@@ -30,7 +30,7 @@ from agents.planner.random import no_candidates
 from agents.planner.replies import Reply, read_reply
 from agents.protocols import TeamMember
 from envs.commands import VERBS, Command
-from envs.errors import BadInput
+from envs.errors import BadInput, ContextOverflow
 from models.language.candidate_scorer import CandidateScorer, ScoringRequest
 from models.language.candidate_trie import uncached_scores
 from models.language.formats import ScoringRule
@@ -361,7 +361,7 @@ class LanguagePlanner(PublishedAdapter, TeamMember):
             if needed <= self._max_tokens():
                 break
         else:
-            raise BadInput(
+            raise ContextOverflow(
                 f"the dialogue of {len(context)} tokens"
                 + (f" and a thought of {spare}" if spare else "")
                 + f" is too long for the model, which takes {self._max_tokens()}"

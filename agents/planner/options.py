@@ -75,6 +75,14 @@ class PlannerOptions:
     temperature: float = 0.0
     """Temperature of sampling when generating; 0 always takes the most probable token."""
 
+    choice: Literal["text", "server", "score"] = "text"
+    """How a server's model chooses. text: it answers freely, and the command is read out of that;
+    server: the server holds it to the possible commands; score: each command is scored by its
+    log-probability, which llama.cpp's server can do and servers that echo prompts."""
+
+    effort: Literal["default", "none", "minimal", "low", "medium", "high"] = "default"
+    """How hard a server's model thinks, where the server can be told; default leaves it to that."""
+
     base_url: str | None = None
     """Address of an OpenAI-compatible server, for planners named openai:MODEL."""
 
@@ -104,6 +112,8 @@ class PlannerOptions:
             raise BadInput(f"timeout {self.timeout} is not above 0 seconds")
         if self.decide not in ("score", "generate"):
             raise BadInput(f"unknown way to decide '{self.decide}'; known: generate, score")
+        if self.choice not in ("text", "server", "score"):
+            raise BadInput(f"unknown choice '{self.choice}'; known: score, server, text")
         if self.chat not in ("auto", "on", "off"):
             raise BadInput(f"unknown chat '{self.chat}'; known: auto, off, on")
         rules = ("auto", *get_args(ScoringRule))
@@ -113,7 +123,7 @@ class PlannerOptions:
             parse_processors(self.processors)
 
 
-SERVER_ONLY = ("base_url", "timeout", "retries", "concurrency")
+SERVER_ONLY = ("choice", "effort", "base_url", "timeout", "retries", "concurrency")
 LOCAL_ONLY = ("scoring", "processors", "adapter", "device", "dtype", "group", "chat")
 
 

@@ -76,8 +76,8 @@ class FakeServer:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setattr("agents.planner.server.FIRST_WAIT_S", 0.01)
-    monkeypatch.setattr("agents.planner.server.LONGEST_WAIT_S", 0.02)
+    monkeypatch.setattr("agents.planner.server.client.FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("agents.planner.server.client.LONGEST_WAIT_S", 0.02)
     fake = FakeServer()
     yield fake
     fake.http.shutdown()
@@ -99,16 +99,19 @@ def test_the_model_s_sentence_becomes_a_command(server, tmp_path):
     assert decision.error is None
     (request,) = server.requests
     assert request["model"] == "m" and request["temperature"] == 0
-    assert dialogue().task in request["messages"][0]["content"]
+    system, user = request["messages"]
+    assert (system["role"], user["role"]) == ("system", "user")
+    assert "You command an agent" in system["content"] and dialogue().task in user["content"]
+    assert "Task:" not in system["content"]
 
 
 def test_the_key_comes_from_the_environment_only(server, tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "secret-7")
     server.answer = lambda request: (401, b'{"error": {"message": "secret-7 is wrong"}}')
-    decision = planner(server, tmp_path).choose([dialogue()])[0]
+    with pytest.raises(BadInput, match=r"refuses the key in OPENAI_API_KEY \(401\)") as error:
+        planner(server, tmp_path).choose([dialogue()])
     assert server.keys == ["Bearer secret-7"]  # asked once: it would not get better
-    assert "refuses the key in OPENAI_API_KEY (401)" in str(decision.error)
-    assert "secret-7" not in str(decision.error)
+    assert "… is wrong" in str(error.value) and "secret-7" not in str(error.value)
 
 
 def test_neither_key_nor_address_is_bad_input(monkeypatch, tmp_path):
@@ -147,7 +150,6 @@ def test_a_busy_or_broken_server_is_asked_again(server, tmp_path, status):
         ((200, b"{}"), "without a message", 1),
         ((200, b'{"choices": []}'), "without a message", 1),
         ((200, b'{"choices": [{"message": {"content": 5}}]}'), "without a message", 1),
-        (message(None), "without a message", 1),
     ],
 )
 def test_a_server_that_fails_makes_an_error_and_nothing_else(server, tmp_path, answer, why, asked):
@@ -186,21 +188,31 @@ def test_a_server_that_is_down_is_told(server, tmp_path):
     p = planner(server, tmp_path)
     server.http.shutdown()
     server.http.server_close()
-    assert "cannot be reached (after 3 tries)" in str(p.choose([dialogue()])[0].error)
+    with pytest.raises(BadInput, match=r"cannot be reached \(after 3 tries\)"):
+        p.choose([dialogue()])
+
+
+def test_a_server_that_goes_away_makes_errors_of_what_it_leaves(server, tmp_path):
+    p = planner(server, tmp_path)
+    assert p.choose([dialogue()])[0].error is None
+    server.http.shutdown()
+    server.http.server_close()
+    (decision,) = p.choose([dialogue("Pick up the solid red circle.")])
+    assert "cannot be reached" in str(decision.error)
 
 
 def test_requests_run_side_by_side_and_come_back_in_order(server, tmp_path):
     tasks = [f"pick up the {c} ball" for c in ("red", "green", "blue", "grey")]
 
     def answer(request: dict) -> tuple[int, bytes]:
-        k = next(k for k, t in enumerate(tasks) if t in request["messages"][0]["content"])
+        k = next(k for k, t in enumerate(tasks) if t in request["messages"][-1]["content"])
         time.sleep(0.3 - 0.07 * k)
         return message(f"Pick up the {tasks[k].split()[3]} ball.")
 
     server.answer = answer
     decisions = planner(server, tmp_path).choose([dialogue(t) for t in tasks])
     assert [d.utterance.lower().rstrip(".") for d in decisions] == tasks
-    assert server.most_at_once == 4
+    assert server.most_at_once == 3  # the first finds out alone how to ask
 
 
 def test_replies_are_cached_on_disk_without_pickle(server, tmp_path):
@@ -237,8 +249,8 @@ def test_a_cache_that_fails_later_costs_no_reply(server, tmp_path, monkeypatch):
     def full(*args: object) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(p._responses._cache, "set", full)
-    monkeypatch.setattr(p._responses._cache, "get", full)
+    monkeypatch.setattr(p.client._responses._cache, "set", full)
+    monkeypatch.setattr(p.client._responses._cache, "get", full)
     assert p.choose([dialogue()])[0].command is not None
 
 
