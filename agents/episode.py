@@ -10,6 +10,8 @@ import numpy as np
 from agents.dialogue import Turn, script
 from agents.messages import NOTHING, Report
 
+CONTEXT = "context"  # how an episode ended that outgrew the Planner's language model
+
 
 @dataclass(frozen=True, repr=False)
 class Episode:
@@ -17,9 +19,10 @@ class Episode:
 
     ``success`` is None where the world has no notion of it (a free instruction) and where the
     episode broke; then ``error`` holds the traceback. ``ended`` says how it ended: ``success``,
-    ``failure``, ``max_turns``, ``max_steps`` (the world's own limit), ``judged by nobody`` or
-    ``error``. ``opening`` is as in `Dialogue`. ``frames`` is what the agent saw, where that was
-    asked for: at most 8 moments from the first to the last, ``[<= 8, height, width, 3] uint8``.
+    ``failure``, ``max_turns``, ``max_steps`` (the world's own limit), ``context`` (the language
+    model has no room for the dialogue, which is a failure), ``judged by nobody`` or ``error``.
+    ``opening`` is as in `Dialogue`. ``frames`` is what the agent saw, where that was asked for: at
+    most 8 moments from the first to the last, ``[<= 8, height, width, 3] uint8``.
     """
 
     seed: int
@@ -37,7 +40,11 @@ class Episode:
         """The episode as text: the task, the commands, the reports, and how it ended. Of an error
         only the last line is given."""
         lines = [f"{who}: {text}" for who, text in script(self.task, self.opening, self.turns)]
-        ended = {"max_turns": "no commands left", "max_steps": "no steps left"}
+        ended = {
+            "max_turns": "no commands left",
+            "max_steps": "no steps left",
+            CONTEXT: "no room left for the dialogue in the language model's context",
+        }
         how = ended.get(self.ended, self.ended)
         counts = f"{_count(len(self.turns), 'command')}, {_count(self.steps, 'step')}"
         if self.unparsed:

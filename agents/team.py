@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from agents.dialogue import NOT_UNDERSTOOD, Decision, Dialogue, Rollout, Turn, one_line
-from agents.episode import Episode
+from agents.episode import CONTEXT, Episode
 from agents.grounding import ground
 from agents.messages import Report
 from agents.protocols import Actor, Planner, Reporter
 from envs.commands import Command
-from envs.errors import BadInput
+from envs.errors import BadInput, ContextOverflow
 from envs.worlds import Worlds
 
 
@@ -46,7 +46,9 @@ class Callback:
 class EndEpisode(Protocol):
     """Ends the episode of a dialogue, as an error where there is a traceback."""
 
-    def __call__(self, dialogue: Dialogue, error: str | None = None) -> None: ...
+    def __call__(
+        self, dialogue: Dialogue, error: str | None = None, has_outgrown: bool = False
+    ) -> None: ...
 
 
 @dataclass
@@ -121,10 +123,10 @@ class Team:
         ended: list[tuple[int, Episode]] = []
         dialogues: dict[int, Dialogue] = {}
 
-        def end(dialogue: Dialogue, error: str | None = None) -> None:
+        def end(dialogue: Dialogue, error: str | None = None, has_outgrown: bool = False) -> None:
             i = dialogue.world
             dialogues.pop(i, None)
-            episode = episode_of(dialogue, worlds, error)
+            episode = episode_of(dialogue, worlds, error, has_outgrown)
             ended.append((i, episode))
             callback.on_end(i, episode)
 
@@ -166,6 +168,9 @@ class Team:
         decisions = self.planner.choose([dialogues[i] for i in active])
         decided: dict[int, Decision] = {}
         for i, decision in zip(active, decisions, strict=True):
+            if isinstance(decision.error, ContextOverflow):
+                end(dialogues[i], has_outgrown=True)
+                continue
             if decision.error is not None:
                 end(dialogues[i], _trace(decision.error))
                 continue
@@ -206,13 +211,18 @@ class Team:
                 end(dialogues[i])
 
 
-def episode_of(dialogue: Dialogue, worlds: Worlds, error: str | None = None) -> Episode:
-    """What became of an episode that has ended, or that broke with this traceback."""
+def episode_of(
+    dialogue: Dialogue, worlds: Worlds, error: str | None = None, has_outgrown: bool = False
+) -> Episode:
+    """What became of an episode that has ended, that broke with this traceback, or that has
+    outgrown the Planner's language model."""
     i = dialogue.world
     judged = worlds.judged(i) and error is None
     success = bool(worlds.success[i])
     if error is not None:
         ended = "error"
+    elif has_outgrown:
+        ended = CONTEXT
     elif not worlds.over[i]:
         ended = "max_turns"
     elif not judged:

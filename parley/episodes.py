@@ -19,6 +19,7 @@ from agents.trajectory import TrajectoryCallback
 from envs.errors import BadInput, whole_number, yes_or_no
 from envs.tasks import make_worlds
 from run.display.state import CallbackList
+from run.evaluation.understanding import STOP_ABOVE, UnderstandingMonitor
 
 HUMAN = "human"
 PARALLEL = 8
@@ -37,6 +38,7 @@ def play(
     command_steps: int = 64,
     instruction: str | None = None,
     frames: bool = False,
+    max_misunderstood: float = STOP_ABOVE,
     callback: Callback | None = None,
     **settings: Any,
 ) -> Iterator[Episode]:
@@ -60,6 +62,8 @@ def play(
         command_steps: The most steps of the Actor for one command.
         instruction: A task sentence of your own, in place of a task.
         frames: Whether each episode has its ``frames``, for a detector.
+        max_misunderstood: The episodes stop with BadInput once more than this share of the
+            Planner's decisions, at least 20, held no command; 1 for never.
         callback: Hooks into the loop; ``i`` is an episode's place in its batch.
         settings: Settings of the world, such as ``items="held-out"``, ``n_items=6``.
 
@@ -93,7 +97,8 @@ def play(
         options = prompted(options, its_actor, os.fspath(planner))
     team = Team(planner_of(planner, options), its_actor, its_reporter, max_turns, command_steps)
     recorder = TrajectoryCallback() if frames else None
-    hooks = CallbackList([c for c in (recorder, callback) if c is not None])
+    monitor = UnderstandingMonitor(max_misunderstood)
+    hooks = CallbackList([c for c in (monitor, recorder, callback) if c is not None])
 
     def play_all() -> Iterator[Episode]:
         for first in range(seed, seed + episodes, size):

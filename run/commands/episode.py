@@ -31,6 +31,12 @@ from run.evaluation.recording import EpisodeRecorder, finished_episodes, missing
 from run.evaluation.run_folder import open_run_folder, report_errors
 from run.evaluation.settings import HUMAN, LanguageOptions
 from run.evaluation.statistics import summarise
+from run.evaluation.understanding import (
+    STOP_ABOVE,
+    UnderstandingMonitor,
+    check_share,
+    report_misunderstandings,
+)
 from run.storage.folder import RunFolder
 from run.storage.records import EpisodeRecord
 from run.storage.resume import check_resumed
@@ -65,7 +71,7 @@ class EpisodeSettings:
     A run that was stopped, even killed, continues with --resume; nothing finished is lost.
     """
 
-    FREE_ON_RESUME: ClassVar[tuple[str, ...]] = ("verbose", "plain", "pause")
+    FREE_ON_RESUME: ClassVar[tuple[str, ...]] = ("verbose", "plain", "pause", "max_misunderstood")
     USUAL: ClassVar[tuple[str, ...]] = (
         "task",
         "instruction",
@@ -144,6 +150,10 @@ class EpisodeSettings:
     command_steps: Annotated[int, tyro.conf.arg(metavar="N")] = 64
     """Maximum number of steps of the Actor for one command; with direct, in an episode."""
 
+    max_misunderstood: Annotated[float, tyro.conf.arg(metavar="SHARE")] = STOP_ABOVE
+    """Stop once more than this share of the Planner's decisions, at least 20, held no command; 1
+    for never."""
+
     video: Annotated[int, tyro.conf.arg(metavar="K")] = 0
     """Number of episodes, from the first on, to make videos of (mp4, GIF and a still)."""
 
@@ -190,6 +200,7 @@ class EpisodeSettings:
                 raise BadInput("the --instruction is empty")
         if self.irrelevant_p is not None and self.reporter != "irrelevant":
             raise BadInput("--irrelevant-p is only for --reporter irrelevant")
+        check_share(self.max_misunderstood)
         environment_settings(self)
 
     def refuse_unused(self, given: Collection[str]) -> None:
@@ -276,6 +287,7 @@ def episode(settings: EpisodeSettings) -> Path:
     print_success(summary)
     for line in outcomes.lines():
         say(line)
+    report_misunderstandings(summary, records)
     say(str(folder.path))
     report_errors(records, folder)
     return folder.path
@@ -324,6 +336,7 @@ def _play(
     if folder.resumed:
         say(f"{len(done)} of {settings.episodes} episodes are finished")
     options = settings.display
+    monitor = UnderstandingMonitor(settings.max_misunderstood)
     parts = (team.planner, team.actor, team.reporter)
     with episode_display(options, settings.episodes, records, parts) as display:
         for indices in missing_groups(settings.episodes, settings.group, done):
@@ -332,7 +345,7 @@ def _play(
             # The video before the line: an episode that has its line has its video too.
             shows = display(indices, done)
             outcomes.group(indices, done)
-            callbacks = CallbackList([videos, recorder, outcomes, *shows])
+            callbacks = CallbackList([videos, recorder, outcomes, *shows, monitor])
             try:
                 team.play(worlds, [settings.seed + i for i in indices], callbacks)
             finally:

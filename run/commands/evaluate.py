@@ -14,6 +14,7 @@ from run.evaluation.run_folder import report_errors
 from run.evaluation.suites import find_suite, select_tasks, suite_names
 from run.evaluation.tables import print_summary
 from run.evaluation.teams import PARTS, find_team, team_names
+from run.evaluation.understanding import report_misunderstandings
 from run.storage.resume import check_resumed
 from run.storage.unused import refuse
 
@@ -111,6 +112,7 @@ def evaluate(settings: EvaluateSettings) -> Path:
     check_resumed(settings, "evaluate")
     played = play_evaluation(settings)
     print_summary(played.summary)
+    report_misunderstandings(played.summary, played.records)
     say(str(played.folder.path))
     report_errors(played.records, played.folder)
     return played.folder.path

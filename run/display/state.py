@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agents.dialogue import PLANNER, THOUGHT, Decision, Dialogue, one_line, script
-from agents.episode import Episode
+from agents.episode import CONTEXT, Episode
 from agents.team import Callback
 from envs.worlds import Worlds
 
@@ -131,6 +131,7 @@ def verdict(episode: Episode) -> str:
         "failure": "failure",
         "max_turns": "out of turns" if episode.success is None else "failure, out of turns",
         "max_steps": "failure, out of steps",
+        CONTEXT: "failure, no room in the language model's context",
         "judged by nobody": "ended, judged by nobody",
         "error": "broke",
     }[episode.ended]

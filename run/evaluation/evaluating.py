@@ -29,7 +29,9 @@ from run.storage.settings import shown
 class RecordedEvaluationSettings(EvaluationSettings):
     """What an evaluation plays, and where it is recorded."""
 
-    FREE_ON_RESUME: ClassVar[tuple[str, ...]] = ("workers", "engine", "address")
+    FREE_ON_RESUME: ClassVar[tuple[str, ...]] = (
+        *("workers", "engine", "address", "max_misunderstood"),
+    )
 
     name: Annotated[str | None, shown("NAME", "suite and planner")] = None
     """End of the run folder's name."""

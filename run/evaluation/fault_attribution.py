@@ -13,6 +13,7 @@ from itertools import groupby
 
 from agents.actor import make_actor
 from agents.actor.failing import FailingActor
+from agents.episode import CONTEXT
 from agents.grounding import ground
 from agents.messages import Report
 from agents.planner.oracle import OraclePlanner
@@ -28,6 +29,7 @@ NOBODY = "no single part"
 WAYS = {
     "wrong thing": "did something that the task does not ask for",
     "no command": "gave no valid command",
+    "no room": "outgrew the language model's context",
     "repeated itself": "gave one command three times or more in a row",
     "did not manage": "the Actor did not manage a command",
     "never got there": "ran out of turns or steps otherwise",
@@ -50,6 +52,8 @@ def way_of_failure(record: EpisodeRecord) -> str:
     """The way in which an episode failed, one of ``WAYS``."""
     if record.ended == "failure":
         return "wrong thing"
+    if record.ended == CONTEXT:
+        return "no room"
     if record.unparsed:
         return "no command"
     commands = [turn.command for turn in record.turns]

@@ -256,6 +256,8 @@ def _source(name: str, result: KeptResult, count: int) -> str:
     numbers = {score.n for score in result.tasks.values()}
     episodes = " to ".join(str(n) for n in sorted({min(numbers), max(numbers)}))
     errors = f", {result.n_errors} of them broke" if result.n_errors else ""
+    if result.misunderstood:
+        errors += f", {result.misunderstood:.1%} of decisions held no command"
     n = len(result.tasks)
     counted = "" if count == n else f"; {count} of its {n} tasks are shown here"
     return (

@@ -12,6 +12,11 @@ from envs.errors import BadInput
 from run.evaluation.results import EvaluationRun
 from run.evaluation.statistics import mcnemar
 from run.evaluation.tables import summary_text
+from run.evaluation.understanding import (
+    is_alarming,
+    misunderstandings,
+    share_misunderstood,
+)
 from run.storage.records import EpisodeRecord, RunSummary
 
 if TYPE_CHECKING:
@@ -31,6 +36,7 @@ class TaskResult:
         success: The success rate of the others; None where all broke.
         interval: Its 95 % interval.
         turns: The mean number of commands in an episode.
+        misunderstood: The share of decisions that held no command.
         floor: The rate that a good Planner must reach, where one is set.
         chance: The rate that needs no skill, where it is known.
     """
@@ -41,6 +47,7 @@ class TaskResult:
     success: float | None
     interval: tuple[float, float] | None
     turns: float | None
+    misunderstood: float | None
     floor: float | None
     chance: float | None
 
@@ -142,6 +149,7 @@ class EvaluationResult:
                 task.success_rate,
                 _pair(task.success_ci95),
                 task.turns,
+                task.misunderstood,
                 task.floor,
                 task.chance,
             )
@@ -190,6 +198,7 @@ class EvaluationResult:
             low, high = task.interval or (None, None)
             row = {"task": task.task, "n": task.n, "errors": task.errors, "success": task.success}
             row |= {"low": low, "high": high, "turns": task.turns}
+            row |= {"misunderstood": task.misunderstood}
             rows.append({**row, "floor": task.floor, "chance": task.chance})
         return pandas.DataFrame(rows)
 
@@ -198,6 +207,9 @@ class EvaluationResult:
 
         console = Console(width=WIDTH, color_system=None, force_jupyter=False, force_terminal=False)
         text = f"{self.summary.suite} · {self.planner}\n{summary_text(self.summary, console)}"
+        told = misunderstandings(self.episodes)
+        if told:
+            text += f"\n{'warning: ' if is_alarming(self.summary) else ''}{told}"
         broken = [e.error for e in self.episodes if e.error is not None]
         if broken:
             text += (
@@ -221,14 +233,25 @@ class EvaluationResult:
             interval = None if t.interval is None else f"{t.interval[0]:.3f} to {t.interval[1]:.3f}"
             success = None if t.success is None else f"{t.success:.3f}"
             turns = None if t.turns is None else f"{t.turns:.1f}"
-            return t.task, t.n, t.errors, success, interval, turns, t.floor, t.chance
+            unclear = "" if t.misunderstood is None else f"{t.misunderstood:.1%}"
+            return t.task, t.n, t.errors, success, interval, turns, unclear, t.floor, t.chance
 
         whole = TaskResult(
             *("all", self.n, self.n_errors, self.success_rate, self.interval),
-            *(self.summary.mean_turns, None, None),
+            *(self.summary.mean_turns, share_misunderstood(self.summary), None, None),
         )
-        head = ("task", "n", "errors", "success", "95 % interval", "turns", "floor", "chance")
-        lines = ["".join(f"<th>{name}</th>" for name in head)]
+        head = [
+            "task",
+            "n",
+            "errors",
+            "success",
+            "95 % interval",
+            "turns",
+            "unclear",
+            "floor",
+            "chance",
+        ]
+        lines = ["".join(f"<th>{name}</th>" for name in (*head, "floor", "chance"))]
         lines += ["".join(f"<td>{cell(v)}</td>" for v in row(t)) for t in (*self.tasks, whole)]
         title = html.escape(f"{self.summary.suite} · {self.planner}")
         body = "".join(f"<tr>{line}</tr>" for line in lines)

@@ -50,11 +50,13 @@ class EpisodeRecorder(Callback):
         self.reports_true: Mapping[int, Sequence[bool]] | None = None
         """For each world of the group, whether its reports are true, where that is known."""
         self._scores: dict[int, list[Mapping[str, float]]] = {i: [] for i in range(len(indices))}
+        self._problems: dict[int, list[str]] = {i: [] for i in range(len(indices))}
         self._costs: dict[int, TokenCost] = {}
         self._began = time.monotonic()
 
     def on_decision(self, i: int, dialogue: Dialogue, decision: Decision) -> None:
         self._scores[i].append({text: round(s, 6) for text, s in decision.scores.items()})
+        self._problems[i].append(decision.problem)
         if decision.cost is not None:
             self._costs[i] = self._costs.get(i, TokenCost()) + decision.cost
 
@@ -74,9 +76,12 @@ class EpisodeRecorder(Callback):
                     turn.report.text,
                     scores,
                     turn.thought,
+                    problem,
                 )
                 # The last decision has no turn where the episode broke.
-                for turn, scores in zip(episode.turns, self._scores[i], strict=False)
+                for turn, scores, problem in zip(
+                    episode.turns, self._scores[i], self._problems[i], strict=False
+                )
             ),
             success=episode.success,
             ended=episode.ended,

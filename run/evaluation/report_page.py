@@ -13,6 +13,7 @@ from run.evaluation.report_players import EpisodePlayer, episode_players
 from run.evaluation.report_plots import PagePlot, plots
 from run.evaluation.report_summary import OutcomeRow, PairRow, headline, outcome_rows, pair_rows
 from run.evaluation.results import EvaluationRun, evaluate_command
+from run.evaluation.understanding import share_misunderstood
 from run.storage.records import FaultTable, SuccessRate, TaskScore
 
 TEMPLATE = Path(__file__).with_name("report.jinja")
@@ -32,6 +33,7 @@ class RunRow:
     n_errors: int
     overall: str
     turns: str
+    unclear: str
     commit: str
     command: str
 
@@ -150,6 +152,9 @@ class EvaluationReport:
         out += [f"- {r.name}: `{r.command}`, commit {r.commit or 'unknown'}" for r in self.runs]
         head = ["task", *(run.name for run in self.runs), "chance", "floor"]
         out += ["", *markdown_table(head, [self._markdown_row(row) for row in self.tasks]), ""]
+        rows = [[r.name, r.n, r.n_errors, r.overall, r.turns, r.unclear] for r in self.runs]
+        head = ["run", "episodes", "errors", "success", "turns", "unclear"]
+        out += [*markdown_table(head, rows), ""]
         if self.pairs:
             head = ["task", "run", "pairs", "difference", "interval", "won", "lost", "p"]
             out += [*markdown_table(head, [pair.values for pair in self.pairs]), ""]
@@ -184,9 +189,11 @@ def _run_row(run: EvaluationRun) -> RunRow:
         str(run.config.get(name)) for name in ("suite", "planner", "actor", "reporter", "seed")
     )
     turns = "" if summary.mean_turns is None else f"{summary.mean_turns:.1f}"
+    share = share_misunderstood(summary)
+    unclear = "" if share is None else f"{share:.1%}"
     return RunRow(
         *(run.name, suite, planner, actor, reporter, seed),
-        *(summary.n, summary.n_errors, _rate_text(summary), turns),
+        *(summary.n, summary.n_errors, _rate_text(summary), turns, unclear),
         *(run.commit, evaluate_command(run.config)),
     )
 

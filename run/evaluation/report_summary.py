@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from run.evaluation.fault_attribution import WAYS, way_of_failure
 from run.evaluation.results import EvaluationRun
 from run.evaluation.statistics import mcnemar, mean_rate, paired_difference
+from run.evaluation.understanding import is_alarming, misunderstandings
 from run.storage.records import EpisodeRecord, SuccessRate
 
 EpisodeKey = tuple[str, str, int]
@@ -85,7 +86,7 @@ def headline(runs: Sequence[EvaluationRun]) -> list[str]:
         said = ["No task was played in all runs, so that none can be called the best."]
         others, best = [run for run in runs if run is not runs[0]], runs[0]
     said += [_against(best, run) for run in others]
-    said += [text for run in runs for text in (_why(run), _broken(run)) if text]
+    said += [text for run in runs for text in (_why(run), _unclear(run), _broken(run)) if text]
     return said
 
 
@@ -161,6 +162,13 @@ def _why(run: EvaluationRun) -> str:
         blamed = ", ".join(f"{part} {k}" for part, k in parts if k)
         text += f"; at fault in {table.n} that were played again: {blamed}"
     return text + "."
+
+
+def _unclear(run: EvaluationRun) -> str:
+    """What of a run's decisions held no command, where that is more than a little."""
+    if not is_alarming(run.summary):
+        return ""
+    return f"Warning, {run.name}: {misunderstandings(run.episodes)}."
 
 
 def _broken(run: EvaluationRun) -> str:

@@ -16,6 +16,7 @@ from models.references import label_of
 from run.evaluation.settings import EvaluationSettings
 from run.evaluation.suites import Suite, find_suite
 from run.evaluation.teams import PARTS
+from run.evaluation.understanding import share_misunderstood
 from run.storage.deprecations import current_settings
 from run.storage.folder import read_config
 from run.storage.records import EpisodeRecord, RunSummary, TaskScore, TaskSummary, read_episodes
@@ -114,6 +115,7 @@ class KeptResult:
         n: How many episodes were played.
         n_errors: How many of them broke.
         seconds: Time of play.
+        misunderstood: The share of decisions that held no command; None in older results.
         tasks: The score of each task (``cells`` on disk).
     """
 
@@ -124,6 +126,7 @@ class KeptResult:
     n_errors: int
     seconds: float
     tasks: Mapping[str, TaskScore]
+    misunderstood: float | None = None
 
     @classmethod
     def of(cls, run: EvaluationRun) -> KeptResult:
@@ -137,6 +140,7 @@ class KeptResult:
             run.summary.n_errors,
             run.summary.seconds,
             run.summary.tasks,
+            share_misunderstood(run.summary),
         )
 
     @classmethod
@@ -156,6 +160,7 @@ class KeptResult:
                 n_errors=stored["n_errors"],
                 seconds=stored["seconds"],
                 tasks={n: TaskScore.from_json(task) for n, task in stored["cells"].items()},
+                misunderstood=stored.get("misunderstood"),
             )
         except (OSError, ValueError, AttributeError, TypeError) as error:
             raise BadInput(f"'{file}' is no result of evaluate: {error}") from error
@@ -169,6 +174,7 @@ class KeptResult:
             "n": self.n,
             "n_errors": self.n_errors,
             "seconds": self.seconds,
+            **({} if self.misunderstood is None else {"misunderstood": self.misunderstood}),
             "cells": {name: task.score_json() for name, task in self.tasks.items()},
         }
 

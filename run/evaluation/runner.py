@@ -12,6 +12,7 @@ from agents.team import Callback
 from envs.errors import BadInput
 from run.display.live import say
 from run.display.progress import ProgressBar
+from run.display.state import CallbackList
 from run.evaluation.fault_attribution import (
     FaultCase,
     fault_table,
@@ -22,6 +23,7 @@ from run.evaluation.given import NO_PARTS, GivenParts
 from run.evaluation.jobs import EvaluationJob, PlannerCache, group_player
 from run.evaluation.recording import EpisodeRecorder, finished_episodes, missing_groups
 from run.evaluation.settings import EvaluationSettings
+from run.evaluation.understanding import UnderstandingMonitor
 from run.evaluation.workers import play_in_parallel
 from run.storage.folder import RunFolder
 from run.storage.records import EpisodeRecord, FaultRecord, FaultSummary
@@ -51,6 +53,7 @@ def play_jobs(
     Raises:
         BadInput: The folder holds episodes of other jobs, or something of the user's is wrong.
     """
+    monitor = UnderstandingMonitor(settings.max_misunderstood)
     order = {job.key: k for k, job in enumerate(jobs)}
     records = finished_episodes(folder, needs_task=True)
     done: dict[tuple[str, str], set[int]] = {key: set() for key in order}
@@ -87,7 +90,7 @@ def play_jobs(
                 play = group_player(settings, job, planners)
                 for indices in missing:
                     recorder = EpisodeRecorder(folder, indices, done[job.key], records, job.key)
-                    play(recorder, progress)
+                    play(recorder, CallbackList([monitor, progress]))
     return sorted(records, key=lambda record: (order[record.key], record.episode))
 
 

@@ -9,6 +9,7 @@ import tyro
 
 from agents.planner.options import PlannerOptions
 from envs.errors import BadInput, whole_number
+from run.evaluation.understanding import STOP_ABOVE, check_share
 from run.storage.settings import shown
 
 HUMAN = "human"
@@ -92,6 +93,10 @@ class EvaluationSettings:
     command_steps: Annotated[int, tyro.conf.arg(metavar="N")] = 64
     """Maximum number of steps of the Actor for one command; with direct, in an episode."""
 
+    max_misunderstood: Annotated[float, tyro.conf.arg(metavar="SHARE")] = STOP_ABOVE
+    """Stop once more than this share of the Planner's decisions, at least 20, held no command; 1
+    for never."""
+
     attribute_faults: Annotated[int, tyro.conf.arg(metavar="N")] = 0
     """Attribute the first N failures of each task to a part of the team: they are played again with
     one part after the other replaced by its privileged oracle, until they succeed."""
@@ -101,6 +106,7 @@ class EvaluationSettings:
     def __post_init__(self) -> None:
         for name in ("episodes", "parallel", "workers", "max_turns", "command_steps"):
             whole_number(f"--{name.replace('_', '-')}", getattr(self, name), 1)
+        check_share(self.max_misunderstood)
         whole_number("--attribute-faults", self.attribute_faults, 0)
         whole_number("--seed", self.seed, 0, MAX_SEED)
         if HUMAN in (self.planner, self.actor, self.reporter):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from math import comb
 from statistics import NormalDist
 
+from agents.dialogue import TokenCost
 from run.storage.records import EpisodeRecord, MeanRate, RunSummary, TaskScore
 
 
@@ -30,6 +31,7 @@ def summarise(
     for record in records:
         group = record.key, record.episode // parallel
         longest[group] = max(record.seconds, longest.get(group, 0.0))
+    costs = [record.tokens for record in records if record.tokens is not None]
     checked = [true for record in records for true in record.reports_true or ()]
     return RunSummary(
         command=command,
@@ -44,6 +46,8 @@ def summarise(
         mean_turns=_mean([len(record.turns) for record in played]),
         mean_steps=_mean([record.steps for record in played]),
         n_unparsed=sum(record.unparsed for record in records),
+        n_decisions=sum(len(record.turns) for record in records),
+        tokens=sum(costs, TokenCost()) if costs else None,
         ended=dict(sorted(Counter(record.ended for record in records).items())),
         reports_true=sum(checked) / len(checked) if checked else None,
     )

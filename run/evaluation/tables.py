@@ -16,10 +16,21 @@ from run.display.palette import colour, literal
 from run.evaluation.settings import EvaluationSettings
 from run.evaluation.statistics import summarise
 from run.evaluation.suites import Task
+from run.evaluation.understanding import share_misunderstood
 from run.storage.folder import RunFolder
 from run.storage.records import EpisodeRecord, Interval, RunSummary, TaskSummary, VariantSummary
 
-COLUMNS = ("cell", "n", "n_errors", "success_rate", "low", "high", "turns", "floor")
+COLUMNS = (
+    "cell",
+    "n",
+    "n_errors",
+    "success_rate",
+    "low",
+    "high",
+    "turns",
+    "floor",
+    "misunderstood",
+)
 
 
 def evaluation_summary(
@@ -52,6 +63,7 @@ def evaluation_summary(
             floor=task.floor,
             chance=task.chance,
             turns=whole.mean_turns,
+            misunderstood=share_misunderstood(whole),
             reports_true=whole.reports_true,
             variants=variants,
         )
@@ -68,7 +80,7 @@ def write_table(tasks: Mapping[str, TaskSummary], folder: RunFolder) -> None:
         for name, task in tasks.items():
             low, high = task.success_ci95 or (None, None)
             numbers = (task.n, task.n_errors, task.success_rate, low, high)
-            table.writerow([name, *numbers, task.turns, task.floor])
+            table.writerow([name, *numbers, task.turns, task.floor, task.misunderstood])
     os.replace(half, file)
 
 
@@ -119,15 +131,16 @@ def summary_text(summary: RunSummary, console: Console) -> str:
     """
     # So narrow that the longest name fits into 80 columns.
     table = Table(box=HORIZONTALS, collapse_padding=True, pad_edge=False)
-    for name in ("task", "n", "errors", "success", "95 % interval", "turns", "floor"):
+    for name in ("task", "n", "errors", "success", "95 % interval", "turns", "unclear", "floor"):
         table.add_column(name, no_wrap=True)
     for column in table.columns[1:]:
         column.justify = "right"
     for name, task in summary.tasks.items():
-        numbers = (task.success_rate, task.success_ci95, task.turns, task.floor)
-        table.add_row(name, str(task.n), str(task.n_errors), *_cells(*numbers))
+        measured = (task.success_rate, task.success_ci95, task.turns, task.misunderstood)
+        table.add_row(name, str(task.n), str(task.n_errors), *_cells(*measured, task.floor))
     table.add_section()
-    total = (summary.success_rate, summary.success_ci95, summary.mean_turns, None)
+    unclear = share_misunderstood(summary)
+    total = (summary.success_rate, summary.success_ci95, summary.mean_turns, unclear, None)
     table.add_row("all", str(summary.n), str(summary.n_errors), *_cells(*total))
     with console.capture() as printed:
         console.print(table)
@@ -143,10 +156,15 @@ def summary_text(summary: RunSummary, console: Console) -> str:
 
 
 def _cells(
-    rate: float | None, interval: Interval | None, turns: float | None, floor: float | None
-) -> tuple[str, str, str, str]:
+    rate: float | None,
+    interval: Interval | None,
+    turns: float | None,
+    unclear: float | None,
+    floor: float | None,
+) -> tuple[str, str, str, str, str]:
     low_high = "" if interval is None else " to ".join(_number(x, 3) for x in interval)
-    return _number(rate, 3), low_high, _number(turns, 1), _number(floor, 2)
+    lost = "" if not unclear else f"{unclear:.1%}"
+    return _number(rate, 3), low_high, _number(turns, 1), lost, _number(floor, 2)
 
 
 def _number(value: float | None, digits: int) -> str:

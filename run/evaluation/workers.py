@@ -24,6 +24,7 @@ from run.evaluation.jobs import EvaluationJob, PlannerCache, group_player, jobs_
 from run.evaluation.recording import EpisodeRecorder
 from run.evaluation.settings import EvaluationSettings
 from run.evaluation.suites import find_suite, select_tasks
+from run.evaluation.understanding import UnderstandingMonitor
 from run.storage.records import EpisodeRecord
 
 WorkItem = tuple[int, range]  # the number of a job, and which of its episodes
@@ -54,6 +55,7 @@ class EvaluationWorker:
             for job in jobs_of(settings, suite, task, given)
         ]
         self.planners = PlannerCache(given)
+        self.monitor = UnderstandingMonitor(settings.max_misunderstood)
         self.player: tuple[int, Callable[[EpisodeRecorder, Callback], None]] | None = None
 
     def play(self, item: WorkItem) -> list[EpisodeRecord]:
@@ -63,7 +65,7 @@ class EvaluationWorker:
         if self.player is None or self.player[0] != k:
             self.player = k, group_player(self.settings, job, self.planners)
         records: list[EpisodeRecord] = []
-        self.player[1](EpisodeRecorder(records, indices, (), [], job.key), Callback())
+        self.player[1](EpisodeRecorder(records, indices, (), [], job.key), self.monitor)
         return records
 
 

@@ -43,6 +43,7 @@ class TurnRecord:
         report: What the Reporter answered.
         scores: Each candidate's score, where the Planner scored.
         thought: What the Planner thought before, where it thinks.
+        problem: Why its reply held no command, as the rest of a sentence.
     """
 
     utterance: str
@@ -50,6 +51,7 @@ class TurnRecord:
     report: str
     scores: Mapping[str, float] = field(default_factory=dict)
     thought: str = ""
+    problem: str = ""
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> TurnRecord:
@@ -59,7 +61,7 @@ class TurnRecord:
             _typed(stored, "command", str, None),
             _typed(stored, "report", str),
             _typed(stored, "scores", dict) if stored.get("scores") is not None else {},
-            _typed(stored, "thought", str) if "thought" in stored else "",
+            *(_typed(stored, k, str) if k in stored else "" for k in ("thought", "problem")),
         )
 
     def to_json(self) -> dict[str, object]:
@@ -70,6 +72,7 @@ class TurnRecord:
             "report": self.report,
             "scores": dict(self.scores),
             **({"thought": self.thought} if self.thought else {}),
+            **({"problem": self.problem} if self.problem else {}),
         }
 
 
@@ -257,11 +260,13 @@ class TaskSummary(TaskScore):
 
     Attributes:
         turns: The mean number of turns.
+        misunderstood: The share of decisions that held no command; None where there were none.
         reports_true: The share of reports that are true, where that is known.
         variants: Its variants, by label.
     """
 
     turns: float | None = None
+    misunderstood: float | None = None
     reports_true: float | None = None
     variants: Mapping[str, VariantSummary] = field(default_factory=dict)
 
@@ -276,6 +281,7 @@ class TaskSummary(TaskScore):
         return cls(
             **{f.name: getattr(score, f.name) for f in dataclasses.fields(score)},
             turns=stored.get("turns"),
+            misunderstood=stored.get("misunderstood"),
             reports_true=stored.get("reports_true"),
             variants={
                 label: VariantSummary(variant["n"], variant["success_rate"])
@@ -293,6 +299,7 @@ class TaskSummary(TaskScore):
             "success_ci95": self.success_ci95,
             **({} if checked is None else {"reports_true": checked}),
             "turns": self.turns,
+            **({} if self.misunderstood is None else {"misunderstood": self.misunderstood}),
             "floor": self.floor,
             "chance": self.chance,
             "parts": {label: dataclasses.asdict(v) for label, v in self.variants.items()},
@@ -373,8 +380,10 @@ class RunSummary(SuccessRate):
         seconds: Time of play: the longest episode of each group, summed.
         mean_turns: The mean number of turns of episodes that did not break.
         mean_steps: The mean number of the Actor's steps.
-        n_unparsed: How many turns held no command.
+        n_unparsed: How many decisions held no command.
         ended: How many episodes ended in which way.
+        n_decisions: How many decisions there were; None in older runs.
+        tokens: What a language model's decisions cost altogether, where that is known.
         reports_true: The share of reports that are true, where that is known.
         suite: Of an evaluation, the suite.
         tasks: Of an evaluation, its tasks by name.
@@ -392,6 +401,8 @@ class RunSummary(SuccessRate):
     mean_steps: float | None
     n_unparsed: int
     ended: Mapping[str, int]
+    n_decisions: int | None = None
+    tokens: TokenCost | None = None
     reports_true: float | None = None
     suite: str | None = None
     tasks: Mapping[str, TaskSummary] = field(default_factory=dict)
@@ -407,12 +418,15 @@ class RunSummary(SuccessRate):
         """
         try:
             stored = json.loads(file.read_text("utf-8"))
-            optional = {"reports_true": stored.get("reports_true"), "suite": stored.get("suite")}
-            names = {f.name for f in dataclasses.fields(cls)} - {"tasks", "faults", *optional}
+            optional = {k: stored.get(k) for k in ("reports_true", "suite", "n_decisions")}
+            others = {"tasks", "faults", "tokens", *optional}
+            names = {f.name for f in dataclasses.fields(cls)} - others
+            tokens = stored.get("tokens")
             faults = stored.get("blame")
             return cls(
                 **{name: stored[name] for name in names},
                 **optional,
+                tokens=None if tokens is None else _loaded_cost(tokens),
                 tasks={n: TaskSummary.from_json(t) for n, t in stored.get("cells", {}).items()},
                 faults=None if faults is None else FaultSummary.from_json(faults),
             )
@@ -440,6 +454,8 @@ class RunSummary(SuccessRate):
             "mean_turns": self.mean_turns,
             "mean_steps": self.mean_steps,
             "n_unparsed": self.n_unparsed,
+            **({} if self.n_decisions is None else {"n_decisions": self.n_decisions}),
+            **({} if self.tokens is None else {"tokens": _stored_cost(self.tokens)}),
             **({} if checked is None else {"reports_true": checked}),
             "ended": dict(self.ended),
             **({} if self.suite is None else {"suite": self.suite, "cells": tasks}),

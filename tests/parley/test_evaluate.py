@@ -73,6 +73,7 @@ def test_pandas_is_optional(runs: dict[str, Any], monkeypatch: pytest.MonkeyPatc
     assert isinstance(frame, pandas.DataFrame)
     assert frame.to_dict("records")[0] | {"turns": 0} == {
         **{"task": "search-2-5", "n": 4, "errors": 0, "success": 1.0, "turns": 0},
+        "misunderstood": 0.0,
         **{"low": pytest.approx(0.5101, abs=1e-4), "high": 1.0, "floor": 0.98, "chance": None},
     }
     monkeypatch.setitem(sys.modules, "pandas", None)

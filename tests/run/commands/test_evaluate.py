@@ -204,7 +204,7 @@ def test_the_numbers_follow_from_the_lines(
 
 
 def test_what_broke_is_played_again(tmp_path: Path, shaky: str) -> None:
-    folder = evaluate(tmp_path, *FEW, planner=shaky)
+    folder = evaluate(tmp_path, *FEW, "--max-misunderstood", "1", planner=shaky)
     assert summary(folder)["n_errors"] > 0
     PLANNERS._things["shaky"] = OraclePlanner
     assert main(["evaluate", "--resume", str(folder)]) == 0
