@@ -7,6 +7,7 @@ random numbers. Neither is ever put into a prompt.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -198,6 +199,20 @@ class Decision:
     cost: TokenCost | None = None
     thought: str = ""
     problem: str = ""
+
+
+def kind_of_scores(scores: Mapping[str, float]) -> str:
+    """What the exponential of a decision's scores is.
+
+    Args:
+        scores: The score of every candidate, a natural logarithm.
+
+    Returns:
+        ``probability`` where those of all candidates sum to one (constrained scoring), otherwise
+        ``probability per token`` (length-normalised).
+    """
+    whole = sum(math.exp(min(score, 0.0)) for score in scores.values())
+    return "probability" if abs(whole - 1) < 1e-3 else "probability per token"
 
 
 @dataclass(frozen=True)

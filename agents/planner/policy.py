@@ -23,6 +23,7 @@ from agents.planner.demonstrations import TrainingExample
 from agents.planner.language import LanguagePlanner
 from agents.planner.options import PlannerOptions
 from agents.planner.prompt import PROMPTS
+from models.language.adapters import lora_modules, merged_weight
 from models.language.candidate_scorer import ScoringRequest
 
 # How many words' embeddings are mixed into a random one.
@@ -149,11 +150,7 @@ class PlannerPolicy:
         self.accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
         self.reader = self.accelerator.prepare(SelectiveLogits(model))
         self._prefix_cache: tuple[int, list[tuple[torch.Tensor, torch.Tensor]]] | None = None
-        self._lora_modules: dict[str, Any] = {
-            name: module
-            for name, module in model.named_modules()
-            if hasattr(module, "get_delta_weight")
-        }
+        self._lora_modules = lora_modules(model)
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
         """The adapters' parameters by name."""
@@ -164,8 +161,7 @@ class PlannerPolicy:
         """Let ``planner`` decide by the adapters as they are now."""
         for name, module in self._lora_modules.items():
             target: Any = self.planner.model.get_submodule(name)
-            weight = module.base_layer.weight.float() + module.get_delta_weight("default").float()
-            target.weight.copy_(weight)
+            target.weight.copy_(merged_weight(module))
         self.planner.scorer.forget_all()
 
     def request(self, dialogue: Dialogue) -> ScoringRequest:

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from models.digest import model_key
 from models.language import kv_cache
 from models.language.candidate_trie import (
     CandidateTrie,
@@ -69,7 +70,7 @@ class CandidateScorer:
         self.model = model
         self.group = group
         self.folder = folder
-        self._key = kv_cache.fingerprint(model) if folder else ""
+        self._key = model_key(model) if folder else ""
         self._empty = KVCache((), empty_states(model))
         self._prefix = self._empty
         self._caches: OrderedDict[Hashable, KVCache] = OrderedDict()

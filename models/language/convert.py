@@ -16,6 +16,7 @@ from filelock import FileLock
 from rich.console import Console
 
 from envs.errors import BadInput
+from models.contract import reason_of
 from models.language.weights import Weights, fetch, packaged, writing
 
 
@@ -83,8 +84,9 @@ def convert(file: Path, target: Path) -> Path:
             for weights in scratch.glob("*.safetensors"):
                 make_readable(weights)
             os.replace(scratch, target)
-        except (ValueError, KeyError, NotImplementedError, ImportError) as error:
-            raise BadInput(f"'{file}' cannot be converted: {error}") from error
+        # What is raised depends on where the file is damaged.
+        except Exception as error:
+            raise BadInput(f"'{file}' cannot be converted: {reason_of(error)}") from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return target

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import transformers
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
@@ -43,23 +42,12 @@ def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
     return min(len(a), len(b))
 
 
-def fingerprint(model: torch.nn.Module) -> str:
-    """A key that identifies a model by its configuration and by a sample of every weight."""
-    digest = hashlib.sha256(f"{torch.__version__} {transformers.__version__}".encode())
-    digest.update(str(getattr(model, "config", "")).encode())
-    for name, weight in sorted(model.named_parameters()):
-        flat = weight.detach().flatten()
-        sample = torch.cat([flat[:8], flat[-8:]]).float().cpu().numpy()
-        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode() + sample.tobytes())
-    return digest.hexdigest()
-
-
 def file_for(folder: Path, model_key: str, tokens: Sequence[int]) -> Path:
     """The file of a cache.
 
     Args:
         folder: Where the files are.
-        model_key: The `fingerprint` of the model.
+        model_key: The `models.digest.model_key` of the model.
         tokens: The tokens that the model has read.
     """
     key = hashlib.sha256(f"{model_key} {list(tokens)}".encode()).hexdigest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from transformers import (
@@ -16,6 +16,8 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from envs.errors import BadInput
+from models.contract import check_causal, check_tensors, check_tokenizer, reason_of
+from models.digest import folder_digest, note_digest
 from models.hub import on_hub
 from models.language.convert import gguf_model, packaged_model
 from models.language.formats import NumberFormat
@@ -69,15 +71,28 @@ def load_model(
     transformers_logging.disable_progress_bar()
     try:
         tokenizer = AutoTokenizer.from_pretrained(place)
-        model = AutoModelForCausalLM.from_pretrained(place, dtype=number_type, use_safetensors=True)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            place, dtype=number_type, use_safetensors=True, output_loading_info=True
+        )
+        model, info = loaded
     # The exception depends on which of the folder's files is broken.
     except Exception as error:
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise BadInput(f"'{name}' is no language model that can be loaded: {reason}") from error
+        raise BadInput(
+            f"'{name}' is no language model that can be loaded: {reason_of(error)}"
+        ) from error
     finally:
         transformers_logging.enable_progress_bar()
-    torch.nn.Module.to(model, target)
-    return model.eval(), tokenizer
+    check_tensors(name, info, model)
+    check_tokenizer(name, model, tokenizer)
+    try:
+        torch.nn.Module.to(model, target)
+    except (RuntimeError, NotImplementedError) as error:
+        raise BadInput(f"'{name}' does not fit on {target}: {reason_of(error)}") from error
+    model.eval()
+    check_causal(name, model)
+    if isinstance(place, Path) and place.is_dir():
+        note_digest(model, folder_digest(place, cache))
+    return model, tokenizer
 
 
 def _device(name: str) -> torch.device:
@@ -87,6 +102,8 @@ def _device(name: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type == "meta":
+            raise RuntimeError("it holds no numbers")
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).strip().split("\n")[0]

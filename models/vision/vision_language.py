@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from envs.errors import BadInput
+from models.contract import check_tensors, check_tokenizer, reason_of
 
 
 def load_vision_language(name: str, device: str = "auto") -> tuple[Any, Any]:
@@ -28,10 +29,17 @@ def load_vision_language(name: str, device: str = "auto") -> tuple[Any, Any]:
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     try:
-        model = AutoModelForImageTextToText.from_pretrained(name, use_safetensors=True)
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(
+            name, use_safetensors=True, output_loading_info=True
+        )
+        model, info = loaded
         processor = AutoProcessor.from_pretrained(name)
-    except (OSError, ValueError, ImportError) as error:
-        raise BadInput(f"'{name}' is no model for images and text: {error}") from error
+    # The exception depends on which of the folder's files is broken.
+    except Exception as error:
+        raise BadInput(f"'{name}' is no model for images and text: {reason_of(error)}") from error
+    check_tensors(name, info, model)
+    if (tokenizer := getattr(processor, "tokenizer", None)) is not None:
+        check_tokenizer(name, model, tokenizer)
     check_template(processor)
     if device != "cpu" and torch.cuda.is_available():
         torch.nn.Module.to(model, "cuda")

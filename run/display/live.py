@@ -251,7 +251,7 @@ class LiveGroup(DisplayState):
             shown.insert(0, block)
         words: list[RenderableType] = [blocks[0][0], *shown]
         if bars is not None:
-            words += [Text("\nBest candidates, probability per token", "dim"), bars]
+            words += [Text(f"\nBest candidates, {display.kind_of_scores}", "dim"), bars]
         return Group(*words)
 
     @staticmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agents.dialogue import PLANNER, THOUGHT, Decision, Dialogue, one_line, script
+from agents.dialogue import PLANNER, THOUGHT, Decision, Dialogue, kind_of_scores, one_line, script
 from agents.episode import CONTEXT, Episode
 from agents.team import Callback
 from envs.worlds import Worlds
@@ -46,6 +46,11 @@ class EpisodeDisplay:
         return [
             (sentence, score, sentence == self.decision.utterance) for sentence, score in ranked
         ]
+
+    @property
+    def kind_of_scores(self) -> str:
+        """What the bars of `best` show."""
+        return kind_of_scores({} if self.decision is None else self.decision.scores)
 
     def status(self) -> str:
         """A line such as ``The Actor acts · step 3``, and at the end how the episode ended."""

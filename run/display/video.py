@@ -79,7 +79,7 @@ def picture(display: EpisodeDisplay, room: np.ndarray, title: str) -> Image.Imag
     bottom = HEIGHT - MARGIN
     if best:
         bottom -= 26 * len(best) + 44
-        _draw_bars(draw, best, left, right, bottom + 20)
+        _draw_bars(draw, best, left, right, bottom + 20, display.kind_of_scores)
     _draw_script(draw, display.script(), left, right, 20, bottom)
     return image
 
@@ -124,12 +124,11 @@ def _draw_bars(
     left: int,
     right: int,
     top: int,
+    kind: str,
 ) -> None:
-    """Each candidate with its score: the mean probability of its tokens (geometric)."""
+    """Each candidate with its score, of this kind."""
     draw.line((left, top - 12, right, top - 12), LINE)
-    draw.text(
-        (left, top - 4), "The Planner's best candidates, probability per token", DIM, font(14)
-    )
+    draw.text((left, top - 4), f"The Planner's best candidates, {kind}", DIM, font(14))
     bar = right - 152
     for k, (sentence, score, chosen) in enumerate(best):
         y = top + 22 + 26 * k

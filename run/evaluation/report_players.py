@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agents.dialogue import kind_of_scores
 from envs.errors import BadInput
 from run.evaluation.results import EvaluationRun
 from run.storage.records import EpisodeRecord, TurnRecord
@@ -37,6 +38,7 @@ class PlayerTurn:
     utterance: str
     report: str
     scores: Sequence[CandidateBar]
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def _player(run: EvaluationRun, record: EpisodeRecord) -> EpisodePlayer | None:
 def _turn(turn: TurnRecord) -> PlayerTurn:
     best = sorted(turn.scores.items(), key=lambda item: -item[1])[:CANDIDATES]
     bars = [CandidateBar(text, round(100 * math.exp(min(0.0, score)), 1)) for text, score in best]
-    return PlayerTurn(turn.thought, turn.utterance, turn.report, bars)
+    return PlayerTurn(turn.thought, turn.utterance, turn.report, bars, kind_of_scores(turn.scores))
 
 
 def _replayed(run: EvaluationRun, record: EpisodeRecord) -> ReplayedEpisode | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 
-from agents.dialogue import NOT_UNDERSTOOD, Dialogue, Turn
+from agents.dialogue import NOT_UNDERSTOOD, Dialogue, Turn, kind_of_scores
 from agents.grounding import ground
 from envs.commands import Command
 from envs.items import COLOURS
@@ -132,3 +133,9 @@ def test_what_was_examined_is_what_reports_say() -> None:
     assert after("The red box is on a blue floor, and the blue box is good.") == {"blue box"}
     assert after("Is the red box bad? Perhaps the blue box is good.") == set()
     assert after("I examined the matter. The red box is here.", "I examined the") == set()
+
+
+def test_scores_are_probabilities_only_where_they_sum_to_one():
+    assert kind_of_scores({"a": math.log(0.7), "b": math.log(0.3)}) == "probability"
+    assert kind_of_scores({"a": math.log(0.7), "b": math.log(0.6)}) == "probability per token"
+    assert kind_of_scores({"a": 0.0}) == "probability"
