@@ -56,9 +56,9 @@ def _mismatched(info: dict[str, Any]) -> Iterable[Any]:
 
 def _tied(model: PreTrainedModel) -> set[str]:
     """The names of tensors that are others under a second name, and so stand in no file."""
-    tied = getattr(model, "all_tied_weights_keys", None) or getattr(
-        model, "_tied_weights_keys", None
-    )
+    tied = getattr(model, "all_tied_weights_keys", None)
+    if tied is None and getattr(model.config, "tie_word_embeddings", False):
+        tied = getattr(model, "_tied_weights_keys", None)
     names = set(tied or ())
     # Some versions give patterns.
     patterns = [re.compile(n) for n in names if re.search(r"[\\^$*+]", n)]
@@ -83,8 +83,8 @@ def check_tokenizer(name: str, model: PreTrainedModel, tokenizer: PreTrainedToke
     largest = max((*ids, *(i for i in tokenizer.all_special_ids if i is not None)), default=0)
     if largest >= rows:
         raise BadInput(
-            f"the tokenizer of '{name}' does not fit: its tokens go up to {largest}, the model "
-            f"knows {rows}"
+            f"the tokenizer of '{name}' does not fit: it has tokens up to number {largest}, the "
+            f"model only knows those below {rows}"
         )
 
 
@@ -108,7 +108,10 @@ def check_causal(name: str, model: PreTrainedModel) -> None:
         raise BadInput(f"'{name}' cannot be run: {reason_of(error)}") from error
     if not all(bool(torch.isfinite(part).all()) for part in logits):
         raise BadInput(f"the numbers of '{name}' are not finite (NaN or infinite)")
-    if not torch.allclose(logits[0][:-1], logits[1][:-1], rtol=1e-3, atol=1e-2):
+    change = (logits[0] - logits[1]).abs()
+    # On a CPU those before are equal to the last bit.
+    tolerance = 1e-4 if model.dtype == torch.float32 else 2e-2
+    if change[:-1].max() > tolerance * change[-1].max():
         raise BadInput(
             f"'{name}' is no causal language model: what it predicts depends on later tokens "
             f"(model type {model.config.model_type})"

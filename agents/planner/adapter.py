@@ -27,6 +27,7 @@ from models.language.adapters import CONFIG, merge
 from models.language.formats import ScoringRule
 
 ABOUT = "planner.json"
+EXAMPLES = 13  # worked examples for a model that was not trained to do without
 # Names in the files of older versions.
 _OLD_SCORING = {"mean": "length-normalised", "tree": "constrained"}
 
@@ -62,12 +63,39 @@ def other_base(folder: Path, base: str, name: str) -> BadInput:
 
 
 def read_about(folder: Path) -> PlannerAdapter:
-    """What the adapter in a folder is for. Raises BadInput where that cannot be read."""
+    """What the adapter in a folder is for.
+
+    Without ``planner.json`` it is a plain adapter of peft's: its base is that of peft's own
+    settings, and the Planner reads and decides as one without an adapter does.
+
+    Raises:
+        BadInput: It cannot be read.
+    """
+    if not (folder / ABOUT).is_file():
+        return _plain_adapter(folder)
     try:
         stored = json.loads((folder / ABOUT).read_text("utf-8"))
         return _about(stored)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise BadInput(f"the adapter '{folder}' has no {ABOUT} that can be read: {error}") from None
+
+
+def _plain_adapter(folder: Path) -> PlannerAdapter:
+    try:
+        base = json.loads((folder / CONFIG).read_text("utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise BadInput(
+            f"the adapter '{folder}' has neither {ABOUT} nor a {CONFIG} that names its base model "
+            f"({error})"
+        ) from None
+    if not isinstance(base, str) or not base:
+        raise BadInput(f"the {CONFIG} of the adapter '{folder}' names no base model")
+    # A relative folder may be meant from where the adapter is.
+    for place in (folder / base, folder.parent / base):
+        if not Path(base).exists() and (place / "config.json").is_file():
+            base = str(place)
+    scoring: ScoringRule = "length-normalised"
+    return PlannerAdapter(base, scoring, EXAMPLES, "dialogue", default_processors(scoring))
 
 
 def _about(stored: dict[str, Any]) -> PlannerAdapter:

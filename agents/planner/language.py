@@ -17,7 +17,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from agents.dialogue import Decision, Dialogue, TokenCost, Turn
 from agents.messages import Report
-from agents.planner.adapter import adapter_folder, merge_adapter, other_base, read_about
+from agents.planner.adapter import (
+    ABOUT,
+    EXAMPLES,
+    adapter_folder,
+    merge_adapter,
+    other_base,
+    read_about,
+)
 from agents.planner.chat import ChatTemplate
 from agents.planner.counterfactual import counterfactual_dialogue
 from agents.planner.layout import PromptLayout, line_end
@@ -48,7 +55,6 @@ GROUPS: Mapping[ScoringRule, int] = {"length-normalised": 16, "constrained": 32}
 # A shorter prefix is read with each dialogue, which costs less than attending to it apart.
 MIN_PREFIX_TOKENS = 16
 CONTINUATIONS_KEPT = 1 << 14
-EXAMPLES = 13  # worked examples for a model that was not trained to do without
 
 
 @dataclass(frozen=True)
@@ -152,7 +158,7 @@ class LanguagePlanner(PublishedAdapter, TeamMember):
             examples=about.examples,
             prompt=PROMPTS[about.prompt],
             processors=about.processors,
-            plain=True,
+            plain=(folder / ABOUT).is_file(),
         )
         planner.adapter = folder
         return planner

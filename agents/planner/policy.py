@@ -23,6 +23,8 @@ from agents.planner.demonstrations import TrainingExample
 from agents.planner.language import LanguagePlanner
 from agents.planner.options import PlannerOptions
 from agents.planner.prompt import PROMPTS
+from envs.errors import BadInput
+from models.contract import reason_of
 from models.language.adapters import lora_modules, merged_weight
 from models.language.candidate_scorer import ScoringRequest
 
@@ -144,13 +146,22 @@ class PlannerPolicy:
         self.scale = 2.0
         config = LoraConfig(r=rank, lora_alpha=int(self.scale * rank), target_modules="all-linear")
         torch.manual_seed(seed)  # peft draws the first weights from the global generator
-        self.peft = get_peft_model(model, config)
+        try:
+            self.peft = get_peft_model(model, config)
+            self._lora_modules = lora_modules(model)
+            for module in self._lora_modules.values():
+                merged_weight(module)
+        # What peft raises depends on the model's layers.
+        except Exception as error:
+            raise BadInput(
+                f"a {model.config.model_type} model cannot be trained as a Planner: LoRA adapters "
+                f"do not fit its layers ({reason_of(error)})"
+            ) from error
         device = model.device
         precision = "bf16" if model.dtype == torch.bfloat16 else "no"
         self.accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
         self.reader = self.accelerator.prepare(SelectiveLogits(model))
         self._prefix_cache: tuple[int, list[tuple[torch.Tensor, torch.Tensor]]] | None = None
-        self._lora_modules = lora_modules(model)
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
         """The adapters' parameters by name."""

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from peft import get_peft_model_state_dict
 
+from agents.dialogue import Dialogue
 from agents.planner.adapter import PlannerAdapter, other_base, read_about, write_about
+from agents.planner.language import LanguagePlanner
 from agents.planner.policy import PlannerPolicy
 from agents.planner.processor_registry import weakest_common
 from envs.errors import BadInput
@@ -65,6 +67,44 @@ def load_adapters(policy: PlannerPolicy, folders: Sequence[Path], base: str) -> 
             a.copy_(root[:, None] * v[:rank])
             b.copy_(u[:, :rank] * root)
     policy.sync()
+
+
+def check_saved(policy: PlannerPolicy, folder: Path) -> None:
+    """Check that a saved adapter, loaded back, decides as the policy does.
+
+    Args:
+        policy: The policy, as it was saved.
+        folder: Where `save_adapter` has saved it.
+
+    Raises:
+        BadInput: It cannot be loaded, or its scores are others.
+    """
+    policy.sync()
+    loaded = LanguagePlanner.load(str(folder), policy.planner.options)
+    expected, got = policy.planner.choose(_DIALOGUES), loaded.choose(_DIALOGUES)
+    for a, b in zip(expected, got, strict=True):
+        if a.error or b.error:
+            raise BadInput(f"the adapter '{folder}' cannot be used again: {a.error or b.error}")
+        # Saved in bfloat16, so that the last digits differ.
+        differences = [abs(a.scores[c] - b.scores[c]) for c in a.scores]
+        if max(differences) > _MOST_DIFFERENCE:
+            raise BadInput(
+                f"the adapter '{folder}' differs, loaded again, from what was trained: by "
+                f"{max(differences):.2f} in a score"
+            )
+
+
+_MOST_DIFFERENCE = 0.5
+_DIALOGUES = [
+    Dialogue(task, ("examine", "pick up"), world=k)
+    for k, task in enumerate(
+        (
+            "If the solid red ring is good, pick up the solid blue cross, otherwise pick up the "
+            "striped grey tee.",
+            "Exactly one of the solid red ring and the striped grey tee is good. Pick it up.",
+        )
+    )
+]
 
 
 def save_adapter(policy: PlannerPolicy, folder: Path, base: str) -> None:

@@ -303,6 +303,8 @@ class _PlannerTraining:
 
     def run(self) -> None:
         """Imitate, reinforce, keep the best."""
+        from agents.planner.policy_adapters import check_saved
+
         curve = CurveCallback(self.folder, COLUMNS)
         validation = ValidationCallback(
             self.args.validate_every,
@@ -326,6 +328,7 @@ class _PlannerTraining:
         trainer.train(self.resume)
         _plot(self.args, curve, self.folder)
         save_final(self.folder, self.args.out, self._save)
+        check_saved(self.policy, self.folder.path / "checkpoints" / "final")
         self.folder.write_json(
             "summary.json",
             {
