@@ -151,7 +151,7 @@ def version() -> str:
 def _run(name: str, rest: Sequence[str]) -> None:
     from envs.errors import BadInput
     from run.display.messages import saying
-    from run.storage.config_file import config_option, read_settings
+    from run.storage.config_file import config_option, read_settings, settings_chosen
     from run.storage.deprecations import current_arguments
     from run.storage.resume import on_top, resume_folder, resumed_settings
     from run.storage.unused import options_given
@@ -180,7 +180,13 @@ def _run(name: str, rest: Sequence[str]) -> None:
         settings = parse(name, cls, rest)
     refuse = getattr(settings, "refuse_unused", None)
     if refuse is not None and folder is None:
-        refuse(options_given(rest))
+        given = options_given(rest)
+        refuse(given)
+        if file is not None:
+            try:
+                refuse(settings_chosen(file) - given)
+            except BadInput as error:
+                raise BadInput(f"{file}: {error}") from error
     getattr(module, command.function)(settings)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envs.errors import BadInput
+from run.evaluation.pairing import all_tasks, paired_outcomes
 from run.evaluation.results import EvaluationRun
 from run.evaluation.statistics import mcnemar
 from run.evaluation.tables import summary_text
@@ -165,22 +166,19 @@ class EvaluationResult:
         Raises:
             BadInput: The two have no episode in common.
         """
-        mine, theirs = _outcomes(self), _outcomes(other)
-        both = [key for key in mine if key in theirs]
-        if not both:
+        by_task = paired_outcomes(self.episodes, other.episodes)
+        if not by_task:
             raise BadInput(
                 "the two results have no episode in common; compare runs of one suite and one seed"
             )
         rows = []
-        names = list(dict.fromkeys(name for name, _, _ in both))
-        for name in [*names, *(["all"] if len(names) > 1 else [])]:
-            pairs = [(mine[k], theirs[k]) for k in both if name in (k[0], "all")]
-            won = sum(a and not b for a, b in pairs)
-            lost = sum(b and not a for a, b in pairs)
-            first, second = (sum(side) / len(pairs) for side in zip(*pairs, strict=True))
-            rows.append(
-                ComparedTask(name, len(pairs), first, second, won, lost, mcnemar(won, lost))
-            )
+        for task, pairs in (
+            *by_task.items(),
+            *([("all", all_tasks(by_task))] if len(by_task) > 1 else []),
+        ):
+            won, lost = pairs.first_only, pairs.second_only
+            first, second = ((pairs.both + alone) / pairs.n for alone in (won, lost))
+            rows.append(ComparedTask(task, pairs.n, first, second, won, lost, mcnemar(won, lost)))
         return TeamComparison(rows)
 
     def to_pandas(self) -> pandas.DataFrame:
@@ -260,8 +258,3 @@ class EvaluationResult:
 
 def _pair(interval: Sequence[float] | None) -> tuple[float, float] | None:
     return None if interval is None else (interval[0], interval[1])
-
-
-def _outcomes(result: EvaluationResult) -> dict[tuple[str, str, int], bool]:
-    """Whether each episode that was judged succeeded, by task, variant and seed."""
-    return {(*e.key, e.seed): e.success for e in result.episodes if e.success is not None}

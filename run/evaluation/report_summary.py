@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from run.evaluation.fault_attribution import WAYS, way_of_failure
+from run.evaluation.pairing import all_tasks, paired_outcomes
 from run.evaluation.results import EvaluationRun
 from run.evaluation.statistics import mcnemar, mean_rate, paired_difference
 from run.evaluation.understanding import is_alarming, misunderstandings
 from run.storage.records import EpisodeRecord, SuccessRate
-
-EpisodeKey = tuple[str, str, int]
-"""Task, variant and seed: the same world in every run."""
 
 
 @dataclass(frozen=True)
@@ -115,13 +113,14 @@ def _about_best(best: EvaluationRun, others: Sequence[EvaluationRun]) -> str:
 
 def _against(best: EvaluationRun, other: EvaluationRun) -> str:
     """How far another run is behind, where, and whether that is certain."""
-    whole, by_task = _pairs(best, other)
+    by_task = paired_outcomes(best.episodes, other.episodes)
     if not by_task:
         return (
             f"{other.name}: {rate_text(other.summary)} of {other.summary.n:,} episodes, none of "
             f"which {best.name} has played too, so that only the intervals can be compared."
         )
-    n, won, lost = whole
+    whole = all_tasks(by_task)
+    n, won, lost = whole.n, whole.second_only, whole.first_only
     difference, low, high = paired_difference(lost, won, n)
     numbers = f"{abs(difference):.3f} ({_ends(difference, low, high)})"
     text = f"{other.name}, with {rate_text(other.summary)}, "
@@ -136,7 +135,10 @@ def _against(best: EvaluationRun, other: EvaluationRun) -> str:
         f"both played, p {_p(won, lost)}"
     )
     if len(by_task) > 1:
-        gaps = sorted(((b - a) / k, task) for task, (k, a, b) in by_task.items())
+        gaps = sorted(
+            ((pairs.first_only - pairs.second_only) / pairs.n, task)
+            for task, pairs in by_task.items()
+        )
         (least, easiest), (most, hardest) = gaps[0], gaps[-1]
         text += f"; most on {hardest} ({most:+.3f}), least on {easiest} ({least:+.3f})"
     return text + "."
@@ -193,39 +195,14 @@ def rate_text(rate: SuccessRate) -> str:
     return f"{rate.success_rate:.3f} ({low:.3f} to {high:.3f})"
 
 
-Pairs = tuple[int, int, int]
-"""How many pairs there are, how many the second run has won alone, and how many it has lost."""
-
-
-def _pairs(first: EvaluationRun, other: EvaluationRun) -> tuple[Pairs, Mapping[str, Pairs]]:
-    """The episodes that both runs have played, all of them and task by task."""
-    mine, theirs = _successes(first), _successes(other)
-    by_task: dict[str, Pairs] = {}
-    for key, success in mine.items():
-        if key in theirs:
-            n, won, lost = by_task.get(key[0], (0, 0, 0))
-            won, lost = won + (theirs[key] and not success), lost + (success and not theirs[key])
-            by_task[key[0]] = n + 1, won, lost
-    n, won, lost = (sum(pairs[k] for pairs in by_task.values()) for k in range(3))
-    return (n, won, lost), by_task
-
-
-def _successes(run: EvaluationRun) -> dict[EpisodeKey, bool]:
-    """Whether each episode that was judged succeeded."""
-    return {
-        (*record.key, record.seed): record.success
-        for record in run.episodes
-        if record.error is None and record.success is not None
-    }
-
-
 def pair_rows(runs: Sequence[EvaluationRun]) -> list[PairRow]:
     """How the other runs differ from the first, over all tasks and task by task."""
     rows = []
     for run in runs[1:]:
-        whole, by_task = _pairs(runs[0], run)
-        counted = [*by_task.items(), *([("all", whole)] if len(by_task) > 1 else [])]
-        for task, (n, won, lost) in counted:
+        by_task = paired_outcomes(runs[0].episodes, run.episodes)
+        counted = [*by_task.items(), *([("all", all_tasks(by_task))] if len(by_task) > 1 else [])]
+        for task, pairs in counted:
+            n, won, lost = pairs.n, pairs.second_only, pairs.first_only
             difference, low, high = paired_difference(won, lost, n)
             interval = f"{low:+.3f} to {high:+.3f}"
             numbers = (n, f"{difference:+.3f}", interval, won, lost, _p(won, lost))

@@ -63,13 +63,38 @@ def read_settings(path: Path, command: str, cls: type[S]) -> S:
     Raises:
         BadInput: It cannot be read, is for another command, or holds what is no setting.
     """
-    file = path / "config.json" if path.is_dir() else path
+    file = _settings_file(path)
     content, lines = read_mapping(file)
     other = content.get("command", command)
     if other != command:
         raise BadInput(f"'{file}' has the settings of '{other}', not of '{command}'")
     given = {k: v for k, v in content.items() if k not in _NOT_SETTINGS}
     return settings_from(cls, command, given, file, lines)
+
+
+def settings_chosen(path: Path) -> frozenset[str]:
+    """The names of the settings that somebody chose in a file; none in one that a run has written,
+    which names all settings, those that the run did not use among them.
+
+    Args:
+        path: As for `read_settings`.
+
+    Raises:
+        BadInput: It cannot be read.
+    """
+    content, _ = read_mapping(_settings_file(path))
+    if "format" in content:
+        return frozenset()
+    names = [
+        name
+        for key, value in content.items()
+        for name in (value if isinstance(value, dict) else [key])
+    ]
+    return frozenset(str(name).replace("-", "_") for name in names if name not in _NOT_SETTINGS)
+
+
+def _settings_file(path: Path) -> Path:
+    return path / "config.json" if path.is_dir() else path
 
 
 def read_mapping(file: Path) -> tuple[dict[str, Any], dict[str, int]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -55,10 +57,49 @@ def test_an_option_without_effect_is_refused(
 ) -> None:
     assert main([*command, "--runs-dir", str(tmp_path / "runs")]) == 2
     error = capsys.readouterr().err
-    import re
-
     assert re.search(problem, error), error
     assert error.count("\n") == 1 and not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("temperature: 0.5", "--temperature has no effect here: .* scores"),
+        ("max-new-tokens: 9", "--max-new-tokens has no effect"),
+        ("planner: oracle\nactor: scripted\nlanguage:\n  dtype: float32", "--dtype .*'oracle'"),
+    ],
+)
+def test_a_setting_without_effect_in_a_file_is_refused(
+    text: str, problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(text)
+    runs = tmp_path / "runs"
+    assert main(["episode", "--config", str(file), "--runs-dir", str(runs)]) == 2
+    error = capsys.readouterr().err
+    assert re.search(problem, error) and str(file) in error, error
+    assert error.count("\n") == 1 and not runs.exists()
+
+
+def test_an_option_overrides_what_made_a_files_setting_unused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("planner: openai:x\ndtype: float32")
+    command = ["episode", "--config", str(file), "--runs-dir", str(tmp_path / "runs")]
+    assert main([*command, "--planner", "nobody"]) == 2
+    error = capsys.readouterr().err
+    assert "nobody" in error and "--dtype" not in error
+
+
+def test_a_runs_own_settings_are_taken_back_though_it_used_not_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = ["--runs-dir", str(tmp_path / "runs")]
+    assert main([*ORACLE, "--episodes", "1", *runs]) == 0
+    folder = capsys.readouterr().out.splitlines()[-1]
+    assert "temperature" in json.loads((Path(folder) / "config.json").read_text())["language"]
+    assert main(["episode", "--config", folder, *runs]) == 0
 
 
 def test_what_is_given_is_known_by_its_name() -> None:
