@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from envs.errors import BadInput, unknown
-from run.storage.config_file import key_lines, no_setting, settings_from
+from run.storage.config_file import key_lines, no_setting, read_yaml, settings_from
 
 FOLDER = Path(__file__).resolve().parents[2] / "recipes"
 REFERENCE = re.compile(r"\$\{([^}]*)\}")
@@ -120,13 +120,7 @@ def read_recipe(name: str, command: str | None = None) -> Recipe:
         if file.parent == FOLDER:
             raise unknown("recipe", name, recipe_names(command))
         raise BadInput(f"there is no recipe '{file}'")
-    try:
-        text = file.read_text("utf-8")
-        content, node = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        raise BadInput(f"the recipe '{file}' cannot be read: {' '.join(str(error).split())}") from (
-            error
-        )
+    content, node = read_yaml(file)
     recipe = _Reader(file, node).recipe(content)
     if command is not None and recipe.command != command:
         raise BadInput(

@@ -103,17 +103,26 @@ def read_mapping(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
     Raises:
         BadInput: It cannot be read, or holds something else.
     """
+    content, node = read_yaml(file)
+    if not isinstance(content, dict) or not isinstance(node, yaml.MappingNode):
+        raise BadInput(f"'{file}' holds no settings: it must have lines such as 'seed: 1'")
+    return {str(k): v for k, v in content.items()}, key_lines(node)
+
+
+def read_yaml(file: Path) -> tuple[Any, yaml.Node | None]:
+    """What a YAML or JSON file holds, and its nodes, which know their lines.
+
+    Raises:
+        BadInput: It cannot be read.
+    """
     try:
         text = file.read_text("utf-8")
         # JSON is YAML too, but its own reader knows every JSON number.
         content = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        return content, yaml.compose(text, Loader=yaml.SafeLoader)
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise BadInput(f"'{file}' cannot be read: {reason}") from error
-    if not isinstance(content, dict) or not isinstance(node, yaml.MappingNode):
-        raise BadInput(f"'{file}' holds no settings: it must have lines such as 'seed: 1'")
-    return {str(k): v for k, v in content.items()}, key_lines(node)
 
 
 def key_lines(node: yaml.Node | None) -> dict[str, int]:
