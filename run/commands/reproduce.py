@@ -18,7 +18,8 @@ from run.evaluation.claims import CLAIMS, Claim, ClaimRun, Rate, contrast_of
 from run.recipes.recipe import run_command, settings_class
 from run.recipes.runner import RecipeSettings, start_recipe
 from run.storage.folder import RunFolder
-from run.storage.settings import to_json
+from run.storage.resume import check_resumed
+from run.storage.settings import from_json, shown, to_json
 
 REFERENCE = re.compile(r"\$\{([\w-]+)(?::([\w-]+))?\}")
 
@@ -27,22 +28,27 @@ REFERENCE = re.compile(r"\$\{([\w-]+)(?::([\w-]+))?\}")
 class ReproduceSettings:
     """Test a claim of the papers: run what it takes, and say whether it holds here.
 
-    A claim is a contrast of success rates. It holds where the whole 95 % interval of the contrast
-    is above 0, is contradicted where it is below, and else is not shown at this number of episodes.
-    docs/claims.md has what was measured at full scale.
+    A claim is a contrast of rates. It holds where the whole 95 % interval of the contrast is above
+    0, is contradicted where it is below, and else is not shown at this number of episodes. (That
+    one thing is as good as another holds above -0.05.) docs/claims.md has what was measured at full
+    scale.
 
     Claims:
       loop-beats-scratch: the team against PPO on the whole task
       size-buys-robustness: what irrelevant reports cost a small and a large language model
       reporter-improves: a Reporter before and after reinforcement by the detector's answers
+      detector-as-truth: a Reporter rewarded by the detector, and one rewarded by the truth
+      pretrained-beats-bespoke: the detector against one without pretrained language, new words
 
     Examples:
       python -m run reproduce
       python -m run reproduce size-buys-robustness --scale quick
       python -m run reproduce reporter-improves
+      python -m run reproduce --resume runs/reproduce/20260102-030405-reporter-improves
     """
 
-    USUAL: ClassVar[tuple[str, ...]] = ("scale", "seed")
+    FREE_ON_RESUME: ClassVar[tuple[str, ...]] = ()
+    USUAL: ClassVar[tuple[str, ...]] = ("scale", "seed", "resume")
 
     claim: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[CLAIM]")] = ""
     """The claim; without one, all are listed with what they cost."""
@@ -54,6 +60,8 @@ class ReproduceSettings:
     """Folder in which run folders are made."""
     name: str | None = None
     """End of the run folder's name; by default that of the claim."""
+    resume: Annotated[Path | None, shown("RUN_FOLDER", "none")] = None
+    """Continue a run that was stopped, with its own settings: what has ended is not run again."""
 
     def __post_init__(self) -> None:
         if self.claim and self.claim not in CLAIMS:
@@ -71,16 +79,18 @@ def reproduce(settings: ReproduceSettings) -> Path:
     if not settings.claim:
         _list()
         return Path()
+    check_resumed(settings, "reproduce")
     claim = CLAIMS[settings.claim]
     say(f"{claim.name} ({claim.paper}): {claim.statement}")
     say(f"It takes about {_minutes(claim, settings.scale):g} minutes on two cores.")
     name = settings.name or claim.name
-    with RunFolder.new(settings.runs_dir, "reproduce", name, to_json(settings)) as folder:
+    with _folder(settings, name) as folder:
         rates: dict[tuple[str, str], Rate] = {}
         runs: dict[str, Path] = {}
         for run in claim.runs:
-            say(f"{run.label}: {run.command}")
-            runs[run.label] = _run(run, settings, folder, runs)
+            ended = _ended(run, folder)
+            say(f"{run.label}: {run.command}{' has ended' if ended else ''}")
+            runs[run.label] = ended or _run(run, settings, folder, runs)
             rates |= {
                 (run.label, task): rate
                 for task, rate in _rates(runs[run.label], run.command).items()
@@ -91,7 +101,7 @@ def reproduce(settings: ReproduceSettings) -> Path:
                 f"there is no success rate of {unknown_rates[0]}: all its episodes broke; see "
                 f"{folder.path}"
             )
-        contrast = contrast_of(rates, claim.contrast)
+        contrast = contrast_of(rates, claim.contrast, claim.margin)
         summaries = [read_json(run / "summary.json") or {} for run in runs.values()]
         folder.write_json(
             "summary.json",
@@ -117,6 +127,19 @@ def reproduce(settings: ReproduceSettings) -> Path:
     say(f"contrast {contrast.value:+.3f}, {ends}: {contrast.verdict}")
     say(str(folder.path))
     return folder.path
+
+
+def _folder(settings: ReproduceSettings, name: str) -> RunFolder:
+    if settings.resume is not None:
+        return RunFolder.resume(settings.resume, "reproduce")
+    config = to_json(settings)
+    return RunFolder.new(settings.runs_dir, "reproduce", name, config, resumable=True)
+
+
+def _ended(run: ClaimRun, folder: RunFolder) -> Path | None:
+    """The folder of a run of the claim that an earlier start has finished."""
+    made = sorted((folder.path / "runs" / run.command).glob(f"*-{run.label}"))
+    return next((path for path in made if (path / "summary.json").is_file()), None)
 
 
 def _list() -> None:
@@ -146,13 +169,16 @@ def _run(
     values |= {"seed": settings.seed, "runs_dir": folder.path / "runs", "name": run.label}
     if "recipe" in values:
         return start_recipe(run.command, RecipeSettings(**values))
-    return run_command(run.command, settings_class(run.command)(**values))
+    # What a command has no setting for, such as a seed where nothing is drawn, is left out.
+    return run_command(run.command, from_json(settings_class(run.command), values))
 
 
 def _weights(runs: Mapping[str, Path], label: str, stage: str | None) -> str:
     """The weights that an earlier run has trained, or those of one stage of its recipe."""
     if stage is None:
         return str(runs[label])
+    if stage == "clips":
+        return str(runs[label] / "clips")
     summary = read_json(runs[label] / "summary.json") or {}
     return str(runs[label] / summary["stages"][stage]["folder"])
 
@@ -165,6 +191,13 @@ def _rates(path: Path, command: str) -> dict[str, Rate]:
             name: Rate(float(task["success_rate"]), int(task["n"]))
             for name, task in summary["cells"].items()
             if task["success_rate"] is not None
+        }
+    if command == "score-detector":
+        return {
+            f"{split} {detector}": Rate(float(scores["balanced_accuracy"]), int(of_split["clips"]))
+            for split, of_split in summary["splits"].items()
+            for detector, scores in of_split.items()
+            if detector != "clips"
         }
     if "success_rate" in summary:
         return {"": Rate(float(summary["success_rate"]), int(summary["n"]))}

@@ -56,7 +56,7 @@ def resume_folder(cls: type, arguments: Sequence[str]) -> Path | None:
 def option_value(arguments: Sequence[str], option: str) -> str | None:
     """The value of an option in a command's arguments, as ``--resume X`` or ``--resume=X``; None
     where it is not given."""
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
         name, equals, value = argument.partition("=")
         if name == option and (value if equals else following):
             return value if equals else following

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -110,3 +111,35 @@ def test_the_page_has_what_the_records_say() -> None:
         and high in text
     )
     assert dataclasses.asdict(found) and found.verdict in text
+
+
+def test_as_good_holds_above_minus_the_margin() -> None:
+    rates = {("a", ""): Rate(0.98, 1500), ("b", ""): Rate(0.983, 1500)}
+    weights = {("a", ""): 1.0, ("b", ""): -1.0}
+    assert contrast_of(rates, weights).verdict == "not shown at this n"
+    assert contrast_of(rates, weights, margin=0.05).verdict == "holds"
+    worse = {**rates, ("a", ""): Rate(0.9, 1500)}
+    assert contrast_of(worse, weights, margin=0.05).verdict == "contradicted"
+
+
+def test_detectors_are_compared_on_clips_that_are_made_for_it_and_a_stopped_run_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = CLAIMS["pretrained-beats-bespoke"]
+    few = [dataclasses.replace(r, quick={k: 8 for k in r.quick}) for r in full.runs]
+    tiny = dataclasses.replace(full, runs=few)
+    monkeypatch.setitem(claims.CLAIMS, full.name, tiny)  # type: ignore[arg-type]
+    command = ["reproduce", full.name, "--scale", "quick", "--runs-dir", str(tmp_path)]
+    assert main(command) == 0
+    out = capsys.readouterr().out.splitlines()
+    folder = Path(out[-1])
+    summary = json.loads((folder / "summary.json").read_text())
+    assert set(summary["rates"]) == {"scores test3 detector", "scores test3 baseline"}
+    assert all(0 <= rate <= 1 and n == 8 for rate, n in summary["rates"].values())
+    # As if it had been stopped before the scores.
+    (folder / "summary.json").unlink()
+    shutil.rmtree(next((folder / "runs" / "score-detector").iterdir()))
+    assert main(["reproduce", "--resume", str(folder)]) == 0
+    again = capsys.readouterr().out
+    assert "clips: make-clips has ended" in again and "scores: score-detector\n" in again
+    assert json.loads((folder / "summary.json").read_text())["rates"] == summary["rates"]
