@@ -85,8 +85,8 @@ def model_key(model: torch.nn.Module) -> str:
 
 
 def _versions(model: torch.nn.Module) -> int:
-    """A number that grows with every change of a weight in place."""
-    return sum(p._version for p in model.parameters())
+    """A number that changes with every weight that is replaced, or changed in place."""
+    return hash(tuple((p.data_ptr(), p._version) for p in model.parameters()))
 
 
 def _known(cache: Path) -> dict[str, str]:

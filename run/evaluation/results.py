@@ -27,7 +27,10 @@ StoredConfig = Mapping[str, Any]
 lack settings that did not exist yet."""
 
 # Settings that say where files are on one machine or how many play at once, not what is measured.
-MACHINE_SETTINGS = ("runs_dir", "resume", "name", "workers", "engine", "address", "parallel")
+MACHINE_SETTINGS = (
+    *("runs_dir", "resume", "name", "workers", "engine", "address", "parallel"),
+    "max_misunderstood",
+)
 # What a command says by its first word or does not repeat.
 _NOT_IN_COMMAND = (
     *("suite", "name", "runs_dir", "resume", "workers", "engine", "address", "list", "language"),

@@ -96,6 +96,8 @@ def report_misunderstandings(summary: RunSummary, records: Sequence[EpisodeRecor
 def _told(n: int, of: int, problems: Counter[str], example: str) -> str:
     common: Iterable[tuple[str, int]] = problems.most_common(_MOST_PROBLEMS)
     why = ", ".join(f"{problem} ({k})" for problem, k in common)
+    # A reply may hold line breaks and a terminal's control codes.
+    example = "".join(c if c.isprintable() else " " for c in example)
     shown = example if len(example) <= _LONGEST_EXAMPLE else f"{example[:_LONGEST_EXAMPLE]}…"
     what = f"{n} of the Planner's {of} decisions ({n / of:.1%}) held no command: the reply {why}"
     return f"{what}; for example '{shown}'" if shown else what

@@ -37,6 +37,7 @@ STORED: dict[str, dict[str, Any]] = {
     "train-planner": {"seed": 1, "reward": "detector", "visible": True, "init": ("a", "b")},
     "train-detector": {"seed": 1},
     "train-reporter": {"seed": 1},
+    "reproduce": {"seed": 1, "claim": "reporter-improves"},
 }
 
 
