@@ -44,7 +44,7 @@ from models.language.formats import ScoringRule
 from models.language.generation import Continuation, Generator
 from models.language.kv_cache import Tokens, common_prefix
 from models.language.loading import load_model
-from models.language.weights import cache_folder
+from models.language.weights import cache_folder, packaged
 
 log = logging.getLogger(__name__)
 # Models whose trie scores the tests compare with uncached ones; others are tried when loaded.
@@ -139,7 +139,8 @@ class LanguagePlanner(PublishedAdapter, TeamMember):
             Prompt(options.prompt, EXAMPLES)
         folder = adapter_folder(name)
         if folder is None and options.adapter is None:
-            return cls(*_load(name, options), options)
+            # The figures of packaged models are those of the bare prompt.
+            return cls(*_load(name, options), options, plain=name in packaged())
         if folder is not None and options.adapter is not None:
             raise BadInput(f"planner '{name}' is an adapter already; it takes no second one")
         folder = folder or options.adapter

@@ -130,7 +130,7 @@ def merged_weight(module: Any) -> torch.Tensor:
 
 def _probed(model: Any) -> torch.Tensor:
     """The logits of a few tokens, ``float32``."""
-    vocabulary = int(model.config.vocab_size)
+    vocabulary = int(model.config.get_text_config().vocab_size)
     ids = torch.arange(1, 9, device=model.device)[None] * 7919 % vocabulary
     logits: torch.Tensor = model(input_ids=ids, use_cache=False).logits.float()
     return logits
