@@ -50,7 +50,7 @@ from agents.planner.registry import make_planner
 from envs.commands import Command
 from envs.errors import BadInput
 from envs.items import TRAIN_ITEMS
-from models.language.candidate_trie import uncached_scores
+from models.language.candidate_scores import uncached_scores
 from models.language.packed_attention import PackedBatch
 from run.display.markdown import markdown_table
 

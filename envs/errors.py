@@ -20,6 +20,12 @@ class ContextOverflow(BadInput):
     """A dialogue that a language model has no room for. It ends its episode as a failure."""
 
 
+def reason_of(error: BaseException) -> str:
+    """The first line of an exception's message, or its kind where it has none."""
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return lines[0].strip() if lines else type(error).__name__
+
+
 def unknown(what: str, name: str, names: Iterable[str]) -> BadInput:
     """The error for an unknown name: ``unknown planner 'smolm2'; did you mean 'smollm2-135m'?``
 

@@ -14,15 +14,9 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from envs.errors import BadInput
+from envs.errors import BadInput, reason_of
 
 _PROBE_TOKENS = 8
-
-
-def reason_of(error: BaseException) -> str:
-    """The first line of an exception's message, or its kind where it has none."""
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return lines[0].strip() if lines else type(error).__name__
 
 
 def check_tensors(name: str, info: dict[str, Any], model: PreTrainedModel) -> None:

@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 from transformers import PreTrainedModel
 
+from agents.planner.options import EXAMPLES
 from agents.planner.processor_registry import (
     default_processors,
     parse_processors,
@@ -27,7 +28,6 @@ from models.language.adapters import CONFIG, merge
 from models.language.formats import ScoringRule
 
 ABOUT = "planner.json"
-EXAMPLES = 13  # worked examples for a model that was not trained to do without
 # Names in the files of older versions.
 _OLD_SCORING = {"mean": "length-normalised", "tree": "constrained"}
 

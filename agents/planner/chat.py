@@ -8,22 +8,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from transformers import PreTrainedTokenizerBase
+from envs.errors import BadInput, reason_of
 
-from envs.errors import BadInput
-
-# How models mark what they think, where their template or vocabulary knows the marks.
-THOUGHT_MARKS = (
-    ("<think>", "</think>"),
-    ("<seed:think>", "</seed:think>"),
-    ("[THINK]", "[/THINK]"),
-    ("\u25c1think\u25b7", "\u25c1/think\u25b7"),
-    ("<|START_THINKING|>", "<|END_THINKING|>"),
-    ("<|begin_of_thought|>", "<|end_of_thought|>"),
-)
-_LABEL = re.compile(r"(?:\n|^)([A-Z][a-z]{2,15}:)$")
-_PROBE = "A first line of words.\nAnd a second one."
+if TYPE_CHECKING:  # of the Planners, those on servers need no transformers
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -34,26 +24,37 @@ class ThoughtMarks:
     close: str
 
 
+# Where the template or the vocabulary of a model knows them, these are its own.
+THOUGHT_MARKS = (
+    ThoughtMarks("<think>", "</think>"),
+    ThoughtMarks("<seed:think>", "</seed:think>"),
+    ThoughtMarks("[THINK]", "[/THINK]"),
+    ThoughtMarks("\u25c1think\u25b7", "\u25c1/think\u25b7"),
+    ThoughtMarks("<|START_THINKING|>", "<|END_THINKING|>"),
+    ThoughtMarks("<|begin_of_thought|>", "<|end_of_thought|>"),
+)
+_LABEL = re.compile(r"(?:\n|^)([A-Z][a-z]{2,15}:)$")
+_PROBE = "A first line of words.\nAnd a second one."
+
+
 class ChatTemplate:
     """The chat template of a tokenizer.
 
     Args:
         tokenizer: The tokenizer; one that has a template.
-        name: The model's name in error messages.
 
     Raises:
         BadInput: The template fails, or drops what it is given.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, name: str = "the model") -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
-        self._name = name
         special = sorted(map(str, tokenizer.all_special_tokens), key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, filter(None, special))) or r"(?!)")
         text = self._applied(_PROBE)
         if _PROBE not in text:
             raise BadInput(
-                f"the chat template of {name} drops what it is given; --chat off does without it"
+                "the chat template of the model drops what it is given; --chat off does without it"
             )
         self.marks = self._thought_marks(text)
 
@@ -94,18 +95,18 @@ class ChatTemplate:
             )
         # Templates are programs of their own, which raise what they like.
         except Exception as error:
-            reason = str(error).strip().split("\n")[0] or type(error).__name__
             raise BadInput(
-                f"the chat template of {self._name} fails: {reason}; --chat off does without it"
+                f"the chat template of the model fails: {reason_of(error)}; "
+                "--chat off does without it"
             ) from error
         return str(text)
 
     def _thought_marks(self, text: str) -> ThoughtMarks | None:
         source = str(self._tokenizer.chat_template)
         vocabulary = self._tokenizer.get_vocab()
-        for opening, closing in THOUGHT_MARKS:
-            if opening in text or closing in source or closing in vocabulary:
-                return ThoughtMarks(opening, closing)
+        for marks in THOUGHT_MARKS:
+            if marks.open in text or marks.close in source or marks.close in vocabulary:
+                return marks
         return None
 
 

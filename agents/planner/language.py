@@ -19,7 +19,6 @@ from agents.dialogue import Decision, Dialogue, TokenCost, Turn
 from agents.messages import Report
 from agents.planner.adapter import (
     ABOUT,
-    EXAMPLES,
     adapter_folder,
     merge_adapter,
     other_base,
@@ -28,9 +27,14 @@ from agents.planner.adapter import (
 from agents.planner.chat import ChatTemplate
 from agents.planner.counterfactual import counterfactual_dialogue
 from agents.planner.layout import PromptLayout, line_end
-from agents.planner.options import PlannerOptions
+from agents.planner.options import EXAMPLES, PlannerOptions
 from agents.planner.processor_registry import default_processors, parse_processors
-from agents.planner.processors import DecisionContext, DecisionProcessor, choose
+from agents.planner.processors import (
+    DecisionContext,
+    DecisionProcessor,
+    choose,
+    without_distribution,
+)
 from agents.planner.prompt import PROMPTS, Prompt
 from agents.planner.publishing import PublishedAdapter
 from agents.planner.random import no_candidates
@@ -39,11 +43,11 @@ from agents.protocols import TeamMember
 from envs.commands import VERBS, Command
 from envs.errors import BadInput, ContextOverflow
 from models.language.candidate_scorer import CandidateScorer, ScoringRequest
-from models.language.candidate_trie import uncached_scores
+from models.language.candidate_scores import uncached_scores
 from models.language.formats import ScoringRule
 from models.language.generation import Continuation, Generator
-from models.language.kv_cache import Tokens, common_prefix
 from models.language.loading import load_model
+from models.language.tokens import Tokens, common_prefix
 from models.language.weights import cache_folder, packaged
 
 log = logging.getLogger(__name__)
@@ -170,14 +174,7 @@ class LanguagePlanner(PublishedAdapter, TeamMember):
         if default is None:
             default = default_processors(self.scoring)
         processors = parse_processors(self.options.processors, default)
-        if self.scoring != "constrained":
-            for processor in processors:
-                if processor.needs_distribution:
-                    log.warning(
-                        "processor '%s' needs constrained scoring and is left out", processor.name
-                    )
-            processors = tuple(p for p in processors if not p.needs_distribution)
-        self.processors = processors
+        self.processors = without_distribution(processors, self.scoring)
 
     def begin(self, worlds: object) -> None:
         """Drop the last group's dialogues from the cache."""

@@ -46,7 +46,10 @@ class PromptLayout:
 
     def before_thought(self, dialogue: Dialogue, dropped: int = 0) -> str:
         """The text behind which the model thinks."""
-        text = self.prompt.render(dialogue, dropped)
+        return self._opened(self.prompt.render(dialogue, dropped))
+
+    def _opened(self, text: str) -> str:
+        """A rendered prompt, in the chat template where there is one."""
         return text if self.chat is None else self.chat.opened(text, thinks=self.marks is not None)
 
     def before_command(self, dialogue: Dialogue, dropped: int = 0, thought: str = "") -> str:
@@ -57,13 +60,13 @@ class PromptLayout:
             dropped: How many of the first examples are left out.
             thought: The thought, for a model that thinks.
         """
-        if not self.thinks:
-            return self.before_thought(dialogue, dropped)
-        before = self.before_thought(dialogue, dropped)
-        if self.marks is not None:
-            label = ChatTemplate.label(self.prompt.render(dialogue, dropped))
-            return f"{before}{thought.strip()}\n{self.marks.close}\n\n{label}"
         without = self.prompt.render(dialogue, dropped)
+        before = self._opened(without)
+        if not self.thinks:
+            return before
+        if self.marks is not None:
+            label = ChatTemplate.label(without)
+            return f"{before}{thought.strip()}\n{self.marks.close}\n\n{label}"
         whole = self.prompt.render(dialogue, dropped, one_line(thought))
         if not whole.startswith(without):
             raise BadInput(

@@ -10,6 +10,10 @@ from agents.planner.processor_registry import DEFAULT, parse_processors
 from envs.errors import BadInput
 from models.language.formats import NumberFormat, ScoringRule
 
+Choice = Literal["text", "server", "score"]
+Chat = Literal["auto", "on", "off"]
+Effort = Literal["default", "none", "minimal", "low", "medium", "high"]
+EXAMPLES = 13  # worked examples for a model that was not trained to do without
 SERVER = "openai:"  # the beginning of the name of a Planner whose model runs on a server
 
 
@@ -39,7 +43,7 @@ class PlannerOptions:
     """Most tokens of a thought that a language model writes before each command; 0 for none. With a
     server this is room for a model that thinks by itself."""
 
-    chat: Literal["auto", "on", "off"] = "auto"
+    chat: Chat = "auto"
     """Whether the prompt is put into the chat template of a model that runs here. auto: where it
     has one, unless it was trained or tried without."""
 
@@ -75,12 +79,12 @@ class PlannerOptions:
     temperature: float = 0.0
     """Temperature of sampling when generating; 0 always takes the most probable token."""
 
-    choice: Literal["text", "server", "score"] = "text"
+    choice: Choice = "text"
     """How a server's model chooses. text: it answers freely, and the command is read out of that;
     server: the server holds it to the possible commands; score: each command is scored by its
     log-probability, which llama.cpp's server can do and servers that echo prompts."""
 
-    effort: Literal["default", "none", "minimal", "low", "medium", "high"] = "default"
+    effort: Effort = "default"
     """How hard a server's model thinks, where the server can be told; default leaves it to that."""
 
     base_url: str | None = None
@@ -112,10 +116,10 @@ class PlannerOptions:
             raise BadInput(f"timeout {self.timeout} is not above 0 seconds")
         if self.decide not in ("score", "generate"):
             raise BadInput(f"unknown way to decide '{self.decide}'; known: generate, score")
-        if self.choice not in ("text", "server", "score"):
-            raise BadInput(f"unknown choice '{self.choice}'; known: score, server, text")
-        if self.chat not in ("auto", "on", "off"):
-            raise BadInput(f"unknown chat '{self.chat}'; known: auto, off, on")
+        for name, kind in (("choice", Choice), ("chat", Chat), ("effort", Effort)):
+            value, values = getattr(self, name), get_args(kind)
+            if value not in values:
+                raise BadInput(f"unknown {name} '{value}'; known: {', '.join(sorted(values))}")
         rules = ("auto", *get_args(ScoringRule))
         if self.scoring not in rules:
             raise BadInput(f"unknown scoring '{self.scoring}'; known: {', '.join(rules)}")

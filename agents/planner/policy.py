@@ -23,8 +23,7 @@ from agents.planner.demonstrations import TrainingExample
 from agents.planner.language import LanguagePlanner
 from agents.planner.options import PlannerOptions
 from agents.planner.prompt import PROMPTS
-from envs.errors import BadInput
-from models.contract import reason_of
+from envs.errors import BadInput, reason_of
 from models.language.adapters import lora_modules, merged_weight
 from models.language.candidate_scorer import ScoringRequest
 

@@ -8,6 +8,7 @@ highest processed score is chosen. ``processor_registry`` names them and reads l
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +20,9 @@ import numpy as np
 from agents.dialogue import Dialogue
 from envs.commands import Command
 from envs.errors import BadInput
+from models.language.formats import ScoringRule
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -227,6 +231,20 @@ class Contrastive(DecisionProcessor):
 
     def _log_ratio(self, factual: float, counterfactual: float) -> float:
         return math.log((math.exp(factual) + self.floor) / (math.exp(counterfactual) + self.floor))
+
+
+def without_distribution(
+    processors: Iterable[DecisionProcessor], rule: ScoringRule
+) -> tuple[DecisionProcessor, ...]:
+    """The processors without those that need constrained scores where the rule is another; each of
+    those is told."""
+    usable = []
+    for processor in processors:
+        if processor.needs_distribution and rule != "constrained":
+            log.warning("processor '%s' needs constrained scoring and is left out", processor.name)
+        else:
+            usable.append(processor)
+    return tuple(usable)
 
 
 def processed_scores(

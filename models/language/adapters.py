@@ -18,8 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
-from envs.errors import BadInput
-from models.contract import reason_of
+from envs.errors import BadInput, reason_of
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # Ways to begin that leave the pretrained weights as they are. PiSSA, OLoRA and others change them,

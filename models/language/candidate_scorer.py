@@ -15,6 +15,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,18 +23,17 @@ from transformers import PreTrainedModel
 
 from models.digest import model_key
 from models.language import kv_cache
-from models.language.candidate_trie import (
-    CandidateTrie,
-    build_trie,
-    constrained_scores,
-    length_normalised_scores,
-)
+from models.language.candidate_scores import constrained_scores, length_normalised_scores
+from models.language.candidate_trie import CandidateTrie, build_trie
 from models.language.formats import ScoringRule
-from models.language.kv_cache import KVCache, Tokens, common_prefix
+from models.language.kv_cache import KVCache
 from models.language.packed_attention import PackedBatch, PackedSequence, packed
+from models.language.tokens import Tokens, common_prefix
 
 DIALOGUES_KEPT = 128
 CHUNK = 512  # tokens of the examples that are read at a time
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -114,19 +114,9 @@ class CandidateScorer:
         A score is not finite where the model's output was not. Raises ValueError where
         ``build_trie`` does.
         """
-        scores: dict[int, list[float]] = {}
-        tokens_read: dict[int, int] = {}
-        # Dialogues of similar length together, since attention pads them to the longest.
-        order = sorted(range(len(requests)), key=lambda k: len(requests[k].context))
-        for behind in (True, False):
-            same = [k for k in order if self._is_behind_prefix(requests[k].context) is behind]
-            for start in range(0, len(same), self.group):
-                group = same[start : start + self.group]
-                passed = self._pass([requests[k] for k in group], behind, rule)
-                scores.update(zip(group, passed, strict=True))
-                tokens_read.update(zip(group, self.tokens_read, strict=True))
-        self.tokens_read = [tokens_read[k] for k in range(len(requests))]
-        return [scores[k] for k in range(len(requests))]
+        return self._by_group(
+            requests, lambda group, behind: self._pass([requests[k] for k in group], behind, rule)
+        )
 
     def generate(
         self,
@@ -148,23 +138,40 @@ class CandidateScorer:
         Returns:
             The tokens behind each context. ``tokens_read`` is set as by `scores`.
         """
-        generated: dict[int, Tokens] = {}
+        return self._by_group(
+            requests,
+            lambda group, behind: self._generate(
+                [requests[k] for k in group],
+                behind,
+                most_tokens,
+                lambda k, logits: next_token(group[k], logits),
+            ),
+        )
+
+    def _by_group(
+        self,
+        requests: Sequence[ScoringRequest | GenerationRequest],
+        run: Callable[[Sequence[int], bool], list[T]],
+    ) -> list[T]:
+        """The results of all requests, in their order, ``group`` of them in a pass.
+
+        Args:
+            requests: The requests.
+            run: Makes the results of the requests with these indices, all of them behind the prefix
+                or none; sets ``tokens_read`` for these.
+        """
+        results: dict[int, T] = {}
         tokens_read: dict[int, int] = {}
+        # Dialogues of similar length together, since attention pads them to the longest.
         order = sorted(range(len(requests)), key=lambda k: len(requests[k].context))
         for behind in (True, False):
             same = [k for k in order if self._is_behind_prefix(requests[k].context) is behind]
             for start in range(0, len(same), self.group):
                 group = same[start : start + self.group]
-                passed = self._generate(
-                    [requests[k] for k in group],
-                    behind,
-                    most_tokens,
-                    lambda k, logits, group=group: next_token(group[k], logits),  # type: ignore[misc]
-                )
-                generated.update(zip(group, passed, strict=True))
+                results.update(zip(group, run(group, behind), strict=True))
                 tokens_read.update(zip(group, self.tokens_read, strict=True))
         self.tokens_read = [tokens_read[k] for k in range(len(requests))]
-        return [generated[k] for k in range(len(requests))]
+        return [results[k] for k in range(len(requests))]
 
     def _generate(
         self,
@@ -173,24 +180,13 @@ class CandidateScorer:
         most_tokens: int,
         next_token: Callable[[int, torch.Tensor], int | None],
     ) -> list[Tokens]:
-        prefix = self._prefix if behind else self._empty
-        begin = len(prefix.tokens)
         new: list[list[int]] = [[] for _ in requests]
-        tokens: list[int] = []
-        positions: list[int] = []
-        last_rows: list[int] = []
-        sequences: list[PackedSequence] = []
-        for request in requests:
-            cache = self._cached(request, behind)
-            read, end = begin + len(cache.tokens), len(request.context)
-            tokens += request.context[read:]
-            positions += range(read, end)
-            last_rows.append(len(tokens) - 1)
-            sequences.append(PackedSequence(cache.states, end - read, np.zeros((0, 0), bool)))
-        n_read = [s.n_text for s in sequences]
-        batch = PackedBatch(
-            sequences, prefix.states if begin else None, self._empty.states, spare=most_tokens
-        )
+        # Behind each context stands nothing yet: a trie of its last token alone.
+        tries = [build_trie(r.context[-1], ((0,),)) for r in requests]
+        tokens, positions, last_rows, batch = self._laid_out(requests, tries, behind, most_tokens)
+        begin = self._begin(behind)
+        n_text = self.tokens_read
+        n_read = list(n_text)
         going = list(range(len(requests)))
         while True:
             logits = self._run(tokens, positions, batch, last_rows)
@@ -211,7 +207,7 @@ class CandidateScorer:
                 n_read[k] += 1
         for k, request in enumerate(requests):
             # The last token was generated but not read.
-            text = (*request.context[begin:], *new[k][: n_read[k] - sequences[k].n_text])
+            text = (*request.context[begin:], *new[k][: n_read[k] - n_text[k]])
             states = batch.states[:, :, k, : len(text)].clone()
             self._keep(request.key, KVCache(text, states), behind)
         self.tokens_read = n_read
@@ -244,26 +240,9 @@ class CandidateScorer:
         Returns the logits ``[scored nodes of all tries, vocabulary]``, and a function that caches
         what was read for request k, with one of its trie's paths.
         """
-        prefix = self._prefix if behind else self._empty
-        begin = len(prefix.tokens)
-        caches = [self._cached(r, behind) for r in requests]
-        tokens: list[int] = []
-        positions: list[int] = []
-        logit_rows: list[int] = []
-        sequences: list[PackedSequence] = []
-        for request, cache, trie in zip(requests, caches, tries, strict=True):
-            read = begin + len(cache.tokens)
-            end = len(request.context)
-            root = len(tokens) + end - 1 - read
-            tokens += [*request.context[read:], *trie.tokens[1:]]
-            positions += [*range(read, end), *(end - 1 + depth for depth in trie.depths[1:])]
-            logit_rows += [root + node for node in trie.scored]
-            sequences.append(PackedSequence(cache.states, end - read, trie.attention_mask()))
-        self.tokens_read = [
-            s.n_text + len(t.tokens) - 1 for s, t in zip(sequences, tries, strict=True)
-        ]
-        batch = PackedBatch(sequences, prefix.states if begin else None, self._empty.states)
+        tokens, positions, logit_rows, batch = self._laid_out(requests, tries, behind)
         logits = self._run(tokens, positions, batch, logit_rows)
+        begin = self._begin(behind)
 
         def keep(k: int, path: Tokens) -> None:
             text = requests[k].context[begin:]
@@ -274,6 +253,50 @@ class CandidateScorer:
             self._keep(requests[k].key, cache, behind)
 
         return logits, keep
+
+    def _begin(self, behind: bool) -> int:
+        """How many tokens of contexts behind the prefix, or of others, are the prefix."""
+        return len(self._prefix.tokens) if behind else 0
+
+    def _laid_out(
+        self,
+        requests: Sequence[ScoringRequest | GenerationRequest],
+        tries: Sequence[CandidateTrie],
+        behind: bool,
+        spare: int = 0,
+    ) -> tuple[list[int], list[int], list[int], PackedBatch]:
+        """What one pass reads: the text that is not cached, and the tries behind it.
+
+        Args:
+            requests: The requests, all of them behind the prefix or none.
+            tries: The trie of each.
+            behind: Whether they are behind the prefix.
+            spare: Room for this many tokens more in each.
+
+        Returns:
+            The tokens, their positions, the rows whose logits are scored, and the batch. Sets
+            ``tokens_read``.
+        """
+        begin = self._begin(behind)
+        tokens: list[int] = []
+        positions: list[int] = []
+        logit_rows: list[int] = []
+        sequences: list[PackedSequence] = []
+        for request, trie in zip(requests, tries, strict=True):
+            cache = self._cached(request, behind)
+            read = begin + len(cache.tokens)
+            end = len(request.context)
+            root = len(tokens) + end - 1 - read
+            tokens += [*request.context[read:], *trie.tokens[1:]]
+            positions += [*range(read, end), *(end - 1 + depth for depth in trie.depths[1:])]
+            logit_rows += [root + node for node in trie.scored]
+            sequences.append(PackedSequence(cache.states, end - read, trie.attention_mask()))
+        self.tokens_read = [
+            s.n_text + len(t.tokens) - 1 for s, t in zip(sequences, tries, strict=True)
+        ]
+        prefix = self._prefix.states if begin else None
+        batch = PackedBatch(sequences, prefix, self._empty.states, spare)
+        return tokens, positions, logit_rows, batch
 
     def _cached(self, request: ScoringRequest | GenerationRequest, behind: bool) -> KVCache:
         """The cache of the part of this context that was read before, without the prefix if the

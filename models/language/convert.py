@@ -15,8 +15,7 @@ from typing import Any
 from filelock import FileLock
 from rich.console import Console
 
-from envs.errors import BadInput
-from models.contract import reason_of
+from envs.errors import BadInput, reason_of
 from models.language.weights import Weights, fetch, packaged, writing
 
 

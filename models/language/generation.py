@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from models.language.candidate_scorer import CandidateScorer, GenerationRequest
-from models.language.kv_cache import Tokens
+from models.language.tokens import Tokens
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-Tokens = tuple[int, ...]
+from models.language.tokens import Tokens
+
 FILES_KEPT = 12  # about 25 MB each with the 1.5-billion-parameter model
 
 
@@ -30,16 +31,6 @@ class KVCache:
     def first(self, n: int) -> KVCache:
         """The cache of the first n tokens."""
         return KVCache(self.tokens[:n], self.states[:, :, :n])
-
-
-def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    """The length of the longest common prefix of two token sequences."""
-    if a[: len(b)] == b:  # the usual case, and a quick comparison
-        return len(b)
-    for k, (x, y) in enumerate(zip(a, b, strict=False)):
-        if x != y:
-            return k
-    return min(len(a), len(b))
 
 
 def file_for(folder: Path, model_key: str, tokens: Sequence[int]) -> Path:

@@ -15,8 +15,8 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from envs.errors import BadInput
-from models.contract import check_causal, check_tensors, check_tokenizer, reason_of
+from envs.errors import BadInput, reason_of
+from models.contract import check_causal, check_tensors, check_tokenizer
 from models.digest import folder_digest, note_digest
 from models.hub import on_hub
 from models.language.convert import gguf_model, packaged_model
@@ -106,8 +106,7 @@ def _device(name: str) -> torch.device:
             raise RuntimeError("it holds no numbers")
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise BadInput(f"device '{name}' cannot be used: {reason}") from error
+        raise BadInput(f"device '{name}' cannot be used: {reason_of(error)}") from error
     return device
 
 

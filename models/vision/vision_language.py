@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from envs.errors import BadInput
-from models.contract import check_tensors, check_tokenizer, reason_of
+from envs.errors import BadInput, reason_of
+from models.contract import check_tensors, check_tokenizer
 
 
 def load_vision_language(name: str, device: str = "auto") -> tuple[Any, Any]:

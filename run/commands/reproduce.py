@@ -138,8 +138,8 @@ def _folder(settings: ReproduceSettings, name: str) -> RunFolder:
 
 def _ended(run: ClaimRun, folder: RunFolder) -> Path | None:
     """The folder of a run of the claim that an earlier start has finished."""
-    made = sorted((folder.path / "runs" / run.command).glob(f"*-{run.label}"))
-    return next((path for path in made if (path / "summary.json").is_file()), None)
+    begun = sorted((folder.path / "runs" / run.command).glob(f"*-{run.label}"))
+    return next((path for path in begun if (path / "summary.json").is_file()), None)
 
 
 def _list() -> None:
@@ -174,12 +174,10 @@ def _run(
 
 
 def _weights(runs: Mapping[str, Path], label: str, stage: str | None) -> str:
-    """The weights that an earlier run has trained, or those of one stage of its recipe."""
-    if stage is None:
-        return str(runs[label])
-    if stage == "clips":
-        return str(runs[label] / "clips")
+    """The weights or the data set that an earlier run has made, or one stage of its recipe."""
     summary = read_json(runs[label] / "summary.json") or {}
+    if stage is None:
+        return str(summary.get("data") or runs[label])
     return str(runs[label] / summary["stages"][stage]["folder"])
 
 

@@ -17,8 +17,9 @@ class ClaimRun:
     Attributes:
         label: What to call it.
         command: evaluate, train-solo, train-reporter, make-clips or score-detector.
-        options: The command's options. ``${label}`` stands for the weights that an earlier run has
-            trained, ``${label:stage}`` for those of one stage of its recipe.
+        options: The command's options. ``${label}`` stands for the weights (of make-clips: the data
+            set) that an earlier run has made, ``${label:stage}`` for those of one stage of its
+            recipe.
         quick: Options in place of these for ``--scale quick``.
         minutes: What it takes on two cores, at full and at quick scale.
     """
@@ -108,6 +109,10 @@ def _reporter(label: str, reporter: str) -> ClaimRun:
     return ClaimRun(label, "evaluate", {**options, "episodes": 500}, {"episodes": 100}, (6, 1))
 
 
+_TRAINING = ClaimRun(
+    "training", "train-reporter", {"recipe": "learned"}, {"recipe": "quick"}, (75, 13)
+)
+
 CLAIMS: Mapping[str, Claim] = {
     claim.name: claim
     for claim in (
@@ -154,13 +159,7 @@ CLAIMS: Mapping[str, Claim] = {
             PAR,
             "A Reporter that can describe learns by RL what matters to the Planner.",
             (
-                ClaimRun(
-                    "training",
-                    "train-reporter",
-                    {"recipe": "learned"},
-                    {"recipe": "quick"},
-                    (75, 13),
-                ),
+                _TRAINING,
                 _reporter("before", "${training:captioning}"),
                 _reporter("after", "${training}"),
             ),
@@ -172,13 +171,7 @@ CLAIMS: Mapping[str, Claim] = {
             "Rewarded by the detector's answers, a Reporter becomes as good as rewarded by the "
             "truth (at most 0.05 worse).",
             (
-                ClaimRun(
-                    "training",
-                    "train-reporter",
-                    {"recipe": "learned"},
-                    {"recipe": "quick"},
-                    (75, 13),
-                ),
+                _TRAINING,
                 ClaimRun(
                     "by-truth",
                     "train-reporter",
@@ -215,7 +208,7 @@ CLAIMS: Mapping[str, Claim] = {
                 ClaimRun(
                     "scores",
                     "score-detector",
-                    {"data": "${clips:clips}", "splits": ("test3",), "clips": 2000},
+                    {"data": "${clips}", "splits": ("test3",), "clips": 2000},
                     {"clips": 64},
                     (12, 1),
                 ),

@@ -30,7 +30,10 @@ class RecordedEvaluationSettings(EvaluationSettings):
     """What an evaluation plays, and where it is recorded."""
 
     FREE_ON_RESUME: ClassVar[tuple[str, ...]] = (
-        *("workers", "engine", "address", "max_misunderstood"),
+        "workers",
+        "engine",
+        "address",
+        "max_misunderstood",
     )
 
     name: Annotated[str | None, shown("NAME", "suite and planner")] = None

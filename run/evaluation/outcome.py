@@ -205,9 +205,9 @@ class EvaluationResult:
 
         console = Console(width=WIDTH, color_system=None, force_jupyter=False, force_terminal=False)
         text = f"{self.summary.suite} · {self.planner}\n{summary_text(self.summary, console)}"
-        told = misunderstandings(self.episodes)
-        if told:
-            text += f"\n{'warning: ' if is_alarming(self.summary) else ''}{told}"
+        unclear = misunderstandings(self.episodes)
+        if unclear:
+            text += f"\n{'warning: ' if is_alarming(self.summary) else ''}{unclear}"
         broken = [e.error for e in self.episodes if e.error is not None]
         if broken:
             text += (
@@ -249,7 +249,7 @@ class EvaluationResult:
             "floor",
             "chance",
         ]
-        lines = ["".join(f"<th>{name}</th>" for name in (*head, "floor", "chance"))]
+        lines = ["".join(f"<th>{name}</th>" for name in head)]
         lines += ["".join(f"<td>{cell(v)}</td>" for v in row(t)) for t in (*self.tasks, whole)]
         title = html.escape(f"{self.summary.suite} · {self.planner}")
         body = "".join(f"<tr>{line}</tr>" for line in lines)

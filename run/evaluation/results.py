@@ -28,7 +28,13 @@ lack settings that did not exist yet."""
 
 # Settings that say where files are on one machine or how many play at once, not what is measured.
 MACHINE_SETTINGS = (
-    *("runs_dir", "resume", "name", "workers", "engine", "address", "parallel"),
+    "runs_dir",
+    "resume",
+    "name",
+    "workers",
+    "engine",
+    "address",
+    "parallel",
     "max_misunderstood",
 )
 # What a command says by its first word or does not repeat.

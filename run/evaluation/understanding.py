@@ -6,7 +6,7 @@ A language model whose replies cannot be read fails every episode, and so looks 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from agents.dialogue import Decision, Dialogue
 from agents.team import Callback
@@ -49,7 +49,7 @@ class UnderstandingMonitor(Callback):
         self._example = self._example or decision.utterance
         n = self._problems.total()
         if self._n >= FIRST_DECISIONS and n > self._most * self._n:
-            what = _told(n, self._n, self._problems, self._example)
+            what = _sentence(n, self._n, self._problems, self._example)
             raise BadInput(f"{what}; --max-misunderstood 1 goes on in spite of that")
 
 
@@ -73,7 +73,7 @@ def misunderstandings(records: Sequence[EpisodeRecord]) -> str:
         return ""
     problems = Counter(turn.problem or "names no command" for turn in lost)
     example = next((turn.utterance for turn in lost if turn.utterance), "")
-    return _told(len(lost), len(turns), problems, example)
+    return _sentence(len(lost), len(turns), problems, example)
 
 
 def is_alarming(summary: RunSummary) -> bool:
@@ -84,18 +84,17 @@ def is_alarming(summary: RunSummary) -> bool:
 def report_misunderstandings(summary: RunSummary, records: Sequence[EpisodeRecord]) -> None:
     """Say, after a run, how many decisions held no command and why: a warning where they are so
     many that the results say little of the Planner."""
-    told = misunderstandings(records)
-    if not told:
+    sentence = misunderstandings(records)
+    if not sentence:
         return
     if is_alarming(summary):
-        warn(f"{told}; these numbers say more of its replies than of what it can do")
+        warn(f"{sentence}; these numbers say more of its replies than of what it can do")
     else:
-        say(told)
+        say(sentence)
 
 
-def _told(n: int, of: int, problems: Counter[str], example: str) -> str:
-    common: Iterable[tuple[str, int]] = problems.most_common(_MOST_PROBLEMS)
-    why = ", ".join(f"{problem} ({k})" for problem, k in common)
+def _sentence(n: int, of: int, problems: Counter[str], example: str) -> str:
+    why = ", ".join(f"{problem} ({k})" for problem, k in problems.most_common(_MOST_PROBLEMS))
     # A reply may hold line breaks and a terminal's control codes.
     example = "".join(c if c.isprintable() else " " for c in example)
     shown = example if len(example) <= _LONGEST_EXAMPLE else f"{example[:_LONGEST_EXAMPLE]}…"

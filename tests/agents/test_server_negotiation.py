@@ -6,6 +6,8 @@ import json
 import logging
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -325,6 +327,14 @@ def test_options_of_servers_are_refused_elsewhere():
     assert "chat" in unused("openai:m", "score")
     with pytest.raises(BadInput, match="unknown choice 'guided'"):
         PlannerOptions(choice="guided")  # type: ignore[arg-type]
+    with pytest.raises(BadInput, match="unknown effort 'lots'"):
+        PlannerOptions(effort="lots")  # type: ignore[arg-type]
+
+
+def test_a_planner_on_a_server_needs_neither_torch_nor_transformers():
+    code = "import sys, agents.planner.server; print({'torch', 'transformers'} & {*sys.modules})"
+    python = [sys.executable, "-c", code]
+    assert subprocess.run(python, capture_output=True, text=True).stdout.strip() == "set()"
 
 
 def test_another_folder_is_another_cache(server, tmp_path: Path):

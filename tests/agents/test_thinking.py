@@ -17,7 +17,7 @@ from agents.reporter.registry import make_reporter
 from agents.team import Team
 from envs.errors import BadInput
 from envs.tasks import make_worlds
-from models.language.candidate_trie import uncached_scores
+from models.language.candidate_scores import uncached_scores
 from run.evaluation.recording import EpisodeRecorder
 from run.storage.records import EpisodeRecord
 from tests.agents.tiny import dialogue, tiny_model, tiny_tokenizer

@@ -64,6 +64,7 @@ def test_a_result_is_a_table(runs: dict[str, Any]) -> None:
     assert "oracle" in repr(result) and "\n" not in repr(result)
     page = result._repr_html_()
     assert page.count("<tr>") == 3 and "<td>search-2-5</td>" in page
+    assert page.count("<td>") == 2 * page.count("<th>")
 
 
 def test_pandas_is_optional(runs: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,8 +21,7 @@ class Capabilities:
     """How requests to a server are written.
 
     Attributes:
-        limit: The parameter that limits the tokens of a reply; None for none.
-        refused_limits: Those that were refused.
+        refused_limits: The parameters for the limit of tokens that were refused.
         temperature: Which temperature is sent: the one that is wanted, none, or 1, which some
             servers insist on.
         seed: Whether a seed is sent.
@@ -31,13 +30,17 @@ class Capabilities:
         refused: What else was refused, such as a kind of constraint.
     """
 
-    limit: str | None = LIMITS[0]
     refused_limits: tuple[str, ...] = ()
     temperature: Literal["wanted", "none", "one"] = "wanted"
     seed: bool = True
     effort: bool = True
     system: bool = True
     refused: tuple[str, ...] = ()
+
+    @property
+    def limit(self) -> str | None:
+        """The parameter that limits the tokens of a reply; None where all were refused."""
+        return next((name for name in LIMITS if name not in self.refused_limits), None)
 
     def request(
         self,
@@ -89,7 +92,7 @@ def adjusted(
     # What the server names first is what it does not want; it may go on to say what it wants.
     for name in sorted(optional, key=optional.__getitem__):
         if name in LIMITS:
-            return _other_limit(capabilities, name)
+            return replace(capabilities, refused_limits=(*capabilities.refused_limits, name))
         if name == "temperature":
             if capabilities.temperature == "one":
                 return None
@@ -125,11 +128,5 @@ def _named(name: str, reason: str, parameter: str | None) -> int | None:
         "temperature": r"temperature",
         "reasoning_effort": r"reasoning[ _.]?effort|\breasoning\b",
     }.get(name, rf"(?<![a-z_]){re.escape(name)}(?![a-z_])")
-    found = re.search(words, reason, re.IGNORECASE)
-    return found.start() if found else None
-
-
-def _other_limit(capabilities: Capabilities, refused: str) -> Capabilities:
-    refused_limits = (*capabilities.refused_limits, refused)
-    left = [name for name in LIMITS if name not in refused_limits]
-    return replace(capabilities, limit=left[0] if left else None, refused_limits=refused_limits)
+    match = re.search(words, reason, re.IGNORECASE)
+    return match.start() if match else None

@@ -8,6 +8,7 @@ import os
 import threading
 from typing import Any
 
+from agents.dialogue import one_line
 from agents.planner.options import PlannerOptions
 from agents.planner.server.capabilities import MOST_CHANGES, Capabilities, adjusted
 from agents.planner.server.response import Response, read_response, reason_of, restored, stored
@@ -69,7 +70,7 @@ class ChatClient:
         try:
             self.http = bounded_client(options.timeout)
             self._client = openai.OpenAI(
-                api_key=key or LOCAL_KEY,
+                api_key=self.key,
                 base_url=options.base_url,
                 timeout=options.timeout,
                 max_retries=0,  # tenacity does that, and says so
@@ -94,8 +95,7 @@ class ChatClient:
         text: str,
         *,
         seed: int | None,
-        constraint: tuple[str, dict[str, Any]] | None = None,
-        limit: int | None = None,
+        constraint: dict[str, Any] | None = None,
     ) -> Response:
         """The model's response to a dialogue.
 
@@ -103,26 +103,24 @@ class ChatClient:
             instructions: What the system says.
             text: What the user says.
             seed: The seed of sampling.
-            constraint: What holds the reply to a choice, by its name: parameters of the request.
-            limit: Most tokens of the reply; by default those of the options, thought included.
+            constraint: Parameters of the request that hold the reply to a choice.
 
         Raises:
             BadInput: There is none; `Hopeless` where no other request will fare better.
         """
         options = self.options
-        limit = limit or options.max_new_tokens + options.think
         wanted = {
             "version": _VERSION,
             "server": self.where,
             "model": self.model,
             "instructions": instructions,
             "text": text,
-            "limit": limit,
+            "limit": options.max_new_tokens + options.think,
             "think": options.think,
             "temperature": options.temperature,
             "seed": seed if options.temperature > 0 else None,
             "effort": options.effort,
-            "constraint": None if constraint is None else constraint[1],
+            "constraint": constraint,
         }
         key = json.dumps(wanted, sort_keys=True)
         cached = self._responses.get(key)
@@ -145,7 +143,7 @@ class ChatClient:
         instructions: str,
         text: str,
         wanted: dict[str, Any],
-        constraint: tuple[str, dict[str, Any]] | None,
+        constraint: dict[str, Any] | None,
     ) -> Response:
         """Send a request, written as the server takes it; what it refuses is changed."""
         from openai import APIStatusError, OpenAIError
@@ -163,7 +161,7 @@ class ChatClient:
                 ),
             }
             if constraint is not None:
-                request["extra_body"] = constraint[1]
+                request["extra_body"] = constraint
             try:
                 raw = self._retrying.copy()(
                     self._client.chat.completions.with_raw_response.create, **request
@@ -233,7 +231,7 @@ class ChatClient:
 
     def _own_words(self, reason: str) -> str:
         """A server's reason on one line, shortened, without the key."""
-        text = " ".join(reason.split())
+        text = one_line(reason)
         if self.key != LOCAL_KEY:
             text = text.replace(self.key, "…")
         return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}…"
@@ -255,18 +253,18 @@ class ChatClient:
         if not isinstance(error, APIStatusError):
             return BadInput(f"the server at {where} gave no usable answer ({type(error).__name__})")
         reason, _ = reason_of(_body(error))
-        told = f": {self._own_words(reason)}" if reason.strip() else ""
+        why = f": {self._own_words(reason)}" if reason.strip() else ""
         if error.status_code in (401, 403):
             return Hopeless(
-                f"the server at {where} refuses the key in {KEY} ({error.status_code}){told}"
+                f"the server at {where} refuses the key in {KEY} ({error.status_code}){why}"
             )
         if error.status_code == 404:
-            return Hopeless(f"the server at {where} knows no such model or address (404){told}")
+            return Hopeless(f"the server at {where} knows no such model or address (404){why}")
         if error.status_code in (400, 413, 422) and _is_overflow(reason):
-            return ContextOverflow(f"the dialogue is too long for the model at {where}{told}")
+            return ContextOverflow(f"the dialogue is too long for the model at {where}{why}")
         again = f" ({tries})" if _worth_retrying(error) else ""
         return BadInput(
-            f"the server at {where} answered with status {error.status_code}{again}{told}"
+            f"the server at {where} answered with status {error.status_code}{again}{why}"
         )
 
 

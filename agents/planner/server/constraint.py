@@ -63,9 +63,8 @@ def working_constraint(client: ChatClient, instructions: str, text: str) -> str:
     why: list[str] = []
     for name, parameters in WAYS.items():
         try:
-            response = client.complete(
-                instructions, text, seed=None, constraint=(name, parameters(_PROBE_WORDS))
-            )
+            constraint = parameters(_PROBE_WORDS)
+            response = client.complete(instructions, text, seed=None, constraint=constraint)
         except ConstraintRefused as error:
             why.append(f"refuses {error.name}")
             continue

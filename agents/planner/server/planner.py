@@ -8,7 +8,6 @@ it means is read by ``replies.py``. Where the server can, it may be held to the 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,9 +16,14 @@ import numpy as np
 
 from agents.dialogue import Decision, Dialogue, TokenCost
 from agents.planner.layout import PromptLayout
-from agents.planner.options import PlannerOptions
+from agents.planner.options import EXAMPLES, PlannerOptions
 from agents.planner.processor_registry import default_processors, parse_processors
-from agents.planner.processors import DecisionContext, choose
+from agents.planner.processors import (
+    DecisionContext,
+    DecisionProcessor,
+    choose,
+    without_distribution,
+)
 from agents.planner.prompt import CHAT, Prompt
 from agents.planner.random import no_candidates
 from agents.planner.replies import read_reply
@@ -29,7 +33,6 @@ from agents.planner.server.scored import ServerScorer, find_scorer
 from agents.protocols import TeamMember
 from envs.errors import BadInput
 
-_EXAMPLES = 13  # worked examples where the model goes on with a text, as with local ones
 # Between the instructions and the dialogue in the prompt file.
 _DIALOGUE = "Task: "
 
@@ -54,8 +57,8 @@ class ServerPlanner(TeamMember):
         self._constraint: str | None = None
         self._scorer: ServerScorer | None = None
         self._layout: PromptLayout | None = None
+        self._processors: Sequence[DecisionProcessor] = ()
         self._has_decided = False
-        self._starting = threading.Lock()
 
     def choose(self, dialogues: Sequence[Dialogue]) -> list[Decision]:
         """One decision for each dialogue, in their order."""
@@ -74,19 +77,24 @@ class ServerPlanner(TeamMember):
         if first is None:
             return
         options = self.options
-        with self._starting:
-            if options.choice == "server" and self._constraint is None:
-                self._constraint = working_constraint(self.client, *self._messages(first))
-            elif options.choice == "score" and self._scorer is None:
-                examples = _EXAMPLES if options.examples is None else options.examples
-                self._layout = PromptLayout(options.prompt, examples, None, options.think > 0)
-                self._scorer = find_scorer(
-                    self.client.http,
-                    self.client.where,
-                    self.client.model,
-                    self.client.key,
-                    options.concurrency,
-                )
+        if options.choice == "server" and self._constraint is None:
+            self._constraint = working_constraint(self.client, *self._messages(first))
+        elif options.choice == "score" and self._scorer is None:
+            examples = EXAMPLES if options.examples is None else options.examples
+            self._layout = PromptLayout(options.prompt, examples, None, options.think > 0)
+            self._scorer = find_scorer(
+                self.client.http,
+                self.client.where,
+                self.client.model,
+                self.client.key,
+                options.concurrency,
+            )
+            rule = self._scorer.rule
+            processors = parse_processors(options.processors, default_processors(rule))
+            # A second dialogue would have to be scored for a counterfactual.
+            self._processors = [
+                p for p in without_distribution(processors, rule) if not p.needs_counterfactual
+            ]
 
     def _decide(self, dialogue: Dialogue) -> Decision:
         if not dialogue.candidates():
@@ -103,7 +111,7 @@ class ServerPlanner(TeamMember):
         constraint = None
         if self._constraint is not None:
             sentences = [c.sentence() for c in dialogue.candidates()]
-            constraint = self._constraint, WAYS[self._constraint](sentences)
+            constraint = WAYS[self._constraint](sentences)
         response = self.client.complete(
             *self._messages(dialogue), seed=self._seed(dialogue), constraint=constraint
         )
@@ -119,13 +127,8 @@ class ServerPlanner(TeamMember):
         sentences = [c.sentence() for c in candidates]
         text = layout.before_command(dialogue, 0, thought)
         scores = scorer.scores(text, [f" {s}" for s in sentences])
-        processors = [
-            p
-            for p in parse_processors(self.options.processors, default_processors(scorer.rule))
-            if not p.needs_counterfactual
-            and not (p.needs_distribution and scorer.rule != "constrained")
-        ]
-        best = choose(processors, DecisionContext(dialogue, candidates, np.array(scores), None))
+        context = DecisionContext(dialogue, candidates, np.array(scores))
+        best = choose(self._processors, context)
         return Decision(
             sentences[best],
             candidates[best],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-from agents.dialogue import TokenCost
+from agents.dialogue import TokenCost, one_line
 from agents.planner.replies import Reply
 from agents.planner.reply_structures import ToolCall
 from envs.errors import BadInput
@@ -151,4 +151,4 @@ def _cost(usage: Any) -> TokenCost | None:
 def _told(data: Any) -> str:
     """What a body without a message says instead."""
     reason, _ = reason_of(data) if isinstance(data, dict) else ("", None)
-    return f": {' '.join(reason.split())[:200]}" if isinstance(data, dict) and reason else ""
+    return f": {one_line(reason)[:200]}" if isinstance(data, dict) and reason else ""

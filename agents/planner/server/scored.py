@@ -16,8 +16,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
+from agents.dialogue import one_line
 from envs.errors import BadInput
+from models.language.candidate_trie import build_trie
 from models.language.formats import ScoringRule
+from models.language.tokens import common_prefix
 
 _LIFT = 100.0  # in logits: all probability goes to the lifted tokens
 
@@ -52,28 +55,17 @@ class LlamaCppScorer:
 
     def scores(self, text: str, candidates: Sequence[str]) -> list[float]:
         context, *whole = [self._tokens(t) for t in (text, *(text + c for c in candidates))]
-        shared = min(_common(context, w) for w in whole)
+        shared = min(common_prefix(context, w) for w in whole)
         tails = [tuple(w[shared:]) for w in whole]
-        start = context[:shared]
-        nodes: dict[tuple[int, ...], list[int]] = {}
-        for tail in tails:
-            for k in range(len(tail)):
-                after = nodes.setdefault(tail[:k], [])
-                if tail[k] not in after:
-                    after.append(tail[k])
-        branches = {path: after for path, after in nodes.items() if len(after) > 1}
-        distributions = dict(
-            zip(
-                branches,
-                self._pool.map(
-                    lambda item: self._next([*start, *item[0]], item[1]), branches.items()
-                ),
-                strict=True,
-            )
-        )
+        trie = build_trie(context[shared - 1], tails, "constrained")
+        prompts = [context[:shared]]
+        for parent, token in zip(trie.parents[1:], trie.tokens[1:], strict=True):
+            prompts.append([*prompts[parent], token])
+        branches = self._pool.map(lambda n: self._next(prompts[n], trie.children[n]), trie.scored)
+        logp = dict(zip(trie.scored, branches, strict=True))
         return [
-            sum(distributions[t[:k]][t[k]] for k in range(len(t)) if t[:k] in distributions)
-            for t in tails
+            sum(logp[node][token] for node, token in zip(path, tail, strict=False) if node in logp)
+            for path, tail in zip(trie.paths, tails, strict=True)
         ]
 
     def go_on(self, text: str, most_tokens: int, stop: Sequence[str]) -> tuple[str, int]:
@@ -107,12 +99,12 @@ class LlamaCppScorer:
         )
         try:
             listed = answer["completion_probabilities"][0]["top_probs"]
-            found = {int(entry["id"]): float(entry["prob"]) for entry in listed}
+            probabilities = {int(entry["id"]): float(entry["prob"]) for entry in listed}
         except (KeyError, IndexError, TypeError, ValueError):
             raise BadInput(f"the server at {self._root} lists no probabilities") from None
         # What is too improbable to be listed has underflowed.
         least = math.log(5e-324)
-        logp = {t: math.log(p) if (p := found.get(t, 0.0)) > 0 else least for t in tokens}
+        logp = {t: math.log(p) if (p := probabilities.get(t, 0.0)) > 0 else least for t in tokens}
         if max(logp.values()) == least:
             raise BadInput(f"the server at {self._root} lists none of the commands' tokens")
         return logp
@@ -228,16 +220,9 @@ def _json(url: str, send: Any) -> Any:
         why = str(error) or type(error).__name__
         raise BadInput(f"the server at {url} cannot be asked: {why}") from error
     if response.status_code != 200:
-        text = " ".join(response.text.split())[:200]
+        text = one_line(response.text)[:200]
         raise BadInput(f"the server at {url} answered with status {response.status_code}: {text}")
     try:
         return response.json()
     except (ValueError, RecursionError):
         raise BadInput(f"the server at {url} answered with malformed JSON") from None
-
-
-def _common(a: Sequence[int], b: Sequence[int]) -> int:
-    for k, (x, y) in enumerate(zip(a, b, strict=False)):
-        if x != y:
-            return k
-    return min(len(a), len(b))

@@ -23,7 +23,8 @@ from envs.commands import Command, all_commands
 from envs.errors import BadInput
 from envs.items import ALL_ITEMS, with_article
 from models.language.candidate_scorer import CandidateScorer, ScoringRequest
-from models.language.candidate_trie import build_trie, uncached_scores
+from models.language.candidate_scores import uncached_scores
+from models.language.candidate_trie import build_trie
 from models.language.kv_cache import KVCache, load, save
 from tests.agents.tiny import VERBS, dialogue, tiny_model, tiny_tokenizer
 

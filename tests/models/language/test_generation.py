@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from models.language.candidate_scorer import CandidateScorer, ScoringRequest
-from models.language.candidate_trie import uncached_scores
+from models.language.candidate_scores import uncached_scores
 from models.language.generation import Generator
-from models.language.kv_cache import Tokens
+from models.language.tokens import Tokens
 from tests.agents.tiny import TEXT, tiny_model, tiny_tokenizer
 
 KINDS = ("llama", "qwen2", "gpt2")

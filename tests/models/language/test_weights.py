@@ -251,7 +251,7 @@ def test_pickled_weights_are_not_loaded(folder, tmp_path):
 
 def test_the_packaged_smollm2_scores_as_in_the_plain_way(monkeypatch):
     """Real weights: skipped only where they are neither cached nor installed (no network here)."""
-    from models.language.candidate_trie import uncached_scores
+    from models.language.candidate_scores import uncached_scores
     from models.language.weights import cache_folder
 
     monkeypatch.setenv("PIP_NO_INDEX", "1")
